@@ -1,0 +1,84 @@
+"""The augmentations of pre-training, batched. Each is a pure function given its random draws; the draws stand below.
+
+Clips are (N, T, M, V, C). The spatial augmentations are linear maps of single joints, so a batch of them, of both
+kinds, is one (N, V, 3, 3) tensor of matrices and one product.
+"""
+import torch
+
+CROP_MIN_RATIO, CROP_MIN_FRAMES = 0.1, 64
+CORRUPTED_JOINTS = 15
+
+
+def temporal_crop_resize(frames, start, length, size):
+    """Crop and resize clips along time, linearly, with half-pixel centres (`align_corners=False`).
+
+    frames (F, M, V, C): many clips one after another; start, length (N,): the crops, in frames -> (N, size, M, V, C).
+    """
+    at = (torch.arange(size, device=frames.device) + 0.5) * (length[:, None] / size) - 0.5
+    at = at.clamp_(min=0)
+    lower = at.long()
+    upper = torch.minimum(lower + 1, length[:, None] - 1)
+    weight = (at - lower).to(frames.dtype).reshape(-1, 1)
+    rows = frames.flatten(1)
+    first = rows.index_select(0, (start[:, None] + lower).flatten())
+    second = rows.index_select(0, (start[:, None] + upper).flatten())
+    return first.lerp_(second, weight).view(len(start), size, *frames.shape[1:])
+
+
+def corruption_map(joints, matrix, num_joints):
+    """Matrices (N, V, 3, 3) that apply `matrix` (N, 3, 3) to the drawn `joints` (N, J) and leave the others alone."""
+    eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
+    maps = eye.repeat(len(joints), num_joints, 1, 1)
+    return maps.scatter_(1, joints[..., None, None].expand(-1, -1, 3, 3), matrix[:, None].expand(-1, joints.shape[1], -1, -1))
+
+
+def apply_map(x, maps):
+    """Apply to each joint its matrix: x (N, T, M, V, C), maps (N, V, 3, 3) -> p @ map."""
+    x = x.permute(4, 0, 1, 2, 3)
+    maps = maps.permute(2, 3, 0, 1)[:, :, :, None, None].to(x.dtype)
+    return torch.stack([x[0] * maps[0, i] + x[1] * maps[1, i] + x[2] * maps[2, i] for i in range(3)], -1)
+
+
+def joint_corruption(x, joints, matrix):
+    """The drawn joints (N, 15) become p @ matrix (N, 3, 3), in all frames and both bodies; a zero matrix blanks them."""
+    return apply_map(x, corruption_map(joints, matrix, x.shape[3]))
+
+
+def pose_augmentation(x, matrix):
+    """Shear: every joint becomes p @ matrix^T; matrix (N, 3, 3)."""
+    return apply_map(x, matrix.mT[:, None].expand(-1, x.shape[3], -1, -1))
+
+
+def draw_crops(num_frame, generator):
+    """Start and length (N,) of a crop of each clip of num_frame (N,) frames.
+
+    length = floor(num_frame * u) held in [64, num_frame], u ~ U(0.1, 1); shorter clips whole; start uniform.
+    """
+    u = torch.rand(len(num_frame), generator=generator) * (1 - CROP_MIN_RATIO) + CROP_MIN_RATIO
+    length = (num_frame * u).long().clamp(min=CROP_MIN_FRAMES).minimum(num_frame)
+    start = (torch.rand(len(num_frame), generator=generator, dtype=torch.float64) * (num_frame - length + 1)).long()
+    return start, length
+
+
+def draw_joints(n, num_joints, generator):
+    """15 of the joints without replacement for each of n clips: (n, 15)."""
+    return torch.rand(n, num_joints, generator=generator).argsort(1)[:, :CORRUPTED_JOINTS]
+
+
+def draw_corruption_matrices(n, generator):
+    """(n, 3, 3): zero with probability 1/2, else entries of U(-1, 1)."""
+    matrix = torch.rand(n, 3, 3, generator=generator) * 2 - 1
+    return matrix * (torch.rand(n, 1, 1, generator=generator) < 0.5)
+
+
+def draw_shear_matrices(n, generator):
+    """(n, 3, 3): unit diagonal, U(-1, 1) elsewhere."""
+    matrix = torch.rand(n, 3, 3, generator=generator) * 2 - 1
+    return matrix.masked_fill_(torch.eye(3, dtype=torch.bool), 1)
+
+
+def draw_maps(n, num_joints, generator):
+    """The spatial augmentation of n clips as matrices (n, V, 3, 3): corruption with probability 1/2, else shear."""
+    corruption = corruption_map(draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator), num_joints)
+    shear = draw_shear_matrices(n, generator).mT[:, None]
+    return torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)

@@ -1,0 +1,1 @@
+"""The network and its objective: torch alone, no files, no flags, no process group."""

@@ -1,0 +1,1 @@
+"""What the three scripts share, and commands to look at results."""

@@ -1,0 +1,39 @@
+"""The record of a training run: log.jsonl, TensorBoard, and a line on the screen; rank 0 alone keeps one."""
+import json
+import sys
+
+import torch
+from tqdm import tqdm
+
+from tools.distributed import rank, world_size
+
+
+class RunLog:
+    """log.jsonl (the command line first, then a line per epoch) and TensorBoard scalars below `folder`."""
+
+    def __init__(self, folder, args, device, first_epoch):
+        self.writer = None
+        if rank() != 0:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this process needs it
+        self.writer = SummaryWriter(folder / 'tensorboard', purge_step=first_epoch)
+        self.file = open(folder / 'log.jsonl', 'a' if first_epoch else 'w', buffering=1)
+        self.write({'command': sys.argv, 'args': {key: str(value) for key, value in vars(args).items()},
+                    'torch': torch.__version__, 'device': str(device), 'processes': world_size()})
+
+    def write(self, record):
+        self.file.write(json.dumps(record) + '\n')
+
+    def epoch(self, epoch, scalars):
+        """Record one epoch's scalars {name: number}."""
+        if self.writer is None:
+            return
+        self.write({'epoch': epoch, **scalars})
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, epoch)
+        tqdm.write(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
+
+    def close(self):
+        if self.writer is not None:
+            self.writer.close()
+            self.file.close()
