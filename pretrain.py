@@ -2,10 +2,12 @@
 
 One process (a CPU, or one GPU):   python pretrain.py --checkpoint-path ./checkpoints/ntu60_xsub
 One machine, four GPUs:            torchrun --nproc_per_node=4 pretrain.py …
-Two machines:                      torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 pretrain.py …
+Two machines, on each:             torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d \\
+                                       --rdzv_endpoint=HOST:29500 pretrain.py …
 SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 python pretrain.py …
 
-Writes checkpoint_{epoch}.pth.tar every 50 epochs and after the last one, log.jsonl and tensorboard/ into --checkpoint-path.
+Writes checkpoint_{epoch}.pth.tar every 50 epochs and after the last one, log.jsonl and tensorboard/, all into
+--checkpoint-path.
 """
 import math
 import sys
@@ -23,6 +25,7 @@ from model.umurl import UmURL
 from tools import checkpoint, options
 from tools.distributed import gather, process_group, rank, world_size
 from tools.log import RunLog
+from tools.schedule import learning_rate, set_learning_rate
 
 SAVE_EVERY = 50
 
@@ -46,8 +49,7 @@ def main(argv=None):
                           initial=first_epoch * len(feeder), disable=rank() != 0) as bar:
             for epoch in range(first_epoch, args.epochs):
                 lr = learning_rate(args, epoch)
-                for group in optimizer.param_groups:
-                    group['lr'] = lr
+                set_learning_rate(optimizer, lr)
                 log.epoch(epoch, train_epoch(trained, feeder, optimizer, scaler, epoch, args, bar) | {'lr': lr})
                 if rank() == 0 and (epoch % SAVE_EVERY == 0 or epoch == args.epochs - 1):
                     checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model, optimizer, epoch + 1,
@@ -60,8 +62,9 @@ def parse(argv):
     options.add_data_flags(parser, '--pre-dataset')
     parser.add_argument('--checkpoint-path', type=Path, default=Path('checkpoints/ntu60_xsub'), metavar='DIR',
                         help='where checkpoints and logs go (default checkpoints/ntu60_xsub)')
-    parser.add_argument('--resume', metavar='PATH|auto', help='go on from a checkpoint; auto: the newest one there, if any')
-    parser.add_argument('--hidden-size', type=options.positive, default=1024, help='width of the encoder (default 1024)')
+    parser.add_argument('--resume', metavar='PATH|auto',
+                        help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
+    parser.add_argument('--hidden-size', type=options.positive, default=1024, help='encoder width (default 1024)')
     parser.add_argument('--epochs', type=options.positive, default=451, help='default 451')
     parser.add_argument('--start-epoch', type=int, help='count epochs from here (default: what --resume says)')
     parser.add_argument('-b', '--batch-size', type=options.positive, default=512,
@@ -101,7 +104,8 @@ def restore(args, model, device):
     path = earlier if args.resume == 'auto' else args.resume
     if path is None:
         if earlier and rank() == 0:
-            print(f'note: overwriting the earlier run in {args.checkpoint_path} (--resume auto goes on with it)', file=sys.stderr)
+            print(f'note: overwriting the earlier run in {args.checkpoint_path} (--resume auto goes on with it)',
+                  file=sys.stderr)
         return optimizer, scaler, args.start_epoch or 0
     saved = checkpoint.read(path)
     checkpoint.load_into(model, saved['state_dict'], path)
@@ -128,12 +132,6 @@ def parallel(model, device):
     return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
-def learning_rate(args, epoch):
-    if args.cos:
-        return args.lr * 0.5 * (1 + math.cos(math.pi * epoch / args.epochs))
-    return args.lr * 0.1 ** sum(epoch >= milestone for milestone in args.schedule)
-
-
 def train_epoch(model, feeder, optimizer, scaler, epoch, args, bar):
     """One epoch; the mean of each loss, and clips a second over all processes."""
     device = feeder.store.frames.device
@@ -153,8 +151,8 @@ def train_epoch(model, feeder, optimizer, scaler, epoch, args, bar):
         if step % args.print_freq == 0 or step == len(feeder):
             means = dict(zip(Losses._fields, (sums / step).tolist(), strict=True))
             if not math.isfinite(means['total']):
-                sys.exit(f'error: the loss is not finite in epoch {epoch}, step {step}; stopped, the last checkpoint stands')
-            bar.set_postfix(epoch=epoch, total=f'{means["total"]:.3f}')
+                sys.exit(f'error: the loss is not finite in epoch {epoch}, step {step}; the last checkpoint stands')
+            bar.set_postfix(epoch=epoch, total=f'{means["total"]:.3f}', refresh=False)
     clips = len(feeder) * feeder.batch_size * world_size()
     return means | {'clips_per_second': clips / (time.perf_counter() - began)}
 

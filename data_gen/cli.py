@@ -21,22 +21,28 @@ class Parser(argparse.ArgumentParser):
 
 
 def progress(iterable, what, total=None, unit='it', **more):
-    """A tqdm bar on stderr; seldom redrawn where stderr is not a terminal, so that logs stay short."""
-    return tqdm(iterable, what, total, unit=unit, mininterval=0.1 if sys.stderr.isatty() else 30, **more)
+    """A tqdm bar on stderr; in a log file a line every half minute, and none for what is soon over (leave=False)."""
+    terminal = sys.stderr.isatty()
+    more['disable'] = more.get('disable', False) or not (terminal or more.get('leave', True))
+    return tqdm(iterable, what, total, unit=unit, mininterval=0.1 if terminal else 30, **more)
 
 
 def run(main):
-    """Run a command's `main`; an InputError becomes one line on stderr and exit code 2, Ctrl-C becomes 130."""
+    """Run a command's `main`: what goes wrong on the user's side is one line on stderr and exit code 2."""
     try:
         sys.exit(main())
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        code = 2
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        code = 1
+        sys.exit(fail(error))
+    except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is left to flush to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # no permission, a full disk, …
+        sys.exit(fail(error))
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
-        code = 130
-    if code == 1:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+        sys.exit(130)
+
+
+def fail(error):
+    print(f'error: {error}', file=sys.stderr)
+    return 2

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))  # the published command runs inside data_gen/
 
 from data_gen import cli  # noqa: E402
 from data_gen.arrays import PartWriter, write_row  # noqa: E402
-from data_gen.preprocess import MAX_FRAME, pad, pre_normalization  # noqa: E402
+from data_gen.preprocess import MAX_FRAME, normalize  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.skeleton import SkeletonError, read_xyz  # noqa: E402
 
@@ -148,7 +148,7 @@ def prepare(path, slots):
         xyz = read_xyz(path)
     except SkeletonError as error:
         return 0, str(error)
-    clip = pre_normalization(pad(xyz)[None])[0]
+    clip = normalize(xyz)
     for slot in slots:
         write_row(slot, clip)
     return min(xyz.shape[1], MAX_FRAME), None

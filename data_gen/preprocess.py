@@ -5,64 +5,58 @@ MAX_FRAME = 300
 SPINE, LEFT_SHOULDER, RIGHT_SHOULDER = 1, 4, 8
 
 
-def pad(xyz):
-    """(3, T, 25, 2) -> (3, 300, 25, 2) float32: zeros behind a short recording, a long one is cut."""
-    clip = np.zeros((xyz.shape[0], MAX_FRAME, *xyz.shape[2:]), np.float32)
-    clip[:, :xyz.shape[1]] = xyz[:, :MAX_FRAME]
-    return clip
-
-
 def pre_normalization(data):
     """Normalise padded recordings (N, 3, T, 25, 2); returns a new float32 array of the same shape.
 
     What the release computes, without its joint-by-joint loops. The older 2s-AGCN script also aligns the spine with z:
     not here, a published encoder lost five points on arrays made that way.
     """
-    data = np.asarray(data, np.float32)
-    normalized = np.empty_like(data)
-    for clip, out in zip(data, normalized, strict=True):
-        out[...] = normalize(clip.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
-    return normalized
+    return np.stack([normalize(clip, clip.shape[1]) for clip in data]) if len(data) else np.empty_like(data, np.float32)
 
 
-def normalize(bodies):
-    """One recording (M, T, V, C), bodies[0] the main one -> the same shape, float32."""
-    bodies = np.ascontiguousarray(bodies, np.float32).copy()
-    if not bodies.any():
-        return bodies
-    for body in bodies:
-        fill_gaps(body)
+def normalize(xyz, size=MAX_FRAME):
+    """One recording (3, T, 25, 2) -> (3, size, 25, 2) float32: cut, or filled up by repetition."""
+    normalized = np.zeros((*xyz.shape[:1], size, *xyz.shape[2:]), np.float32)
+    bodies = np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)  # (M, T, V, C)
+    bodies = [compact(body) for body in bodies]
+    lengths = {len(body) for body in bodies} - {0}
+    if not lengths:
+        return normalized
+    # All frames are treated alike: where the bodies repeat with one period, one period is enough to compute.
+    period = lengths.pop() if len(lengths) == 1 else size
+    bodies = np.stack([repeat(body, period) for body in bodies])
     present = bodies.sum(-1, keepdims=True) != 0
     bodies = (bodies - bodies[0, :, SPINE:SPINE + 1]) * present
     shoulders = bodies[0, 0, RIGHT_SHOULDER] - bodies[0, 0, LEFT_SHOULDER]
-    return (bodies @ rotation_to_x(shoulders).T).astype(np.float32)
+    bodies = bodies @ rotation_to_x(shoulders).T.astype(np.float32)
+    normalized[...] = repeat(bodies.swapaxes(0, 1), size).transpose(3, 0, 2, 1)
+    return normalized
 
 
-def fill_gaps(body):
-    """Fill a body's (T, V, C) empty tail in place by repeating what is before it, from the start.
+def repeat(frames, size):
+    """The frames (T, …) over and over, `size` of them; zeros where there are none."""
+    return frames[np.arange(size) % len(frames)] if len(frames) else np.zeros((size, *frames.shape[1:]), frames.dtype)
 
-    A body whose first frame is empty loses all its empty frames first. That moves it in time against the other body
-    and against the frame count on disk; inherited from the release, whose encoders were trained on it.
+
+def compact(body):
+    """A body's frames (T, V, C) up to its last non-empty one: what a fill by repetition, from the start, repeats.
+
+    A body whose first frame is empty loses all its empty frames. That moves it in time against the other body and
+    against the frame count on disk; inherited from the release, whose encoders were trained on it.
     """
     seen = body.sum((1, 2)) != 0
-    if not seen.any():
-        return
-    if not seen[0]:
-        kept = body[seen]
-        body[:len(kept)] = kept
-        body[len(kept):] = 0
-        seen = np.arange(len(body)) < len(kept)
-    end = len(body) - np.argmax(seen[::-1])
-    body[end:] = body[np.arange(len(body) - end) % end]
+    return body[:len(seen) - np.argmax(seen[::-1])] if seen[0] else body[seen]
 
 
 def rotation_to_x(line):
     """The rotation (3, 3) about line x (1,0,0) that makes `line` parallel to x; none for a line that already is."""
-    line = np.asarray(line, np.float64)
-    axis = np.array([0, line[2], -line[1]])  # line x (1, 0, 0)
-    if np.abs(line).sum() < 1e-6 or np.abs(axis).sum() < 1e-6:
+    x, y, z = np.asarray(line, np.float64).tolist()
+    across = (y * y + z * z) ** 0.5
+    if abs(x) + abs(y) + abs(z) < 1e-6 or abs(y) + abs(z) < 1e-6:
         return np.eye(3)
-    sine, cosine = np.linalg.norm(axis) / np.linalg.norm(line), line[0] / np.linalg.norm(line)
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + sine * cross + (1 - cosine) * cross @ cross  # Rodrigues
+    # Rodrigues' formula about the unit axis (0, z, -y) / across
+    length = (across * across + x * x) ** 0.5
+    cosine, y, z, sine_y, sine_z = x / length, y / across, z / across, y / length, z / length
+    return np.array([[cosine, sine_y, sine_z],
+                     [-sine_y, 1 - (1 - cosine) * y * y, -(1 - cosine) * y * z],
+                     [-sine_z, -(1 - cosine) * y * z, 1 - (1 - cosine) * z * z]])

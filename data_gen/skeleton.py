@@ -35,7 +35,8 @@ def read_xyz(path):
     except ValueError:
         xyz = None
     if xyz is None or len(xyz) != len(rows) or not np.isfinite(xyz).all():
-        raise SkeletonError(f'line {bad_line(lines, rows)}: x y z are not three finite numbers')
+        bad = next(row for row in rows if not is_joint(lines[row]))
+        raise SkeletonError(f'line {bad + 1}: x y z are not three finite numbers')
     slots, times = np.array(places).T
     bodies = np.zeros((SLOTS, frames, JOINTS, 3))
     bodies[slots, times] = xyz.reshape(-1, JOINTS, 3)
@@ -71,15 +72,12 @@ def count(lines, index, what):
     return int(lines[index])
 
 
-def bad_line(lines, rows):
-    """The 1-based number of the first joint line that does not begin with three finite numbers."""
-    for row in rows:
-        try:
-            if np.isfinite([float(field) for field in lines[row].split()[:3]]).sum() == 3:
-                continue
-        except ValueError:
-            pass
-        return row + 1
+def is_joint(line):
+    """Whether a line begins with three finite numbers."""
+    try:
+        return bool(line.strip()) and np.isfinite(np.loadtxt([line], usecols=(0, 1, 2), comments=None)).all()
+    except ValueError:
+        return False
 
 
 def energy(body):

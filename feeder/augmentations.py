@@ -29,18 +29,34 @@ def corruption_map(joints, matrix, num_joints):
     """Matrices (N, V, 3, 3) that apply `matrix` (N, 3, 3) to the drawn `joints` (N, J) and leave the others alone."""
     eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
     maps = eye.repeat(len(joints), num_joints, 1, 1)
-    return maps.scatter_(1, joints[..., None, None].expand(-1, -1, 3, 3), matrix[:, None].expand(-1, joints.shape[1], -1, -1))
+    maps[torch.arange(len(joints), device=matrix.device)[:, None], joints] = matrix[:, None]
+    return maps
 
 
 def apply_map(x, maps):
-    """Apply to each joint its matrix: x (N, T, M, V, C), maps (N, V, 3, 3) -> p @ map."""
-    x = x.permute(4, 0, 1, 2, 3)
-    maps = maps.permute(2, 3, 0, 1)[:, :, :, None, None].to(x.dtype)
-    return torch.stack([x[0] * maps[0, i] + x[1] * maps[1, i] + x[2] * maps[2, i] for i in range(3)], -1)
+    """Apply to each joint its matrix: x (N, T, M, V, C), maps (N, V, 3, 3) -> p @ map.
+
+    With joints and coordinates as one axis the maps are a band matrix of five diagonals, so the product is five
+    shifted products of whole rows: an order faster than as many products with a 3 x 3 matrix as there are joints.
+    """
+    maps, rows = maps.to(x.dtype), x.flatten(3).flatten(1, 2)  # (N, T*M, V*C)
+    size = rows.shape[2]
+    out = rows * diagonal(maps, 0)
+    for shift in (-2, -1, 1, 2):
+        first, last = max(0, -shift), size - max(0, shift)
+        out[..., first:last].addcmul_(rows[..., first + shift:last + shift], diagonal(maps, shift)[..., first:last])
+    return out.view(x.shape)
+
+
+def diagonal(maps, shift):
+    """The factors (N, 1, V*3) of the coordinate `shift` places further on; 0 where that is another joint's."""
+    factors = torch.zeros(*maps.shape[:2], 3, dtype=maps.dtype, device=maps.device)
+    factors[..., max(0, -shift):3 - max(0, shift)] = maps.diagonal(-shift, 2, 3)
+    return factors.flatten(1)[:, None]
 
 
 def joint_corruption(x, joints, matrix):
-    """The drawn joints (N, 15) become p @ matrix (N, 3, 3), in all frames and both bodies; a zero matrix blanks them."""
+    """The drawn joints (N, 15) become p @ matrix (N, 3, 3), in all frames, both bodies; a zero matrix blanks them."""
     return apply_map(x, corruption_map(joints, matrix, x.shape[3]))
 
 
@@ -79,6 +95,7 @@ def draw_shear_matrices(n, generator):
 
 def draw_maps(n, num_joints, generator):
     """The spatial augmentation of n clips as matrices (n, V, 3, 3): corruption with probability 1/2, else shear."""
-    corruption = corruption_map(draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator), num_joints)
+    joints, matrix = draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator)
+    corruption = corruption_map(joints, matrix, num_joints)
     shear = draw_shear_matrices(n, generator).mT[:, None]
     return torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)

@@ -72,7 +72,7 @@ def valid_frames(data, length, names, file):
 def read_array(file):
     """An array file, coordinates by memory map."""
     if not file.is_file():
-        raise InputError(f'{file} is not there: prepare the data first (README, "Prepare the data"), or see --data-root')
+        raise InputError(f'{file} is not there: prepare the data first (README, "Prepare the data")')
     try:
         return np.load(file, mmap_mode='r' if file.stat().st_size > 1 << 20 else None)
     except (ValueError, EOFError, OSError) as error:

@@ -165,7 +165,7 @@ class UmURL(nn.Module):
         return self.project(*features)
 
     def encode_views(self, uni, fused):
-        """Features (N, 2H) of joint, bone, motion and of their fusion: the shared encoder sees all four as one batch."""
+        """Features (N, 2H) of joint, bone, motion and of their fusion: all four are one batch for the encoder."""
         passes = [self.backbone.embed({modality: uni[modality]}) for modality in self.backbone.embeddings()]
         passes.append(self.backbone.embed(fused))
         temporal, spatial = (torch.cat(stream) for stream in zip(*passes, strict=True))

@@ -36,7 +36,9 @@ def read(path):
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
         state = {key.removeprefix(PREFIX): value for key, value in checkpoint['state_dict'].items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except pickle.UnpicklingError as error:
+        raise InputError(f'{path} is not a PyTorch checkpoint, or holds more than tensors and plain values') from error
+    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f'{path} is not a checkpoint with a state_dict: {str(error).splitlines()[0]}') from error
     return checkpoint | {'state_dict': state}
 

@@ -17,7 +17,7 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this process needs it
         self.writer = SummaryWriter(folder / 'tensorboard', purge_step=first_epoch)
-        self.file = open(folder / 'log.jsonl', 'a' if first_epoch else 'w', buffering=1)
+        self.file = open(folder / 'log.jsonl', 'a' if first_epoch else 'w', buffering=1)  # noqa: SIM115
         self.write({'command': sys.argv, 'args': {key: str(value) for key, value in vars(args).items()},
                     'torch': torch.__version__, 'device': str(device), 'processes': world_size()})
 
@@ -31,7 +31,8 @@ class RunLog:
         self.write({'epoch': epoch, **scalars})
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, epoch)
-        tqdm.write(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
+        show = tqdm.write if sys.stderr.isatty() else print  # above the bar where there is one
+        show(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
 
     def close(self):
         if self.writer is not None:

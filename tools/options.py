@@ -1,4 +1,5 @@
 """Flags that the three scripts share."""
+import argparse
 import sys
 from pathlib import Path
 
@@ -6,8 +7,33 @@ import torch
 
 from data_gen.cli import InputError
 from data_gen.protocols import DATASETS, PROTOCOLS
+from feeder.modalities import MODALITIES
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Flags of the release, as argparse takes them: a script that has no use for one accepts it and says so.
+RELEASE_FLAGS = {
+    'workers': (('-j', '--workers'), {}),
+    'epochs': (('--epochs',), {}),
+    'start_epoch': (('--start-epoch',), {}),
+    'lr': (('--lr', '--learning-rate'), {}),
+    'schedule': (('--schedule',), {'nargs': '*'}),
+    'momentum': (('--momentum',), {}),
+    'weight_decay': (('--wd', '--weight-decay'), {}),
+    'print_freq': (('-p', '--print-freq'), {}),
+    'resume': (('--resume',), {}),
+    'cos': (('--cos',), {'action': 'store_const', 'const': True}),
+    'world_size': (('--world-size',), {}),
+    'local_rank': (('--local_rank', '--local-rank'), {}),
+    'dist_url': (('--dist-url',), {}),
+}
+
+
+def positive(text):
+    """An argparse type: a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number from 1')
+    return int(text)
 
 
 def add_data_flags(parser, dataset_flag):
@@ -28,14 +54,24 @@ def add_machine_flags(parser):
     parser.add_argument('--seed', type=int, default=0, help='seed of every random draw (default 0)')
 
 
+def add_evaluation_flags(parser):
+    """What the two evaluation scripts have in common."""
+    parser.add_argument('--pretrained', type=Path, metavar='CHECKPOINT', help='from pretrain.py, or a released one')
+    add_data_flags(parser, '--finetune-dataset')
+    parser.add_argument('--modalities', nargs='+', choices=MODALITIES, default=list(MODALITIES),
+                        help='one takes the uni-modal path, two or three the fused one (default: all three)')
+    parser.add_argument('--save-features', type=Path, metavar='FILE.npz', help='keep the features')
+    parser.add_argument('--load-features', type=Path, metavar='FILE.npz', help='use kept features; no encoder runs')
+    parser.add_argument('--results', type=Path, metavar='FILE.json',
+                        help='write the scores, the predictions, and how they came about')
+    add_machine_flags(parser)
+
+
 def add_ignored_flags(parser, **reasons):
-    """Flags of the release that can have no effect here: accepted, and said so (`--flag_name='why'`)."""
+    """Accept flags of RELEASE_FLAGS without effect: `name='why'`."""
     for name, reason in reasons.items():
-        flags = {'workers': ('-j', '--workers'), 'local_rank': ('--local_rank', '--local-rank'),
-                 'lr': ('--lr', '--learning-rate'), 'weight_decay': ('--wd', '--weight-decay'),
-                 'print_freq': ('-p', '--print-freq')}.get(name, ('--' + name.replace('_', '-'),))
-        nargs = {'nargs': '*'} if name == 'schedule' else {}
-        parser.add_argument(*flags, dest=f'ignored_{name}', help=f'no effect: {reason}', **nargs)
+        flags, how = RELEASE_FLAGS[name]
+        parser.add_argument(*flags, dest=f'ignored_{name}', help=f'no effect: {reason}', **how)
     parser.set_defaults(ignored=reasons)
 
 
@@ -46,7 +82,8 @@ def parse(parser, argv):
         args.device = f'cuda:{args.gpu}'
     for name, reason in vars(args).pop('ignored').items():
         if vars(args).pop(f'ignored_{name}') is not None:
-            print(f'note: --{name.replace("_", "-")} has no effect here: {reason}', file=sys.stderr)
+            flag = next(flag for flag in RELEASE_FLAGS[name][0] if flag.startswith('--'))
+            print(f'note: {flag} has no effect here: {reason}', file=sys.stderr)
     return args
 
 
@@ -59,8 +96,8 @@ def data_folder(args):
         raise InputError(f'{args.dataset} has no protocol {args.protocol}: choose {" or ".join(known)}')
     folder = args.data_root / dataset.folder / benchmark
     if not folder.is_dir():
-        raise InputError(f'{folder} is not there: prepare {args.dataset} with data_gen/ntu_gendata.py, or say where the '
-                         'data lie with --data-root')
+        raise InputError(f'{folder} is not there: prepare {args.dataset} with data_gen/ntu_gendata.py, or say where '
+                         'the data lie with --data-root')
     return folder
 
 
@@ -76,10 +113,3 @@ def amp_dtype(amp, device):
 def autocast(dtype, device):
     """The autocast context of a dtype from `amp_dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-
-def positive(text):
-    """An argparse type: a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError
-    return int(text)

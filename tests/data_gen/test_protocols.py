@@ -1,0 +1,67 @@
+"""Who trains in which protocol: the specification's tables, and the recorded splits."""
+import pickle
+
+import pytest
+
+from data_gen.protocols import DATASETS, PROTOCOLS, Name
+
+NTU60_PERFORMERS = '1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38'
+NTU120_PERFORMERS = NTU60_PERFORMERS + (' 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 '
+                                        '93 94 95 97 98 100 103')
+NAMES = [Name(setup, camera, performer, 1, 60)
+         for setup in range(1, 33) for camera in (1, 2, 3) for performer in range(1, 107)]
+
+
+def training(dataset, benchmark, number):
+    """The values of one number of the names that train."""
+    return {getattr(name, number) for name in NAMES if DATASETS[dataset].trains(name, benchmark)}
+
+
+@pytest.mark.parametrize(('dataset', 'benchmark', 'number', 'expected'), [
+    ('ntu60', 'xsub', 'performer', NTU60_PERFORMERS), ('ntu120', 'xsub', 'performer', NTU120_PERFORMERS),
+    ('ntu60', 'xview', 'camera', '2 3'), ('ntu120', 'xview', 'camera', '2 3'),
+    ('ntu120', 'xsetup', 'setup', ' '.join(map(str, range(2, 33, 2))))])
+def test_training_part(dataset, benchmark, number, expected):
+    trains = training(dataset, benchmark, number)
+    assert trains == set(map(int, expected.split()))
+    decided_by_it_alone = {name for name in NAMES if getattr(name, number) in trains}
+    assert decided_by_it_alone == {name for name in NAMES if DATASETS[dataset].trains(name, benchmark)}
+
+
+@pytest.mark.parametrize('benchmark', ['xsub', 'xview', 'xsetup'])
+def test_recorded_splits(reference, benchmark):
+    for part in ('train', 'val'):
+        names, labels = pickle.loads((reference / 'gendata' / benchmark / f'{part}_label.pkl').read_bytes())
+        assert names
+        for text, label in zip(names, labels, strict=True):
+            name = Name.parse(text.removesuffix('.skeleton'))
+            assert DATASETS['ntu120'].trains(name, benchmark) == (part == 'train')
+            assert name.label == label
+
+
+def test_which_recordings_a_data_set_holds():
+    inside, late_setup, new_action = Name(17, 1, 1, 1, 60), Name(18, 1, 1, 1, 60), Name(17, 1, 1, 1, 61)
+    assert [DATASETS['ntu60'].holds(name) for name in (inside, late_setup, new_action)] == [True, False, False]
+    assert all(DATASETS['ntu120'].holds(name) for name in (inside, late_setup, new_action, Name(32, 3, 106, 2, 120)))
+
+
+def test_published_folders_and_protocols():
+    assert {key: (dataset.folder, dataset.classes, dataset.benchmarks) for key, dataset in DATASETS.items()} == {
+        'ntu60': ('NTU-RGB-D-60-AGCN', 60, ('xsub', 'xview')),
+        'ntu120': ('NTU-RGB-D-120-AGCN', 120, ('xsub', 'xsetup'))}
+    assert PROTOCOLS == {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup'}
+
+
+def test_names_there_and_back_and_in_order():
+    texts = ['S001C002P003R002A013', 'S001C002P003R002A120', 'S001C003P001R001A001', 'S032C001P106R001A060']
+    names = [Name.parse(text) for text in texts]
+    assert [str(name) for name in names] == texts
+    assert names == sorted(names)
+    assert names[0] == Name(setup=1, camera=2, performer=3, replication=2, action=13)
+    assert names[0].label == 12
+
+
+@pytest.mark.parametrize('text', ['', 'S001C002P003R002', 's001c002p003r002a013', 'S001C002P003R002A013.skeleton',
+                                  'S001C002P003R002A0133', 'S01C002P003R002A013', ' S001C002P003R002A013', 'readme'])
+def test_not_a_name(text):
+    assert Name.parse(text) is None

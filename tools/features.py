@@ -1,0 +1,75 @@
+"""Features of a frozen encoder: extracted once, for both parts, then used by every evaluation."""
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data_gen.arrays import replacing
+from data_gen.cli import InputError, progress
+from data_gen.protocols import DATASETS
+from feeder import store
+from feeder.feeders import downstream_batches
+from tools import checkpoint, options
+
+
+class Features(NamedTuple):
+    """train (N, 2H), train_labels (N,), val (M, 2H), val_labels (M,); float32 and int64."""
+    train: torch.Tensor
+    train_labels: torch.Tensor
+    val: torch.Tensor
+    val_labels: torch.Tensor
+
+
+@torch.inference_mode()
+def extract(backbone, clips, modalities, batch_size, dtype=None):
+    """Features (N, 2H) float32 of every clip of a store, in its order, on its device; dtype: see options.amp_dtype."""
+    device, blocks = clips.frames.device, []
+    batches = -(-len(clips) // batch_size)
+    every = downstream_batches(clips, batch_size, modalities)
+    for streams in progress(every, 'features', batches, 'batch', leave=False):
+        with options.autocast(dtype, device):
+            blocks.append(backbone.encode(streams).float())
+    return torch.cat(blocks)
+
+
+def from_args(args, device):
+    """The features that an evaluation script was asked for: read from a file, or extracted with a checkpoint."""
+    if args.load_features:
+        features = load(args.load_features)
+    else:
+        if args.pretrained is None:
+            raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
+        backbone = checkpoint.load_model(args.pretrained).backbone.to(device)
+        folder, dtype = options.data_folder(args), options.amp_dtype(args.amp, device)
+        parts = []
+        for part in ('train', 'val'):
+            clips = store.load(folder, part).to(device)
+            parts += [extract(backbone, clips, args.modalities, args.batch_size, dtype), clips.labels]
+        features = Features(*parts)
+    classes = DATASETS[args.dataset].classes
+    labels = torch.cat((features.train_labels, features.val_labels))
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(f'labels run from {labels.min()} to {labels.max()}, but {args.dataset} has {classes} classes')
+    if args.save_features:
+        save(args.save_features, features)
+    return Features(*(tensor.to(device) for tensor in features))
+
+
+def save(path, features):
+    with replacing(path) as file:
+        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in features._asdict().items()})
+
+
+def load(path):
+    """Features from an .npz of `save`; InputError for anything else."""
+    try:
+        with np.load(path) as arrays:
+            train, train_labels, val, val_labels = (arrays[name] for name in Features._fields)
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
+        raise InputError(f'--load-features {path}: not an .npz of {", ".join(Features._fields)} ({error})') from error
+    counts = len(train) == len(train_labels) and len(val) == len(val_labels)
+    if train.ndim != 2 or train.shape[1:] != val.shape[1:] or not counts:
+        raise InputError(f'--load-features {path}: shapes disagree: {train.shape}, {train_labels.shape}, {val.shape}, '
+                         f'{val_labels.shape}')
+    return Features(*(torch.from_numpy(array) for array in (train.astype(np.float32), train_labels.astype(np.int64),
+                                                           val.astype(np.float32), val_labels.astype(np.int64))))
