@@ -4,6 +4,7 @@ Clips are (N, T, M, V, C). The spatial augmentations are linear maps of single j
 kinds, is one (N, V, 3, 3) tensor of matrices and one product.
 """
 import torch
+from torch.nn.functional import embedding_bag
 
 CROP_MIN_RATIO, CROP_MIN_FRAMES = 0.1, 64
 CORRUPTED_JOINTS = 15
@@ -18,11 +19,12 @@ def temporal_crop_resize(frames, start, length, size):
     at = at.clamp_(min=0)
     lower = at.long()
     upper = torch.minimum(lower + 1, length[:, None] - 1)
-    weight = (at - lower).to(frames.dtype).reshape(-1, 1)
-    rows = frames.flatten(1)
-    first = rows.index_select(0, (start[:, None] + lower).flatten())
-    second = rows.index_select(0, (start[:, None] + upper).flatten())
-    return first.lerp_(second, weight).view(len(start), size, *frames.shape[1:])
+    weight = at - lower
+    # a weighted sum of two rows is what an embedding bag computes, in one pass over memory
+    rows = torch.stack((lower, upper), 2).add_(start[:, None, None]).view(-1, 2)
+    weights = torch.stack((1 - weight, weight), 2).view(-1, 2).to(frames.dtype)
+    resized = embedding_bag(rows, frames.flatten(1), per_sample_weights=weights, mode='sum')
+    return resized.view(len(start), size, *frames.shape[1:])
 
 
 def corruption_map(joints, matrix, num_joints):

@@ -24,7 +24,7 @@ class PretrainFeeder:
 
     def __init__(self, store, batch_size, seed, rank=0, world_size=1):
         self.store, self.batch_size, self.seed, self.rank, self.world_size = store, batch_size, seed, rank, world_size
-        self.length = store.length.cpu()  # the draws happen on the CPU
+        self.start, self.length = store.start.cpu(), store.length.cpu()  # the draws happen on the CPU
 
     def __len__(self):
         return len(self.store) // (self.batch_size * self.world_size)
@@ -38,21 +38,20 @@ class PretrainFeeder:
 
     def batch(self, clips, generator):
         """(uni, fused): uni {'joint': view 1, 'bone': view 2, 'motion': view 3}, fused all three of view 4."""
-        views = self.views(clips, generator)
+        *views, last = [self.view(clips, generator) for _ in range(VIEWS)]
         uni = {}
-        for view, modality in zip(views, MODALITIES):  # noqa: B905, the fourth view is the fused one
-            uni.update(streams(view, (modality,)))
-        return uni, streams(views[3])
+        for view, modality in zip(views, MODALITIES, strict=True):
+            uni |= streams(view, (modality,))
+        return uni, streams(last)
 
-    def views(self, clips, generator):
-        """Clip indices (N,) -> (4, N, 64, M, V, C), on the store's device."""
-        clips = clips.repeat(VIEWS)
+    def view(self, clips, generator):
+        """One augmented view of the clips of these indices (N,): (N, 64, M, V, C) on the store's device."""
+        frames = self.store.frames
         start, length = draw_crops(self.length[clips], generator)
-        maps = draw_maps(len(clips), self.store.frames.shape[2], generator)
-        clips, start, length, maps = (t.to(self.store.frames.device, non_blocking=True)
-                                      for t in (clips, start, length, maps))
-        x = temporal_crop_resize(self.store.frames, self.store.start[clips] + start, length, SIZE)
-        return apply_map(x, maps).unflatten(0, (VIEWS, -1))
+        maps = draw_maps(len(clips), frames.shape[2], generator)
+        start += self.start[clips]
+        start, length, maps = (draw.to(frames.device, non_blocking=True) for draw in (start, length, maps))
+        return apply_map(temporal_crop_resize(frames, start, length, SIZE), maps)
 
 
 def downstream_batches(store, batch_size, modalities=MODALITIES):
