@@ -14,7 +14,7 @@ from data_gen import cli
 from data_gen.protocols import DATASETS
 from feeder.feeders import generator_at
 from tools import features, options, results
-from tools.distributed import select
+from tools.device import select
 from tools.schedule import learning_rate, set_learning_rate
 
 EVALUATE_EVERY = 5  # epochs; the release reports the best of these looks at the test part

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from data_gen import cli
 from data_gen.protocols import DATASETS
 from tools import features, options, results
-from tools.distributed import select
+from tools.device import select
 
 SIMILARITIES_AT_ONCE = 1 << 25  # 128 MB of float32
 

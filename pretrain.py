@@ -23,6 +23,7 @@ from feeder.feeders import SIZE, PretrainFeeder
 from model.objective import Losses, umurl_objective
 from model.umurl import UmURL
 from tools import checkpoint, options
+from tools.device import amp_dtype, autocast
 from tools.distributed import gather, process_group, rank, world_size
 from tools.log import RunLog
 from tools.schedule import learning_rate, set_learning_rate
@@ -34,7 +35,7 @@ def main(argv=None):
     args = parse(argv)
     folder = options.data_folder(args)
     with process_group(args.device) as device:
-        clips = store.load(folder, 'train').to(device)
+        clips = store.load(folder, 'train', quiet=rank() != 0).to(device)
         feeder = PretrainFeeder(clips, batch_per_rank(args.batch_size, len(clips)), args.seed, rank(), world_size())
 
         torch.manual_seed(args.seed)
@@ -99,7 +100,7 @@ def batch_per_rank(batch_size, clips):
 def restore(args, model, device):
     """The optimizer, the scaler and the first epoch: new, or as --resume has them (with the model's weights)."""
     optimizer = torch.optim.Adam(model.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=options.amp_dtype(args.amp, device) == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype(args.amp, device) == torch.float16)
     earlier = checkpoint.newest(args.checkpoint_path)
     path = earlier if args.resume == 'auto' else args.resume
     if path is None:
@@ -135,11 +136,11 @@ def parallel(model, device):
 def train_epoch(model, feeder, optimizer, scaler, epoch, args, bar):
     """One epoch; the mean of each loss, and clips a second over all processes."""
     device = feeder.store.frames.device
-    dtype = options.amp_dtype(args.amp, device)
+    dtype = amp_dtype(args.amp, device)
     model.train()
     sums, began = torch.zeros(len(Losses._fields), device=device), time.perf_counter()
     for step, (uni, fused) in enumerate(feeder.epoch(epoch), 1):
-        with options.autocast(dtype, device):
+        with autocast(dtype, device):
             projections = model(uni, fused)
         losses = umurl_objective(gather(projections))
         optimizer.zero_grad(set_to_none=True)

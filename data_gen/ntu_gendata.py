@@ -74,6 +74,12 @@ def parse(argv):
         parser.error('--workers must be at least 1')
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is one data set\'s folder: say which with --dataset')
+    for benchmark in args.benchmark or ():
+        for key in [args.dataset] if args.dataset else DATASETS:
+            if benchmark in DATASETS[key].preparable:
+                break
+        else:
+            parser.error(f'--benchmark {benchmark}: {key} has {", ".join(DATASETS[key].benchmarks)}')
     args.data_path = args.data_path or [folder for folder in DEFAULT_FOLDERS if folder.is_dir()]
     if not args.data_path:
         parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or say where with --data_path')
@@ -119,8 +125,8 @@ def plan(args, names):
     for key in datasets:
         dataset = DATASETS[key]
         for benchmark in args.benchmark or dataset.benchmarks:
-            if benchmark not in dataset.benchmarks + dataset.also:
-                raise cli.InputError(f'--benchmark {benchmark}: {key} has {", ".join(dataset.benchmarks)}')
+            if benchmark not in dataset.preparable:  # another data set's; parse() knows it
+                continue
             folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark
             members = [name for name in names if dataset.holds(name)]
             for part in ('train', 'val'):

@@ -21,6 +21,10 @@ class Dataset:
     training_performers: frozenset
     also: tuple = ()
 
+    @property
+    def preparable(self):
+        return self.benchmarks + self.also
+
     def holds(self, name):
         """Whether a recording belongs to this data set (NTU-60 is a part of NTU-120)."""
         return name.setup <= self.setups and name.action <= self.classes

@@ -30,7 +30,7 @@ class ClipStore:
         return ClipStore(self.frames.to(device), self.length.to(device), self.labels.to(device), self.names)
 
 
-def load(folder, part):
+def load(folder, part, quiet=False):
     """Read the arrays `{part}_*` in `folder` (the published layout, from this project or another) as a ClipStore.
 
     Raises InputError where a file is missing, the counts disagree, or a coordinate is not finite.
@@ -49,15 +49,16 @@ def load(folder, part):
     if length.min() < 1 or length.max() > data.shape[2]:
         worst = int(np.argmax((length < 1) | (length > data.shape[2])))
         raise InputError(f'{count_file}: clip {worst} ({names[worst]}) has {length[worst]} frames of {data.shape[2]}')
-    frames = valid_frames(data, length, names, data_file)
+    frames = valid_frames(data, length, names, data_file, quiet)
     return ClipStore(frames, torch.from_numpy(length.astype(np.int64)), torch.tensor(labels), names)
 
 
-def valid_frames(data, length, names, file):
+def valid_frames(data, length, names, file, quiet):
     """(N, C, T, V, M) on disk -> (F, M, V, C): only the first length[n] frames of each row, one after another."""
     frames = torch.empty(int(length.sum()), data.shape[4], data.shape[3], data.shape[1])
     rows, done = frames.numpy(), 0
-    for first in progress(range(0, len(data), ROWS_AT_ONCE), f'loading {file.parent.name}/{file.name}', leave=False):
+    blocks = range(0, len(data), ROWS_AT_ONCE)
+    for first in progress(blocks, f'loading {file.parent.name}/{file.name}', leave=False, disable=quiet):
         counts = length[first:first + ROWS_AT_ONCE]
         valid = np.arange(counts.max()) < counts[:, None]
         block = data[first:first + ROWS_AT_ONCE, :, :counts.max()].transpose(0, 2, 4, 3, 1)[valid]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_gen import cli
 from feeder.feeders import SIZE
 from feeder.modalities import MODALITIES, streams
 from feeder.store import ClipStore
@@ -33,7 +34,8 @@ def recorded_checkpoint(reference):
     """recorded_checkpoint(name): reference/NAME.pth.tar as saved, its state dict's keys without `module.`."""
     def read(name):
         saved = torch.load(reference / f'{name}.pth.tar', weights_only=True)
-        return saved | {'state_dict': {key.removeprefix('module.'): value for key, value in saved['state_dict'].items()}}
+        saved['state_dict'] = {key.removeprefix('module.'): value for key, value in saved['state_dict'].items()}
+        return saved
     return read
 
 
@@ -60,6 +62,16 @@ def recorded_batch(recorded, ours):
 
 
 @pytest.fixture(scope='session')
+def recorded_store(recorded, ours):
+    """The 16 recorded recordings, normalised, as a ClipStore."""
+    data = recorded('data_gen')
+    length = torch.from_numpy(data['num_frame'])
+    clips = [ours(clip)[:frames] for clip, frames in zip(data['normalized'], length, strict=True)]
+    labels = [int(name[17:20]) - 1 for name in data['files']]
+    return ClipStore(torch.cat(clips), length, torch.tensor(labels), data['files'].tolist())
+
+
+@pytest.fixture(scope='session')
 def ours():
     """ours(clips): clips as they lie on disk, ([N,] C, T, V, M), as a tensor ([N,] T, M, V, C)."""
     return lambda clips: torch.from_numpy(clips).movedim(-4, -1).transpose(-3, -2).contiguous()
@@ -79,7 +91,8 @@ def write_skeleton():
             lines.append(len(frame))
             for body_id, body in enumerate(frame, 72057594037931101):
                 lines += [f'{body_id} 0 1 1 1 1 0 0.02764709 -0.2337577 2', len(body)]
-                lines += [f'{x!r} {y!r} {z!r} 277.4 191.1 1036.2 519.1 -0.21 0.03 0.97 -0.01 2' for x, y, z in body.tolist()]
+                lines += [' '.join(map(repr, joint)) + ' 277.4 191.1 1036.2 519.1 -0.21 0.03 0.97 -0.01 2'
+                          for joint in body.tolist()]
         path.write_text('\n'.join(map(str, lines)) + '\n')
         return frames
     return write
@@ -125,3 +138,17 @@ def made_store():
 def made_clips():
     """made_clips(n, seed=0): random clips (n, 64, 2, 25, 3)."""
     return lambda n, seed=0: torch.randn(n, SIZE, 2, 25, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def mistake(capsys):
+    """mistake(main, argv): run a command that must end with code 2 and one line on stderr; the line."""
+    def run(main, argv):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.run(lambda: main(list(map(str, argv))))
+        assert stop.value.code == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith('note: ')]
+        assert len(lines) == 1, lines
+        return lines[0]
+    return run

@@ -38,8 +38,8 @@ def read(path):
         state = {key.removeprefix(PREFIX): value for key, value in checkpoint['state_dict'].items()}
     except pickle.UnpicklingError as error:
         raise InputError(f'{path} is not a PyTorch checkpoint, or holds more than tensors and plain values') from error
-    except (RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f'{path} is not a checkpoint with a state_dict: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # a damaged file can raise almost anything
+        raise InputError(f'{path} is not a whole checkpoint with a state_dict ({type(error).__name__})') from error
     return checkpoint | {'state_dict': state}
 
 

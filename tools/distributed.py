@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from data_gen.cli import InputError
+from tools.device import select
 
 
 def rank():
@@ -59,21 +59,6 @@ def first_slurm_node():
         return nodes.split(',')[0]
     return subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True,
                           check=True).stdout.split()[0]
-
-
-def select(device):
-    """The torch.device, made current; InputError where it is not there."""
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f'--device {device}: expected cpu, cuda or cuda:N') from error
-    if device.type == 'cuda':
-        if not torch.cuda.is_available():
-            raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
-        torch.cuda.set_device(device)
-    return device
 
 
 class Gather(torch.autograd.Function):

@@ -7,7 +7,7 @@ evaluate() {
     if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
     if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
     if [[ ${1:--} != -* ]]; then protocol=$1; shift; fi
-    checkpoint=$(find "./checkpoints/$dir" -name 'checkpoint_*.pth.tar' 2>/dev/null | sort | tail -n 1)
+    checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
     if [ -z "$checkpoint" ]; then
         echo "error: no checkpoint in ./checkpoints/$dir: pre-train first (./script_pretrain.sh), or give the folder's name" >&2
         exit 2

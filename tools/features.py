@@ -10,6 +10,7 @@ from data_gen.protocols import DATASETS
 from feeder import store
 from feeder.feeders import downstream_batches
 from tools import checkpoint, options
+from tools.device import amp_dtype, autocast
 
 
 class Features(NamedTuple):
@@ -22,12 +23,12 @@ class Features(NamedTuple):
 
 @torch.inference_mode()
 def extract(backbone, clips, modalities, batch_size, dtype=None):
-    """Features (N, 2H) float32 of every clip of a store, in its order, on its device; dtype: see options.amp_dtype."""
+    """Features (N, 2H) float32 of every clip of a store, in its order, on its device; dtype: see device.amp_dtype."""
     device, blocks = clips.frames.device, []
     batches = -(-len(clips) // batch_size)
     every = downstream_batches(clips, batch_size, modalities)
     for streams in progress(every, 'features', batches, 'batch', leave=False):
-        with options.autocast(dtype, device):
+        with autocast(dtype, device):
             blocks.append(backbone.encode(streams).float())
     return torch.cat(blocks)
 
@@ -40,7 +41,7 @@ def from_args(args, device):
         if args.pretrained is None:
             raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
         backbone = checkpoint.load_model(args.pretrained).backbone.to(device)
-        folder, dtype = options.data_folder(args), options.amp_dtype(args.amp, device)
+        folder, dtype = options.data_folder(args), amp_dtype(args.amp, device)
         parts = []
         for part in ('train', 'val'):
             clips = store.load(folder, part).to(device)

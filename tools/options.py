@@ -76,10 +76,13 @@ def add_ignored_flags(parser, **reasons):
 
 
 def parse(parser, argv):
-    """Parse, settle --gpu and --device, and say which given flags have no effect."""
+    """Parse, settle --gpu, make the folders of what will be written, and say which given flags have no effect."""
     args = parser.parse_args(argv)
     if args.gpu is not None:
         args.device = f'cuda:{args.gpu}'
+    for name in ('save_features', 'results'):  # a result must not be lost to a folder that is not there yet
+        if getattr(args, name, None):
+            getattr(args, name).parent.mkdir(parents=True, exist_ok=True)
     for name, reason in vars(args).pop('ignored').items():
         if vars(args).pop(f'ignored_{name}') is not None:
             flag = next(flag for flag in RELEASE_FLAGS[name][0] if flag.startswith('--'))
@@ -99,17 +102,3 @@ def data_folder(args):
         raise InputError(f'{folder} is not there: prepare {args.dataset} with data_gen/ntu_gendata.py, or say where '
                          'the data lie with --data-root')
     return folder
-
-
-def amp_dtype(amp, device):
-    """The autocast dtype for --amp, or None for plain float32."""
-    if amp == 'auto':
-        if device.type != 'cuda':
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}[amp]
-
-
-def autocast(dtype, device):
-    """The autocast context of a dtype from `amp_dtype`."""
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)

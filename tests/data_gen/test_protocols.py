@@ -6,8 +6,8 @@ import pytest
 from data_gen.protocols import DATASETS, PROTOCOLS, Name
 
 NTU60_PERFORMERS = '1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38'
-NTU120_PERFORMERS = NTU60_PERFORMERS + (' 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 '
-                                        '93 94 95 97 98 100 103')
+NTU120_PERFORMERS = NTU60_PERFORMERS + (
+    ' 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 93 94 95 97 98 100 103')
 NAMES = [Name(setup, camera, performer, 1, 60)
          for setup in range(1, 33) for camera in (1, 2, 3) for performer in range(1, 107)]
 

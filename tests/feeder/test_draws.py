@@ -1,0 +1,151 @@
+"""The random draws, by large seeded samples: a share or count may be off by five standard deviations."""
+import pytest
+import torch
+
+from feeder.augmentations import draw_corruption_matrices, draw_crops, draw_joints, draw_maps, draw_shear_matrices
+from feeder.feeders import generator_at
+
+CLIPS = 50_000
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def assert_share(hits, trials, share):
+    """Each of `hits` successes among `trials` fits the probability `share`."""
+    trials = torch.as_tensor(trials).double()
+    deviation = (trials * share * (1 - share)).sqrt()
+    assert ((torch.as_tensor(hits).double() - trials * share).abs() <= 5 * deviation).all()
+
+
+def assert_uniform(sample, low, high, bins=20):
+    assert sample.min() >= low
+    assert sample.max() < high
+    assert_share(torch.histc(sample.double(), bins, low, high), len(sample), 1 / bins)
+
+
+def crop_lengths(num_frame):
+    """The length for each of very many, evenly spread u of U(0.1, 1)."""
+    u = 0.1 + 0.9 * (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    return (num_frame * u).floor().clamp(min=64).clamp(max=num_frame)
+
+
+@pytest.mark.parametrize('num_frame', [1, 30, 63, 64])
+def test_short_clips_are_taken_whole(generator, num_frame):
+    start, length = draw_crops(torch.full((1000,), num_frame), generator)
+    assert (start == 0).all()
+    assert (length == num_frame).all()
+
+
+@pytest.mark.parametrize('num_frame', [65, 100, 300, 1000])
+def test_crop_lengths(generator, num_frame):
+    _, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    expected = crop_lengths(num_frame)
+    assert abs(length.double().mean() - expected.mean()) <= 5 * expected.std() / CLIPS ** 0.5
+    assert length.min() == expected.min()
+    assert num_frame - 2 <= length.max() <= num_frame
+    assert_share((length == 64).sum(), CLIPS, (expected == 64).double().mean())
+    assert_share((length > 0.7 * num_frame).sum(), CLIPS, (expected > 0.7 * num_frame).double().mean())
+
+
+@pytest.mark.parametrize('num_frame', [30, 64, 100, 300])
+def test_crop_lengths_are_the_recorded_ones(recorded, generator, num_frame):
+    _, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    deviation = length.double().std() * (1 / 4000 + 1 / CLIPS) ** 0.5  # 4,000 draws were recorded
+    mean = float(recorded('augmentation')[f'crop_length_mean_{num_frame}'])
+    assert abs(length.double().mean() - mean) <= 4 * deviation
+
+
+@pytest.mark.parametrize('num_frame', [65, 70, 100, 300])
+def test_crops_start_anywhere_they_fit(generator, num_frame):
+    start, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    assert start.min() == 0
+    assert (start + length).max() == num_frame
+    places = num_frame - 64 + 1
+    counts = torch.bincount(start[length == 64], minlength=places)
+    assert len(counts) == places
+    assert_share(counts, counts.sum(), 1 / places)
+    longer = (length > 64) & (length < num_frame)
+    if longer.any():  # whatever the length, the start is as far along as it is spread
+        along = start[longer] / (num_frame - length[longer])
+        assert abs(along.mean() - 0.5) < 5 * along.std() / longer.sum() ** 0.5
+
+
+def test_crops_of_clips_of_different_lengths(generator):
+    num_frame = torch.arange(1, 301).repeat(50)
+    start, length = draw_crops(num_frame, generator)
+    assert (length >= num_frame.clamp(max=64)).all()
+    assert (start >= 0).all()
+    assert (start + length <= num_frame).all()
+
+
+def test_fifteen_joints_each_equally_often(generator):
+    joints = draw_joints(CLIPS, 25, generator)
+    assert joints.shape == (CLIPS, 15)
+    assert (joints.sort(1).values.diff(dim=1) > 0).all()
+    assert_share(torch.bincount(joints.flatten(), minlength=25), CLIPS, 15 / 25)
+    drawn = torch.zeros(CLIPS, 25).scatter_(1, joints, 1)
+    pairs = (drawn.T @ drawn)[~torch.eye(25, dtype=torch.bool)]
+    assert_share(pairs, CLIPS, 15 * 14 / (25 * 24))
+
+
+def test_corruption_matrices(generator):
+    matrix = draw_corruption_matrices(CLIPS, generator).flatten(1)
+    zero = (matrix == 0).all(1)
+    assert_share(zero.sum(), CLIPS, 1 / 2)
+    for entry in matrix[~zero].T:
+        assert_uniform(entry, -1, 1)
+    assert_uncorrelated(matrix[~zero])
+
+
+def test_shear_matrices(generator):
+    matrix = draw_shear_matrices(CLIPS, generator)
+    assert (matrix.diagonal(0, 1, 2) == 1).all()
+    entries = matrix[:, ~torch.eye(3, dtype=torch.bool)]
+    for entry in entries.T:
+        assert_uniform(entry, -1, 1)
+    assert_uncorrelated(entries)
+
+
+def assert_uncorrelated(entries):
+    correlation = torch.corrcoef(entries.T) - torch.eye(entries.shape[1])
+    assert correlation.abs().max() < 5 / len(entries) ** 0.5
+
+
+def test_half_are_sheared_a_quarter_are_blanked(generator):
+    clips = 20_000
+    maps = draw_maps(clips, 25, generator)
+    kept = (maps == torch.eye(3)).flatten(2).all(2).sum(1)
+    corrupted = kept == 10
+    assert (kept[~corrupted] == 0).all()
+    assert_share(corrupted.sum(), clips, 1 / 2)
+    blank = (maps == 0).flatten(2).all(2).sum(1)
+    assert set(blank.tolist()) == {0, 15}
+    assert corrupted[blank == 15].all()
+    assert_share((blank == 15).sum(), clips, 1 / 4)
+    sheared = maps[~corrupted]
+    assert (sheared == sheared[:, :1]).all()
+    assert (sheared.diagonal(0, 2, 3) == 1).all()
+
+
+def test_one_matrix_for_all_corrupted_joints(generator):
+    for clip in draw_maps(200, 25, generator):
+        assert len(clip.unique(dim=0)) in (1, 2)  # a shear, or the identity beside one matrix
+
+
+def draws(*arguments):
+    generator = generator_at(*arguments)
+    return torch.cat([draw.double().flatten() for draw in (
+        *draw_crops(torch.full((50,), 300), generator), draw_maps(50, 25, generator))])
+
+
+def test_draws_are_a_function_of_seed_epoch_step_and_rank():
+    torch.manual_seed(1)
+    first = draws(1, 2, 3, 4)
+    torch.manual_seed(2)
+    assert draws(1, 2, 3, 4).equal(first)
+    places = [(1, 2, 3, 4), (5, 2, 3, 4), (1, 5, 3, 4), (1, 2, 5, 4), (1, 2, 3, 5), (2, 1, 3, 4), (1, 3, 2, 4),
+              (1, 2, 4, 3), (0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0)]
+    assert len({tuple(draws(*place).tolist()) for place in places}) == len(places)

@@ -1,0 +1,176 @@
+"""The network: what the release computes with the same weights, its paths, and its size."""
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from feeder.feeders import downstream_batches
+from feeder.modalities import MODALITIES, streams
+from model.umurl import Layer, UmURL
+
+HIDDEN = 8
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return UmURL(150, 192, HIDDEN)
+
+
+@pytest.fixture
+def batch(made_clips):
+    """(uni, fused) of five made clips."""
+    uni = {modality: streams(made_clips(5, seed), (modality,))[modality] for seed, modality in enumerate(MODALITIES)}
+    return uni, streams(made_clips(5, 3))
+
+
+def assert_same(actual, expected, relative=1e-4):
+    """Equal to `relative` times the largest value expected."""
+    torch.testing.assert_close(actual, expected, rtol=0, atol=relative * expected.abs().max().item())
+
+
+def expected_keys():
+    affine = ('weight', 'bias')
+    keys = {f'backbone.{m}_emb.{s}_embedding.{i}.{p}' for m in 'jbm' for s in 'ts' for i in (0, 1, 3) for p in affine}
+    keys |= {f'backbone.mm_fusion.{s}_fusion.0.weight' for s in 'ts'} | {'backbone.ma_encoder.pe.pe'}
+    parts = ('self_attn.in_proj_', 'self_attn.out_proj.', 'linear1.', 'linear2.', 'norm1.', 'norm2.')
+    keys |= {f'backbone.ma_encoder.{s}_tr.layers.0.{part}{p}' for s in 'ts' for part in parts for p in affine}
+    keys |= {f'{m}_projector.{i}.{p}' for m in 'jbm' for i in (0, 1, 3, 4, 6) for p in affine}
+    statistics = ('running_mean', 'running_var', 'num_batches_tracked')
+    return keys | {f'{m}_projector.{i}.{p}' for m in 'jbm' for i in (1, 4) for p in statistics}
+
+
+def test_state_dict_has_the_published_tensors(model):
+    assert set(model.state_dict()) == expected_keys()
+    assert len(model.state_dict()) == 111
+    assert model.state_dict()['backbone.ma_encoder.pe.pe'].shape == (1, 200, HIDDEN)
+
+
+def test_published_checkpoint_fits_and_its_optimizer(recorded_checkpoint):
+    """The optimizer's state is kept by position, so the order of the parameters is part of the format."""
+    saved, model = recorded_checkpoint('checkpoint_0000'), UmURL(150, 192, 32)
+    assert list(model.state_dict()) == list(saved['state_dict'])
+    assert model.backbone.ma_encoder.pe.pe.equal(saved['state_dict']['backbone.ma_encoder.pe.pe'])
+    shapes = [state['exp_avg'].shape for state in saved['optimizer']['state'].values()]
+    assert shapes == [parameter.shape for parameter in model.parameters()]
+
+
+def test_recorded_projections(recorded_model, recorded_batch, recorded):
+    projections = recorded_model('initial')(*recorded_batch())
+    assert projections._fields == ('z_j', 'z_b', 'z_m', 'z_uj', 'z_ub', 'z_um')
+    for name, z in projections._asdict().items():
+        assert_same(z, torch.from_numpy(recorded('pretrain')[name]))
+
+
+def test_recorded_features(recorded_model, recorded_store, recorded):
+    backbone = recorded_model('checkpoint_0000').eval().backbone
+    made = next(downstream_batches(recorded_store, 16))
+    with torch.no_grad():
+        assert_same(backbone.encode(made), torch.from_numpy(recorded('downstream')['features']))
+        for modality in MODALITIES:
+            expected = torch.from_numpy(recorded('downstream')[f'features_{modality}'])
+            assert_same(backbone.encode({modality: made[modality]}), expected)
+
+
+def test_shapes(model, batch):
+    assert [tuple(z.shape) for z in model(*batch)] == [(5, 4096)] * 6
+    assert [tuple(y.shape) for y in model.encode_views(*batch)] == [(5, 2 * HIDDEN)] * 4
+
+
+def test_views_encoded_together_equal_each_alone(model, batch):
+    uni, fused = batch
+    alone = [{modality: uni[modality]} for modality in MODALITIES] + [fused]
+    for together, view in zip(model.encode_views(*batch), alone, strict=True):
+        assert_same(together, model.backbone.encode(view), 1e-5)
+
+
+def test_one_modality_does_not_pass_the_fusion(model, batch):
+    _, fused = batch
+    for parameter in model.backbone.mm_fusion.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    for modality in MODALITIES:
+        assert model.backbone.encode({modality: fused[modality]}).isfinite().all()
+    for pair in (('joint', 'bone'), ('bone', 'motion'), MODALITIES):
+        assert model.backbone.encode({modality: fused[modality] for modality in pair}).isnan().all()
+
+
+@pytest.mark.parametrize('chosen', [('joint', 'motion'), MODALITIES], ids='-'.join)
+def test_fusion_is_a_map_of_the_mean_embedding(model, batch, chosen):
+    backbone, fused = model.backbone, batch[1]
+    embeddings = {'joint': backbone.j_emb, 'bone': backbone.b_emb, 'motion': backbone.m_emb}
+    for stream, made in enumerate(backbone.embed({modality: fused[modality] for modality in chosen})):
+        embedded = [(embeddings[m].t_embedding, embeddings[m].s_embedding)[stream](fused[m][stream]) for m in chosen]
+        weight = (backbone.mm_fusion.t_fusion, backbone.mm_fusion.s_fusion)[stream][0].weight
+        assert_same(made, torch.stack(embedded).mean(0) @ weight.T, 1e-5)
+
+
+@pytest.mark.parametrize('heads', [1, 4])
+def test_layer_is_the_transformer_layer_of_torch(heads):
+    theirs = nn.TransformerEncoderLayer(16, heads, 16, dropout=0, batch_first=True)
+    ours = Layer(16, heads)
+    for parameter in theirs.parameters():  # biases and norms too, which start at constants
+        nn.init.normal_(parameter, std=0.5)
+    ours.load_state_dict(theirs.state_dict())
+    tokens = torch.randn(3, 20, 16, generator=torch.Generator().manual_seed(0))
+    assert_same(ours(tokens), theirs(tokens), 1e-5)
+
+
+def test_layer_starts_as_the_one_of_torch():
+    torch.manual_seed(0)
+    theirs, ours = nn.TransformerEncoderLayer(256, 1, 256).state_dict(), Layer(256, 1).state_dict()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor.std(), theirs[name].std(), rtol=0.2, atol=0)
+        torch.testing.assert_close(tensor.abs().max(), theirs[name].abs().max(), rtol=0.05, atol=0)
+
+
+def test_only_temporal_tokens_have_a_position(model, made_clips):
+    temporal, spatial = streams(made_clips(2), ('joint',))['joint']
+    features = model.backbone.encode({'joint': (temporal, spatial)})
+    turned = model.backbone.encode({'joint': (temporal.flip(1), spatial.flip(1))})
+    assert_same(turned[:, HIDDEN:], features[:, HIDDEN:], 1e-5)
+    assert (turned[:, :HIDDEN] - features[:, :HIDDEN]).abs().max() > 1e-2
+
+
+def test_each_projection_is_a_batchnorm_batch_of_its_own(model, batch):
+    features = model.encode_views(*batch)
+    projectors = model.j_projector, model.b_projector, model.m_projector
+    alone = copy.deepcopy(projectors)
+    made = model.project(*features)
+    for number, (projector, before) in enumerate(zip(projectors, alone, strict=True)):
+        assert_same(made[3 + number], before(features[3]), 1e-5)  # the fused one comes first
+        assert_same(made[number], before(features[number]), 1e-5)
+        assert projector[1].num_batches_tracked == projector[4].num_batches_tracked == 2
+        for buffer, expected in zip(projector.buffers(), before.buffers(), strict=True):
+            torch.testing.assert_close(buffer, expected)
+
+
+def test_gradient_reaches_every_parameter(model, batch):
+    torch.stack(model(*batch)).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+@pytest.fixture(scope='module')
+def full_size():
+    with torch.device('meta'):
+        return UmURL(150, 192, 1024)
+
+
+def test_number_of_parameters(full_size):
+    def millions(module):
+        return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
+    assert millions(full_size.backbone) == pytest.approx(22.07, abs=0.01)
+    assert millions(full_size) == pytest.approx(72.45, abs=0.01)
+
+
+@pytest.mark.parametrize(('chosen', 'gflops'), [(('bone',), 1.740), (MODALITIES, 2.536)], ids=['uni-modal', 'fused'])
+def test_operations_of_a_clip(full_size, chosen, gflops):
+    clip = torch.empty(1, 64, 150, device='meta'), torch.empty(1, 50, 192, device='meta')
+    with FlopCounterMode(display=False) as counter:
+        full_size.backbone.encode(dict.fromkeys(chosen, clip))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=0.001)

@@ -1,0 +1,101 @@
+"""One reader: released and own checkpoints, with and without `module.`, and never half of one."""
+import pytest
+import torch
+
+from data_gen.cli import InputError
+from model.umurl import UmURL
+from tools import checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A path, and the model it was written from."""
+    torch.manual_seed(0)
+    model = UmURL(150, 192, 8, num_layer=2)
+    optimizer = torch.optim.Adam(model.parameters())
+    checkpoint.save(tmp_path / 'checkpoint_0004.pth.tar', model, optimizer, 5)
+    return tmp_path / 'checkpoint_0004.pth.tar', model
+
+
+def change(path, edit):
+    """Rewrite a checkpoint with its state dict edited in place."""
+    made = torch.load(path, weights_only=True)
+    edit(made['state_dict'])
+    torch.save(made, path)
+
+
+def test_width_and_depth_are_read_from_the_file(saved):
+    path, model = saved
+    read = checkpoint.load_model(path)
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in read.state_dict().items())
+    assert not read.training
+
+
+def test_with_and_without_module(saved):
+    path, model = saved
+    bare = path.with_name('bare.pth.tar')
+    torch.save({'state_dict': model.state_dict()}, bare)
+    one, other = checkpoint.load_model(path).state_dict(), checkpoint.load_model(bare).state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_released_checkpoints(reference):
+    for name in ('initial', 'checkpoint_0000'):
+        assert checkpoint.load_model(reference / f'{name}.pth.tar').backbone.ma_encoder.pe.pe.shape[2] == 32
+
+
+KEY = 'module.backbone.mm_fusion.t_fusion.0.weight'
+
+
+@pytest.mark.parametrize(('edit', 'message'), [
+    (lambda state: state.pop(KEY), '1 missing tensors'),
+    (lambda state: state.pop('module.j_projector.6.bias'), '1 missing tensors'),
+    (lambda state: state.pop('module.backbone.ma_encoder.pe.pe'), 'no usable tensor'),
+    (lambda state: state.update(extra=torch.ones(1)), '1 unexpected tensors, such as extra'),
+    (lambda state: state.update({KEY: torch.ones(4, 4)}), '1 misshapen tensors'),
+])
+def test_a_tensor_too_few_too_many_or_of_another_shape(saved, edit, message):
+    change(saved[0], edit)
+    with pytest.raises(InputError, match=message):
+        checkpoint.load_model(saved[0])
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ('this ran',)
+
+
+@pytest.mark.parametrize('content', [
+    lambda path: path.write_bytes(b''),
+    lambda path: path.write_text('not a checkpoint'),
+    lambda path: torch.save([1, 2], path),
+    lambda path: torch.save({'model': 1}, path),
+    lambda path: torch.save({'state_dict': Harmful()}, path),
+    lambda path: path.write_bytes(path.read_bytes()[:5000]),
+])
+def test_other_files_are_refused(saved, content, capsys):
+    content(saved[0])
+    with pytest.raises(InputError, match='checkpoint_0004'):
+        checkpoint.read(saved[0])
+    assert 'this ran' not in capsys.readouterr().out
+
+
+def test_newest(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+    for epoch in (50, 9, 10000):
+        checkpoint.path_of(tmp_path, epoch).touch()
+    (tmp_path / 'checkpoint_best.pth.tar').touch()
+    assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 10000)
+
+
+def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch):
+    path, model = saved
+    before = path.read_bytes()
+
+    def full_disk(state, file):
+        file.write_bytes(b'half')
+        raise OSError('No space left on device')
+    monkeypatch.setattr(torch, 'save', full_disk)
+    with pytest.raises(OSError, match='No space'):
+        checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 6)
+    assert path.read_bytes() == before

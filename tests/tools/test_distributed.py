@@ -1,0 +1,86 @@
+"""Several processes compute what one would."""
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tools import distributed
+
+WORKER = Path(__file__).with_name('gather_worker.py')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_gradient_of_two_processes_is_that_of_one(tmp_path):
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', WORKER,
+               tmp_path / 'two.pt']
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    two = torch.load(tmp_path / 'two.pt')
+    spec = importlib.util.spec_from_file_location('gather_worker', WORKER)
+    worker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worker)
+    one = worker.step()
+    torch.testing.assert_close(two['losses'], one['losses'], rtol=1e-5, atol=0)
+    for mine, theirs in zip(two['gradients'], one['gradients'], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6 * float(theirs.abs().max() + 1))
+
+
+def test_without_a_group_gather_changes_nothing():
+    projections = (torch.ones(2, 3),) * 6
+    assert distributed.gather(projections) is projections
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """environment(**variables): these launcher variables and no others."""
+    def settle(**variables):
+        for name in list(os.environ):
+            if name.startswith('SLURM_') or name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+                monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    return settle
+
+
+def test_torchrun_variables(environment):
+    environment(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1')
+    assert distributed.from_torchrun() == {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}
+
+
+def test_slurm_variables(environment):
+    environment(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9')
+    found = distributed.from_slurm()
+    assert found == {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'node7', 'MASTER_PORT': '29500'}
+
+
+@pytest.mark.parametrize('variables', [{}, {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1', 'SLURM_LOCALID': '0'}])
+def test_one_process_needs_no_group(environment, variables):
+    environment(**variables)
+    with distributed.process_group('cpu') as device:
+        assert device == torch.device('cpu')
+        assert not torch.distributed.is_initialized()
+
+
+def test_two_slurm_tasks_form_a_group(tmp_path):
+    """A step of two tasks, as srun would start them."""
+    port = free_port()
+    tasks = []
+    for task in range(2):
+        variables = {'SLURM_PROCID': str(task), 'SLURM_NTASKS': '2', 'SLURM_LOCALID': str(task),
+                     'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+        tasks.append(subprocess.Popen([sys.executable, WORKER, tmp_path / 'slurm.pt'], cwd=ROOT,
+                                      env=os.environ | variables))
+    assert [task.wait(120) for task in tasks] == [0, 0]
+    assert (tmp_path / 'slurm.pt').is_file()
+
+
+def free_port():
+    """A free port."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return str(free.getsockname()[1])

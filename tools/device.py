@@ -1,0 +1,52 @@
+"""The device to compute on, and how precisely."""
+import ctypes
+import sys
+
+import torch
+
+from data_gen.cli import InputError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+
+
+def select(device):
+    """The torch.device of --device, made ready; InputError where it is not there."""
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f'--device {device}: expected cpu, cuda or cuda:N') from error
+    if device.type == 'cuda':
+        if not torch.cuda.is_available():
+            raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
+        torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
+    return device
+
+
+def keep_freed_memory():
+    """Let glibc keep freed memory for the next step: handing it back means faulting in every page of it again.
+
+    Halves the time of augmentation on a CPU. Elsewhere than on glibc nothing happens.
+    """
+    if sys.platform == 'linux':
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, 'mallopt'):
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def amp_dtype(amp, device):
+    """The autocast dtype for --amp, or None for plain float32."""
+    if amp == 'auto':
+        if device.type != 'cuda':
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}[amp]
+
+
+def autocast(dtype, device):
+    """The autocast context of a dtype from `amp_dtype`."""
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
