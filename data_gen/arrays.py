@@ -1,4 +1,10 @@
-"""The published layout on disk: {train,val}_{data_joint.npy,num_frame.npy,label.pkl}, one folder per benchmark."""
+"""The two layouts on disk, one folder per benchmark, a train and a val part in each.
+
+padded    {part}_data_joint.npy (N, 3, 300, 25, 2) float32: the published layout, which other projects read
+trimmed   {part}_frame_joint.npy (F, 2, 25, 3) float32: only the frames that are read, one clip after another, and
+          {part}_trimmed.npz: offset (N + 1,), period (N,), max_frame; from these the padded rows follow to the byte
+both      {part}_num_frame.npy (N,) int64, {part}_label.pkl: a pickle of (names, labels)
+"""
 import os
 import pickle
 from pathlib import Path
@@ -8,80 +14,78 @@ import numpy as np
 from data_gen.preprocess import MAX_FRAME
 from data_gen.skeleton import BODIES, JOINTS
 
+LAYOUTS = ('padded', 'trimmed')
 ROW = (3, MAX_FRAME, JOINTS, BODIES)
-ROW_BYTES = 4 * int(np.prod(ROW))
+FRAME = (BODIES, JOINTS, 3)
 
 
-def part_files(folder, part):
-    """The three files of one part: coordinates, frame counts, (names, labels)."""
-    return tuple(Path(folder) / f'{part}_{kind}' for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl'))
+def data_file(folder, part, layout):
+    return Path(folder) / f'{part}_{"data" if layout == "padded" else "frame"}_joint.npy'
 
 
-class PartWriter:
-    """One part of one benchmark while it is written: rows arrive in any order, from any process.
+def count_file(folder, part):
+    return Path(folder) / f'{part}_num_frame.npy'
 
-    The rows lie in a file of full size under a temporary name. They are written by plain file writes, not through a
-    memory map, so that a process never holds more than one of them.
+
+def label_file(folder, part):
+    return Path(folder) / f'{part}_label.pkl'
+
+
+def trim_file(folder, part):
+    return Path(folder) / f'{part}_trimmed.npz'
+
+
+def layout_of(folder, part):
+    """The layout a part lies in, or None where there is no part."""
+    return next((layout for layout in LAYOUTS if data_file(folder, part, layout).is_file()), None)
+
+
+def trim(row, num_frame):
+    """A padded row (3, T, 25, M) -> (frames (S, M, 25, 3), period): the frames to keep, and how the others follow.
+
+    Frame t >= S of the row is frame t % period; with period 0 it is zero. S is num_frame, except for the few rows (two
+    bodies that repeat with different periods) that have to be kept whole.
     """
-
-    def __init__(self, folder, part, names):
-        self.names = names
-        self.files = part_files(folder, part)
-        self.partial = self.files[0].with_suffix('.npy.part')
-
-    def allocate(self):
-        self.partial.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.partial, 'wb') as file:
-            self.header_bytes = write_header(file, len(self.names))
-            file.truncate(self.header_bytes + len(self.names) * ROW_BYTES)
-
-    def slot(self, index):
-        """Where row `index` goes, as `write_row` takes it."""
-        return str(self.partial), self.header_bytes + index * ROW_BYTES
-
-    def discard(self):
-        self.partial.unlink()
-
-    def finish(self, frames):
-        """Close the gaps that unusable recordings left, then give the files their names.
-
-        `frames`: number of frames by name, for each recording that could be used.
-        """
-        kept = [index for index, name in enumerate(self.names) if name in frames]
-        with open(self.partial, 'r+b') as file:
-            for row, index in enumerate(kept):
-                if row != index:
-                    file.seek(self.header_bytes + index * ROW_BYTES)
-                    clip = file.read(ROW_BYTES)
-                    file.seek(self.header_bytes + row * ROW_BYTES)
-                    file.write(clip)
-            file.truncate(self.header_bytes + len(kept) * ROW_BYTES)
-            file.seek(0)
-            write_header(file, len(kept))
-        names = [self.names[index] for index in kept]
-        data, num_frame, label = self.files
-        with replacing(num_frame) as file:
-            np.save(file, np.array([frames[name] for name in names], np.int64))
-        with replacing(label) as file:
-            pickle.dump(([f'{name}.skeleton' for name in names], [name.label for name in names]), file)
-        os.replace(self.partial, data)
-        return len(names)
+    frames = np.ascontiguousarray(row.transpose(1, 3, 2, 0))
+    bits = frames.reshape(len(frames), -1).view(np.uint32)
+    rest = np.arange(num_frame, len(frames))
+    if not bits[rest].any():
+        return frames[:num_frame], 0
+    for period in range(num_frame, 0, -1):
+        again = rest % period
+        if (bits[again[0]] == bits[num_frame]).all() and (bits[again] == bits[rest]).all():
+            return frames[:num_frame], period
+    return frames, len(frames)
 
 
-def write_header(file, rows):
-    """Write an .npy header for `rows` rows; its length does not depend on them. Returns the length."""
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {(rows, *ROW)}, }}"
+def untrim(frames, period, max_frame=MAX_FRAME):
+    """The inverse of `trim`: the padded row (3, max_frame, 25, M)."""
+    row = np.zeros((max_frame, *frames.shape[1:]), frames.dtype)
+    row[:len(frames)] = frames
+    if period:
+        row[len(frames):] = frames[np.arange(len(frames), max_frame) % period]
+    return row.transpose(3, 0, 2, 1)
+
+
+def write_header(file, shape):
+    """Write the .npy header of a float32 array; its length does not depend on the number of rows. Returns it."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
     size = 128 - len(np.lib.format.magic(1, 0)) - 2
+    file.seek(0)
     file.write(np.lib.format.magic(1, 0) + size.to_bytes(2, 'little') + header.ljust(size - 1).encode() + b'\n')
     return file.tell()
 
 
-def write_row(slot, clip):
-    """Write one normalised recording (3, 300, 25, 2) into its slot."""
-    path, offset = slot
-    with open(path, 'r+b') as file:
-        file.seek(offset)
-        file.write(np.ascontiguousarray(clip, '<f4'))
+def write_counts_and_labels(folder, part, num_frame, names, labels):
+    with replacing(count_file(folder, part)) as file:
+        np.save(file, np.array(num_frame, np.int64))
+    with replacing(label_file(folder, part)) as file:
+        pickle.dump((list(names), list(labels)), file)
+
+
+def write_trimming(folder, part, stored, period, max_frame=MAX_FRAME):
+    with replacing(trim_file(folder, part)) as file:
+        np.savez(file, offset=np.cumsum([0, *stored]), period=np.array(period, np.int64), max_frame=max_frame)
 
 
 class replacing:

@@ -8,17 +8,15 @@ the number of recordings. Unusable files are skipped and listed at the end.
 """
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the published command runs inside data_gen/
 
-from data_gen import cli  # noqa: E402
-from data_gen.arrays import PartWriter, write_row  # noqa: E402
-from data_gen.preprocess import MAX_FRAME, normalize  # noqa: E402
+from data_gen import cli, pipeline  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.skeleton import SkeletonError, read_xyz  # noqa: E402
+from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = [ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')]
 MISSING = 'samples_with_missing_skeletons.txt'
@@ -26,40 +24,28 @@ MISSING = 'samples_with_missing_skeletons.txt'
 
 def main(argv=None):
     args = parse(argv)
-    recordings, skipped = find_recordings(args.data_path)
+    recordings, stray = find_recordings(args.data_path)
     ignored = read_ignored(args.ignored_sample_path, args.data_path) & recordings.keys()
-    usable = sorted(recordings.keys() - ignored)
-    writers = plan(args, usable)
-    for writer in writers:
-        writer.allocate()
-
-    slots = {name: [] for name in usable}
-    for writer in writers:
-        for index, name in enumerate(writer.names):
-            slots[name].append(writer.slot(index))
-    jobs = {name: (recordings[name], slots[name]) for name in usable if slots[name]}
-    frames, failed = prepare_all(jobs, args.workers)
-    for writer in writers:
-        if frames:
-            rows = writer.finish(frames)
-            print(f'{writer.files[0]}: {rows} recordings' + ('' if rows else ' (this protocol has none in this part)'))
-        else:
-            writer.discard()
+    names = sorted(recordings.keys() - ignored)
+    jobs = [Job(read_one, recordings[name], (file_name(name),)) for name in names]
+    benchmarks = plan(args, names)
+    code = pipeline.run(benchmarks, jobs, args) if names else 1
 
     if ignored:
         print(f'{len(ignored)} recordings left out: named in {MISSING}')
-    elsewhere = len(usable) - len(jobs)
+    elsewhere = len(set(names) - {name for benchmark in benchmarks for name in members(benchmark.dataset, names)})
     if elsewhere:
         print(f'{elsewhere} recordings left out: they belong to another data set')
-    report(skipped + failed)
-    if not frames:
-        print('error: no usable recording was left, nothing was written', file=sys.stderr)
-    return 0 if frames else 1
+    for path in stray:
+        print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
+    if not names:
+        print('error: no recording was found, nothing was written', file=sys.stderr)
+    return code
 
 
 def parse(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=DATASETS, help='default: each whose recordings are there')
+    parser.add_argument('--dataset', choices=('ntu60', 'ntu120'), help='default: each whose recordings are there')
     parser.add_argument('--data_path', type=Path, nargs='+', metavar='FOLDER',
                         help='where the .skeleton files lie (default: those of data/nturgbd_raw[_120] that exist)')
     parser.add_argument('--ignored_sample_path', type=Path, metavar='FILE',
@@ -67,15 +53,14 @@ def parse(argv):
     parser.add_argument('--out_folder', type=Path, metavar='FOLDER',
                         help="the data set's own folder (default: data/NTU-RGB-D-60-AGCN or -120-)")
     parser.add_argument('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
-    parser.add_argument('-j', '--workers', type=int, default=len(os.sched_getaffinity(0))
-                        if hasattr(os, 'sched_getaffinity') else os.cpu_count(), help='processes (default: one a core)')
+    pipeline.add_flags(parser)
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error('--workers must be at least 1')
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is one data set\'s folder: say which with --dataset')
     for benchmark in args.benchmark or ():
-        for key in [args.dataset] if args.dataset else DATASETS:
+        for key in [args.dataset] if args.dataset else ('ntu60', 'ntu120'):
             if benchmark in DATASETS[key].preparable:
                 break
         else:
@@ -90,17 +75,17 @@ def parse(argv):
 
 
 def find_recordings(folders):
-    """(name -> path, [(path, reason) of what is not a recording]); a recording found twice is taken from the first."""
-    recordings, skipped = {}, []
+    """(name -> path, [paths of other files]); a recording found twice is taken from the first folder."""
+    recordings, stray = {}, []
     for folder in folders:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             stem, ending = os.path.splitext(entry.name)
             name = Name.parse(stem)
             if ending != '.skeleton' or name is None:
-                skipped.append((entry.path, 'not named SsssCcccPpppRrrrAaaa.skeleton'))
+                stray.append(entry.path)
             else:
                 recordings.setdefault(name, entry.path)
-    return recordings, skipped
+    return recordings, stray
 
 
 def read_ignored(given, folders):
@@ -115,57 +100,60 @@ def read_ignored(given, folders):
 
 
 def plan(args, names):
-    """The parts to write: a PartWriter per data set, benchmark and part, its recordings in sorted order."""
-    if args.dataset:
-        datasets = [args.dataset]
-    else:
-        beyond_ntu60 = any(not DATASETS['ntu60'].holds(name) for name in names)
-        datasets = [key for key in DATASETS if key == 'ntu60' or beyond_ntu60]
-    writers = []
+    """The benchmarks to prepare, each with the recordings of its parts in sorted order."""
+    datasets = [args.dataset] if args.dataset else ['ntu60']
+    if not args.dataset and len(members('ntu60', names)) < len(names):
+        datasets.append('ntu120')
+    benchmarks = []
     for key in datasets:
         dataset = DATASETS[key]
         for benchmark in args.benchmark or dataset.benchmarks:
             if benchmark not in dataset.preparable:  # another data set's; parse() knows it
                 continue
-            folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark
-            members = [name for name in names if dataset.holds(name)]
+            parts = {}
             for part in ('train', 'val'):
-                chosen = [name for name in members if dataset.trains(name, benchmark) == (part == 'train')]
-                writers.append(PartWriter(folder, part, chosen))
-    return writers
+                chosen = [name for name in members(key, names) if dataset.trains(name, benchmark) == (part == 'train')]
+                parts[part] = [file_name(name) for name in chosen], [name.label for name in chosen]
+            folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark
+            benchmarks.append(pipeline.Benchmark(key, benchmark, folder, parts, dataset.counts.get(benchmark), missing))
+    return benchmarks
 
 
-def prepare_all(jobs, workers):
-    """Prepare every job; ({name: frames}, [(path, reason) of those that could not be])."""
-    frames, failed = {}, []
-    with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(prepare, *zip(*jobs.values(), strict=True), chunksize=8) if jobs else ()
-        for name, (count, reason) in zip(jobs, cli.progress(results, 'preparing', len(jobs), 'rec'), strict=True):
-            if reason:
-                failed.append((jobs[name][0], reason))
-            else:
-                frames[name] = count
-    return frames, failed
+def members(key, names):
+    return [name for name in names if DATASETS[key].holds(name)]
 
 
-def prepare(path, slots):
-    """Read and normalise one recording and write it wherever it belongs: (frames kept, None) or (0, reason)."""
+def file_name(name):
+    return f'{name}.skeleton'
+
+
+def read_one(path, names):
+    """A job's read: the one recording of a file."""
     try:
-        xyz = read_xyz(path)
+        return [read_xyz(path)]
     except SkeletonError as error:
-        return 0, str(error)
-    clip = normalize(xyz)
-    for slot in slots:
-        write_row(slot, clip)
-    return min(xyz.shape[1], MAX_FRAME), None
+        return [error]
 
 
-def report(skipped):
-    """List what was skipped, and why."""
-    if skipped:
-        print(f'{len(skipped)} files skipped:')
-    for path, reason in skipped:
-        print(f'  {path}: {reason}')
+def missing(files):
+    """What a set of recordings lacks of NTU RGB+D, in words: whole setups, and the actions with the fewest."""
+    names = [Name.parse(file.removesuffix('.skeleton')) for file in files]
+    dataset = next(dataset for dataset in DATASETS.values() if all(map(dataset.holds, names)))
+    setups = sorted(set(range(1, dataset.setups + 1)) - {name.setup for name in names})
+    actions = sorted(set(range(1, dataset.classes + 1)) - {name.action for name in names})
+    lacking = [f'no {what} {ranges(numbers)}' for what, numbers in (('setup', setups), ('action', actions)) if numbers]
+    return ', '.join(lacking) or 'every setup and action has some'
+
+
+def ranges(numbers):
+    """[1, 2, 3, 7] -> '1-3 7'."""
+    text, start = [], None
+    for number in numbers:
+        start = number if start is None else start
+        if number + 1 not in numbers:
+            text.append(str(number) if number == start else f'{start}-{number}')
+            start = None
+    return ' '.join(text)
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 import re
 from dataclasses import dataclass
 
-PROTOCOLS = {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup'}
+PROTOCOLS = {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup', 'own_split': 'split'}
 
 NTU60_TRAINING_PERFORMERS = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
 NTU120_TRAINING_PERFORMERS = NTU60_TRAINING_PERFORMERS | {
@@ -13,13 +13,24 @@ TRAINING_CAMERAS = frozenset({2, 3})
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set. `benchmarks` are the published ones; `also` can be prepared, but nothing is published on it."""
+    """One data set, its folder below the data root, and the published clip counts (train, val) of its benchmarks.
+
+    `also` can be prepared, but nothing is published on it; `setups` and `training_performers` are NTU RGB+D's.
+    """
     folder: str
     classes: int
-    setups: int
-    benchmarks: tuple
-    training_performers: frozenset
+    counts: dict
     also: tuple = ()
+    setups: int = 0
+    training_performers: frozenset = frozenset()
+
+    @property
+    def benchmarks(self):
+        return tuple(self.counts)
+
+    @property
+    def protocols(self):
+        return [protocol for protocol, benchmark in PROTOCOLS.items() if benchmark in self.counts]
 
     @property
     def preparable(self):
@@ -37,8 +48,13 @@ class Dataset:
 
 
 DATASETS = {
-    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, 17, ('xsub', 'xview'), NTU60_TRAINING_PERFORMERS),
-    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, 32, ('xsub', 'xsetup'), NTU120_TRAINING_PERFORMERS, also=('xview',)),
+    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)},
+                     setups=17, training_performers=NTU60_TRAINING_PERFORMERS),
+    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, also=('xview',),
+                      setups=32, training_performers=NTU120_TRAINING_PERFORMERS),
+    'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
+    'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
+    'custom': Dataset('custom', 0, {'split': None}),  # the number of classes is in its manifest
 }
 
 

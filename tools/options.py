@@ -39,7 +39,7 @@ def positive(text):
 def add_data_flags(parser, dataset_flag):
     """Which arrays: data set, protocol, and where the data lie."""
     parser.add_argument(dataset_flag, dest='dataset', choices=DATASETS, default='ntu60', help='default ntu60')
-    parser.add_argument('--protocol', choices=PROTOCOLS, default='cross_subject', help='default cross_subject')
+    parser.add_argument('--protocol', choices=PROTOCOLS, help="default cross_subject, or the data set's only one")
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data', metavar='DIR',
                         help='where NTU-RGB-D-60-AGCN/ lies (default: data/)')
 
@@ -78,6 +78,7 @@ def add_ignored_flags(parser, **reasons):
 def parse(parser, argv):
     """Parse, settle --gpu, make the folders of what will be written, and say which given flags have no effect."""
     args = parser.parse_args(argv)
+    args.protocol = args.protocol or DATASETS[args.dataset].protocols[0]
     if args.gpu is not None:
         args.device = f'cuda:{args.gpu}'
     for name in ('save_features', 'results'):  # a result must not be lost to a folder that is not there yet
@@ -95,10 +96,9 @@ def data_folder(args):
     dataset = DATASETS[args.dataset]
     benchmark = PROTOCOLS[args.protocol]
     if benchmark not in dataset.benchmarks:
-        known = [protocol for protocol, name in PROTOCOLS.items() if name in dataset.benchmarks]
-        raise InputError(f'{args.dataset} has no protocol {args.protocol}: choose {" or ".join(known)}')
+        raise InputError(f'{args.dataset} has no protocol {args.protocol}: choose {" or ".join(dataset.protocols)}')
     folder = args.data_root / dataset.folder / benchmark
     if not folder.is_dir():
-        raise InputError(f'{folder} is not there: prepare {args.dataset} with data_gen/ntu_gendata.py, or say where '
+        raise InputError(f'{folder} is not there: prepare {args.dataset} first (README), or say where '
                          'the data lie with --data-root')
     return folder

@@ -1,0 +1,94 @@
+"""One part of one benchmark while it is written, row by row, in order, and gone on with after any kind of stop."""
+import hashlib
+import json
+import os
+
+from data_gen import __version__
+from data_gen.arrays import FRAME, ROW, data_file, trim, write_counts_and_labels, write_header, write_trimming
+from data_gen.journal import Journal
+from data_gen.manifest import part_summary
+
+ROW_BYTES = 4 * ROW[0] * ROW[1] * ROW[2] * ROW[3]
+FRAME_BYTES = 4 * FRAME[0] * FRAME[1] * FRAME[2]
+
+
+def encode(clip, num_frame, layout):
+    """A normalised recording (3, 300, 25, 2) as (what the journal says of it, the bytes that are stored of it)."""
+    frames, period = trim(clip, num_frame)
+    digest = hashlib.sha256(frames[:num_frame]).hexdigest()
+    record = {'frames': num_frame, 'stored': len(frames), 'period': period, 'digest': digest}
+    return record, (clip if layout == 'padded' else frames).tobytes()
+
+
+class PartWriter:
+    """`names` (with ending) and `labels` are the plan; a recording that cannot be used leaves no row."""
+
+    def __init__(self, folder, part, names, labels, layout):
+        self.folder, self.part, self.names, self.labels, self.layout = folder, part, names, labels, layout
+        self.target = data_file(folder, part, layout)
+        self.partial = self.target.with_name(self.target.name + '.part')
+        self.plan = hashlib.sha256(json.dumps([names, labels, __version__]).encode()).hexdigest()
+
+    def open(self):
+        """Go on from what an earlier run of the same plan left, or begin."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(self.folder / f'{self.part}_journal.jsonl', f'{self.plan} {self.layout}')
+        whole = len(self.journal.records) == len(self.names) and self.target.is_file() and not self.partial.exists()
+        if whole:  # stopped between giving the data their name and writing the manifest
+            os.replace(self.target, self.partial)
+        self.file = open(self.partial, 'r+b' if self.partial.exists() else 'w+b')  # noqa: SIM115, it stays open
+        header = write_header(self.file, self.shape())
+        size = header + self.size()
+        if os.fstat(self.file.fileno()).st_size < size:  # the data went missing: nothing of it can be gone on with
+            self.journal.restart()
+            size = header
+        self.file.truncate(size)
+        self.file.seek(size)
+
+    @property
+    def done(self):
+        """How many of the names are dealt with."""
+        return len(self.journal.records)
+
+    def kept(self):
+        return [record for record in self.journal.records if 'reason' not in record]
+
+    def shape(self):
+        if self.layout == 'padded':
+            return len(self.kept()), *ROW
+        return sum(record['stored'] for record in self.kept()), *FRAME
+
+    def size(self):
+        return self.shape()[0] * (ROW_BYTES if self.layout == 'padded' else FRAME_BYTES)
+
+    def append(self, record, data):
+        """The next name's record and bytes; its data are in the file before the journal says so."""
+        if data is not None:
+            self.file.write(data)
+            self.file.flush()
+        self.journal.append(record)
+
+    def finish(self):
+        """Give the files their names; returns the part's entry of the manifest."""
+        rows = [(name, label, record) for name, label, record
+                in zip(self.names, self.labels, self.journal.records, strict=True) if 'reason' not in record]
+        names, labels, records = zip(*rows, strict=True) if rows else ((), (), ())
+        num_frame = [record['frames'] for record in records]
+        write_counts_and_labels(self.folder, self.part, num_frame, names, labels)
+        if self.layout == 'trimmed':
+            write_trimming(self.folder, self.part, [record['stored'] for record in records],
+                           [record['period'] for record in records])
+        write_header(self.file, self.shape())
+        self.file.close()
+        os.replace(self.partial, self.target)
+        return part_summary(names, labels, num_frame, [record['digest'] for record in records]) | {'plan': self.plan}
+
+    def clear(self):
+        """The manifest is written: the journal has done its work."""
+        self.journal.remove()
+
+    def discard(self):
+        """Nothing was usable: leave no trace."""
+        self.file.close()
+        self.partial.unlink()
+        self.journal.remove()
