@@ -124,7 +124,7 @@ def plan(args, names):
     writers = []
     for key in datasets:
         dataset = DATASETS[key]
-        for benchmark in args.benchmark or dataset.benchmarks:
+        for benchmark in dict.fromkeys(args.benchmark or dataset.benchmarks):
             if benchmark not in dataset.preparable:  # another data set's; parse() knows it
                 continue
             folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark

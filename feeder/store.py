@@ -39,8 +39,10 @@ def load(folder, part, quiet=False):
     data_file, count_file, label_file = part_files(folder, part)
     data, length = read_array(data_file), read_array(count_file)
     names, labels = read_labels(label_file)
-    if data.ndim != 5 or data.shape[1] != 3 or data.shape[3] != JOINTS:
-        raise InputError(f'{data_file}: expected (N, 3, T, {JOINTS}, M) coordinates, found {data.shape}')
+    if data.ndim != 5 or data.shape[1] != 3 or data.shape[3] != JOINTS or data.dtype.kind != 'f':
+        raise InputError(f'{data_file}: expected (N, 3, T, {JOINTS}, M) floats, found {data.shape} {data.dtype}')
+    if length.ndim != 1 or length.dtype.kind not in 'iu':
+        raise InputError(f'{count_file}: expected (N,) whole numbers, found {length.shape} {length.dtype}')
     if not len(data) == len(length) == len(labels) == len(names):
         raise InputError(f'{folder}: {len(data)} clips, {len(length)} frame counts, {len(labels)} labels and '
                          f'{len(names)} names in the {part} part: prepare it again')
@@ -63,8 +65,9 @@ def valid_frames(data, length, names, file, quiet):
         valid = np.arange(counts.max()) < counts[:, None]
         block = data[first:first + ROWS_AT_ONCE, :, :counts.max()].transpose(0, 2, 4, 3, 1)[valid]
         rows[done:done + len(block)] = block
-        if not np.isfinite(block).all():
-            bad = np.repeat(np.arange(len(counts)), counts)[~np.isfinite(block).all((1, 2, 3))][0] + first
+        finite = np.isfinite(rows[done:done + len(block)]).all((1, 2, 3))
+        if not finite.all():
+            bad = np.repeat(np.arange(len(counts)), counts)[~finite][0] + first
             raise InputError(f'{file}: clip {bad} ({names[bad]}) has coordinates that are not finite')
         done += len(block)
     return frames
