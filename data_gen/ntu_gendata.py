@@ -107,7 +107,7 @@ def plan(args, names):
     benchmarks = []
     for key in datasets:
         dataset = DATASETS[key]
-        for benchmark in args.benchmark or dataset.benchmarks:
+        for benchmark in dict.fromkeys(args.benchmark or dataset.benchmarks):
             if benchmark not in dataset.preparable:  # another data set's; parse() knows it
                 continue
             parts = {}

@@ -19,7 +19,7 @@ class PartReader:
         self.layout = layout_of(folder, part) or 'padded'
         self.file = data_file(folder, part, self.layout)
         self.data = read_array(self.file)
-        self.num_frame = read_array(count_file(folder, part)).astype(np.int64)
+        self.num_frame = read_counts(count_file(folder, part))
         self.names, self.labels = read_labels(label_file(folder, part))
         if self.layout == 'padded':
             self.check_shape('(N, 3, T, 25, M)', 5, {1: 3, 3: JOINTS})
@@ -36,8 +36,9 @@ class PartReader:
 
     def check_shape(self, wanted, dimensions, sizes):
         shape = self.data.shape
-        if len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
-            raise InputError(f'{self.file}: expected {wanted} coordinates, found {shape}')
+        floats = self.data.dtype.kind == 'f'
+        if not floats or len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
+            raise InputError(f'{self.file}: expected {wanted} floats, found {shape} {self.data.dtype}')
 
     def check_counts(self, rows):
         if not rows == len(self.num_frame) == len(self.labels) == len(self.names):
@@ -68,6 +69,14 @@ class PartReader:
         if self.layout == 'padded':
             return self.data[index]
         return untrim(self.data[self.offset[index]:self.offset[index + 1]], self.period[index], self.max_frame)
+
+
+def read_counts(file):
+    """The frame counts of a part (N,) int64."""
+    counts = read_array(file)
+    if counts.ndim != 1 or counts.dtype.kind not in 'iu':
+        raise InputError(f'{file}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
+    return counts.astype(np.int64)
 
 
 def read_array(file):

@@ -52,10 +52,12 @@ def valid_frames(reader, quiet):
     blocks = range(0, len(reader), CLIPS_AT_ONCE)
     what = f'loading {reader.file.parent.name}/{reader.file.name}'
     for first in progress(blocks, what, leave=False, disable=quiet):
-        block = reader.frames(first, first + CLIPS_AT_ONCE)
-        if not np.isfinite(block).all():
+        with np.errstate(over='ignore'):  # what is too large for float32 becomes inf, and is found below
+            block = reader.frames(first, first + CLIPS_AT_ONCE).astype(np.float32, copy=False)
+        finite = np.isfinite(block).all((1, 2, 3))
+        if not finite.all():
             counts = reader.num_frame[first:first + CLIPS_AT_ONCE]
-            bad = first + np.repeat(np.arange(len(counts)), counts)[~np.isfinite(block).all((1, 2, 3))][0]
+            bad = first + np.repeat(np.arange(len(counts)), counts)[~finite][0]
             raise InputError(f'{reader.file}: clip {bad} ({reader.names[bad]}) has coordinates that are not finite')
         if frames is None:
             frames = np.empty((int(reader.num_frame.sum()), *block.shape[1:]), np.float32)

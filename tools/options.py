@@ -29,11 +29,16 @@ RELEASE_FLAGS = {
 }
 
 
+def natural(text, least=0):
+    """An argparse type: a whole number from `least`."""
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number from {least}')
+    return int(text)
+
+
 def positive(text):
     """An argparse type: a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number from 1')
-    return int(text)
+    return natural(text, 1)
 
 
 def add_data_flags(parser, dataset_flag):
@@ -51,7 +56,7 @@ def add_machine_flags(parser):
     parser.add_argument('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
     parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='auto',
                         help='mixed precision (auto: on a GPU bf16 where it can, else fp16; off on a CPU)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of every random draw (default 0)')
+    parser.add_argument('--seed', type=natural, default=0, help='seed of every random draw (default 0)')
 
 
 def add_evaluation_flags(parser):

@@ -55,6 +55,8 @@ def rows(folder, benchmark='xsub'):
     for part in ('train', 'val'):
         data, num_frame, names, labels = read_part(folder.parent / 'out' / benchmark, part)
         assert data.shape == (len(names), 3, 300, 25, 2)
+        file = folder.parent / 'out' / benchmark / f'{part}_data_joint.npy'
+        assert file.stat().st_size == 128 + data.nbytes
         assert names == sorted(names)
         assert labels == [int(name[17:20]) - 1 for name in names]
         for name, clip in zip(names, data, strict=True):
@@ -91,12 +93,12 @@ def test_unusable_files_are_skipped_and_listed(raw, prepare, write_skeleton, cap
     (folder / 'S001C001P001R001A052.skeleton').write_text('3\n1\n')
     (folder / 'S001C001P001R001A053.skeleton').mkdir()
     (folder / 'S1.skeleton').touch()
-    (folder / 'notes.txt').touch()
+    shutil.copy(folder / 'S001C001P001R001A050.skeleton', folder / 'S001C001P001R001A054.txt')
     assert prepare(folder) == 0
     assert rows(folder) == RECORDINGS
     listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
     reasons = {'S001C001P001R001A051': 'no body', 'S001C001P001R001A052': 'line 3: the file ends early',
-               'S001C001P001R001A053': 'cannot be read', 'S1.skeleton': 'not named', 'notes.txt': 'not named'}
+               'S001C001P001R001A053': 'cannot be read', 'S1.skeleton': 'not named', 'A054.txt': 'not named'}
     for name, reason in reasons.items():
         assert [line for line in listed if name in line and reason in line], name
     assert len(listed) == len(reasons)
@@ -178,7 +180,9 @@ def test_runs_inside_its_folder(raw, tmp_path):
     (('--benchmrk', 'xsub'), '--benchmrk'), (('--dataset', 'ntu60', '-j', '0'), '--workers')],
     ids=lambda value: value[-1])
 def test_a_mistake_is_one_line(raw, tmp_path, capsys, flags, says):
-    arguments = ['--data_path', str(raw()), '--out_folder', str(tmp_path / 'out'), *flags]
+    folder = raw()
+    folder.with_name(MISSING).unlink()  # its warning would be a second line
+    arguments = ['--data_path', str(folder), '--out_folder', str(tmp_path / 'out'), *flags]
     with pytest.raises(SystemExit) as end:
         cli.run(lambda: ntu_gendata.main(arguments))
     line, = capsys.readouterr().err.splitlines()

@@ -52,6 +52,7 @@ def equal(a, b):
 
 def test_the_same_step_is_the_same_batch(made_store):
     store = made_store([100] * 8)
+    store.frames = store.frames[:100].repeat(8, 1, 1, 1)  # clips all alike: the draws alone tell batches apart
 
     def batches(seed=0, epoch=0, rank=0):
         return list(PretrainFeeder(store, 2, seed, rank, 2).epoch(epoch))

@@ -72,6 +72,11 @@ def spoil(clip, frame, value):
     return change
 
 
+def lose_a_name(file):
+    names, labels = pickle.loads(file.read_bytes())
+    file.write_bytes(pickle.dumps((names[1:], labels)))
+
+
 UNUSABLE = {
     'no data': ('data_joint.npy', os.remove, 'not there'),
     'no counts': ('num_frame.npy', os.remove, 'not there'),
@@ -92,6 +97,7 @@ UNUSABLE = {
                       'clip 2 '),
     'nan': ('data_joint.npy', lambda file: rewrite(file, spoil(4, 0, np.nan)), r'clip 4 \(S001C001P005R001A002'),
     'infinity': ('data_joint.npy', lambda file: rewrite(file, spoil(6, 9, np.inf)), 'clip 6 '),
+    'one name less': ('label.pkl', lose_a_name, '{all} labels and {fewer} names'),
     'labels that run code': ('label.pkl', lambda file: file.write_bytes(pickle.dumps(Harm())), 'system'),
     'labels without names': ('label.pkl', lambda file: file.write_bytes(pickle.dumps([0] * 8)), 'not a pickle of'),
     'a label that is no number': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ['b']))),
@@ -103,6 +109,7 @@ UNUSABLE = {
 @pytest.mark.parametrize('clips', [8, 20], ids=['small', 'by memory map'])
 def test_unusable_arrays_are_named(tmp_path, padded_arrays, monkeypatch, clips, kind, damage, reason):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, 'ROWS_AT_ONCE', 3)
     padded_arrays(tmp_path, train=clips)
     reason = reason.format(all=clips, fewer=clips - 1)
     damage(tmp_path / f'train_{kind}')
@@ -117,4 +124,14 @@ def test_unusable_arrays_are_named(tmp_path, padded_arrays, monkeypatch, clips, 
 def test_a_part_without_clips(tmp_path, padded_arrays):
     padded_arrays(tmp_path, val=0)
     with pytest.raises(InputError, match='holds no clips'):
+        store.load(tmp_path, 'val')
+
+
+@pytest.mark.parametrize(('kind', 'array'), [
+    ('num_frame', np.full(4, 5.)), ('num_frame', np.full((4, 1), 5)), ('num_frame', np.array(5)),
+    ('data_joint', np.full((4, 3, 100, 25, 2), 'a')), ('data_joint', np.full((4, 3, 100, 25, 2), 1e300))])
+def test_arrays_of_another_kind_are_refused(tmp_path, padded_arrays, kind, array):
+    padded_arrays(tmp_path)
+    np.save(tmp_path / f'val_{kind}.npy', array)
+    with np.errstate(over='ignore'), pytest.raises(InputError, match=f'val_{kind}.npy'):
         store.load(tmp_path, 'val')

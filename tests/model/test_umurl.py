@@ -1,5 +1,6 @@
 """The network: what the release computes with the same weights, its paths, and its size."""
 import copy
+import math
 
 import pytest
 import torch
@@ -123,6 +124,18 @@ def test_layer_starts_as_the_one_of_torch():
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor.std(), theirs[name].std(), rtol=0.2, atol=0)
         torch.testing.assert_close(tensor.abs().max(), theirs[name].abs().max(), rtol=0.05, atol=0)
+
+
+def test_features_are_the_maximum_over_tokens_behind_the_layers(batch):
+    model = UmURL(150, 192, HIDDEN, num_layer=2)
+    encoder, (temporal, spatial) = model.backbone.ma_encoder, model.backbone.embed(batch[1])
+    position = torch.tensor([[(math.cos if i % 2 else math.sin)(t / 10000 ** (i // 2 * 2 / HIDDEN))
+                              for i in range(HIDDEN)] for t in range(64)])
+    made = []
+    for tokens, transformer in ((temporal + position, encoder.t_tr), (spatial, encoder.s_tr)):
+        first, second = transformer.layers
+        made.append(second(first(tokens)).max(1).values)
+    assert_same(model.backbone.encode(batch[1]), torch.cat(made, 1), 1e-5)
 
 
 def test_only_temporal_tokens_have_a_position(model, made_clips):
