@@ -40,6 +40,14 @@ def layout_of(folder, part):
     return next((layout for layout in LAYOUTS if data_file(folder, part, layout).is_file()), None)
 
 
+def remove_other_layout(folder, part, layout):
+    """A part has one layout: the files of the other one go."""
+    for other in set(LAYOUTS) - {layout}:
+        data_file(folder, part, other).unlink(missing_ok=True)
+    if layout == 'padded':
+        trim_file(folder, part).unlink(missing_ok=True)
+
+
 def trim(row, num_frame):
     """A padded row (3, T, 25, M) -> (frames (S, M, 25, 3), period): the frames to keep, and how the others follow.
 

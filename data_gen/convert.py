@@ -16,7 +16,7 @@ from data_gen.reader import PartReader  # noqa: E402
 
 def main(argv=None):
     parser = cli.Parser(__doc__)
-    parser.add_argument('folders', type=Path, nargs='+', metavar='FOLDER', help='of a benchmark, with train_* and val_*')
+    parser.add_argument('folders', type=Path, nargs='+', metavar='FOLDER', help='of a benchmark: train_*, val_*')
     parser.add_argument('--layout', choices=arrays.LAYOUTS, required=True, help='the layout to have')
     args = parser.parse_args(argv)
     for folder in args.folders:
@@ -49,13 +49,14 @@ def convert(reader, layout):
                 row = frames
             file.write(row.tobytes())
         bodies = reader.data.shape[4 if reader.layout == 'padded' else 1]
-        arrays.write_header(file, (sum(stored), bodies, *arrays.FRAME[1:]) if layout == 'trimmed' else
-                     (len(reader), arrays.ROW[0], reader.max_frame, arrays.ROW[2], bodies))
+        if layout == 'trimmed':
+            shape = sum(stored), bodies, *arrays.FRAME[1:]
+        else:
+            shape = len(reader), arrays.ROW[0], reader.max_frame, arrays.ROW[2], bodies
+        arrays.write_header(file, shape)
         if layout == 'trimmed':
             arrays.write_trimming(reader.folder, reader.part, stored, periods, reader.max_frame)
-    reader.file.unlink()
-    if layout == 'padded':
-        arrays.trim_file(reader.folder, reader.part).unlink()
+    arrays.remove_other_layout(reader.folder, reader.part, layout)
     print(f'{target}: {target.stat().st_size / 1e6:.1f} MB')
 
 

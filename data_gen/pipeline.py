@@ -100,12 +100,17 @@ def finished(benchmark, layout):
     if not any(layout_of(folder, part) for part in benchmark.parts):
         return False
     made = manifest.read(folder)
-    plans = {part: PartWriter(folder, part, *plan, layout).plan for part, plan in benchmark.parts.items()}
-    if made is None and any((folder / f'{part}_journal.jsonl').exists() for part in plans):
+    writers = {part: PartWriter(folder, part, *plan, layout) for part, plan in benchmark.parts.items()}
+    journals = [writer.journal_file for writer in writers.values() if writer.journal_file.is_file()]
+    if made is None and journals:
         return False  # stopped on the last yards
-    same = made is not None and plans == {part: entry.get('plan') for part, entry in made['parts'].items()}
-    print(f'{folder}: ' + (f'finished already, {made["layout"]}' if same else 'there are other arrays already, left alone')
-          + ' (--overwrite prepares it again)')
+    same = made is not None and all(made['parts'].get(part, {}).get('plan') == writer.plan
+                                    for part, writer in writers.items())
+    if same:
+        for journal in journals:  # stopped behind the last yards
+            journal.unlink()
+    state = f'finished already, {made["layout"]}' if same else 'other arrays are there already, left alone'
+    print(f'{folder}: {state} (--overwrite prepares it again)')
     return True
 
 

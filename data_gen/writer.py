@@ -4,7 +4,16 @@ import json
 import os
 
 from data_gen import __version__
-from data_gen.arrays import FRAME, ROW, data_file, trim, write_counts_and_labels, write_header, write_trimming
+from data_gen.arrays import (
+    FRAME,
+    ROW,
+    data_file,
+    remove_other_layout,
+    trim,
+    write_counts_and_labels,
+    write_header,
+    write_trimming,
+)
 from data_gen.journal import Journal
 from data_gen.manifest import part_summary
 
@@ -27,12 +36,13 @@ class PartWriter:
         self.folder, self.part, self.names, self.labels, self.layout = folder, part, names, labels, layout
         self.target = data_file(folder, part, layout)
         self.partial = self.target.with_name(self.target.name + '.part')
+        self.journal_file = folder / f'{part}_journal.jsonl'
         self.plan = hashlib.sha256(json.dumps([names, labels, __version__]).encode()).hexdigest()
 
     def open(self):
         """Go on from what an earlier run of the same plan left, or begin."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(self.folder / f'{self.part}_journal.jsonl', f'{self.plan} {self.layout}')
+        self.journal = Journal(self.journal_file, f'{self.plan} {self.layout}')
         whole = len(self.journal.records) == len(self.names) and self.target.is_file() and not self.partial.exists()
         if whole:  # stopped between giving the data their name and writing the manifest
             os.replace(self.target, self.partial)
@@ -81,6 +91,7 @@ class PartWriter:
         write_header(self.file, self.shape())
         self.file.close()
         os.replace(self.partial, self.target)
+        remove_other_layout(self.folder, self.part, self.layout)
         return part_summary(names, labels, num_frame, [record['digest'] for record in records]) | {'plan': self.plan}
 
     def clear(self):

@@ -68,5 +68,5 @@ def valid_frames(reader, quiet):
 
 @cache  # once for a folder
 def warn(folder):
-    print(f'warning: {folder} has no {manifest.NAME}, so nothing says how its arrays were made; arrays made another way '
-          'can cost points (tools/inspect_data.py looks at them)', file=sys.stderr)
+    print(f'warning: {folder} has no {manifest.NAME}, so nothing says how its arrays were made; made another way '
+          'they can cost points (tools/inspect_data.py looks at them)', file=sys.stderr)

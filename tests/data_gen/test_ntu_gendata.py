@@ -45,8 +45,9 @@ def read_part(folder, part):
 
 
 def contents(folder):
-    """Every file below a folder, as bytes, by its relative path."""
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    """Every file below a folder but locks, as bytes, by its relative path."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*')
+            if path.is_file() and path.name != '.lock'}
 
 
 def rows(folder, benchmark='xsub'):
@@ -96,7 +97,7 @@ def test_unusable_files_are_skipped_and_listed(raw, prepare, write_skeleton, cap
     shutil.copy(folder / 'S001C001P001R001A050.skeleton', folder / 'S001C001P001R001A054.txt')
     assert prepare(folder) == 0
     assert rows(folder) == RECORDINGS
-    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f'  {folder}')]
     reasons = {'S001C001P001R001A051': 'no body', 'S001C001P001R001A052': 'line 3: the file ends early',
                'S001C001P001R001A053': 'cannot be read', 'S1.skeleton': 'not named', 'A054.txt': 'not named'}
     for name, reason in reasons.items():
@@ -110,7 +111,7 @@ def test_nothing_left_leaves_earlier_arrays_alone(raw, prepare, write_skeleton, 
     before = contents(folder.parent / 'out')
     for path in folder.iterdir():
         write_skeleton(path, [0])
-    assert prepare(folder) == 1
+    assert prepare(folder, more=('--overwrite',)) == 1
     assert contents(folder.parent / 'out') == before
     assert 'no usable recording' in capsys.readouterr().err
     for path in folder.iterdir():
@@ -128,7 +129,8 @@ def test_ignored_list_with_headers_endings_and_spaces(raw, prepare, tmp_path):
     assert prepare(folder) == 0
     assert rows(folder) == left
     (tmp_path / 'elsewhere.txt').write_text('S001C001P001R001A050')
-    assert prepare(folder, more=('--ignored_sample_path', str(tmp_path / 'elsewhere.txt'))) == 0
+    more = '--ignored_sample_path', str(tmp_path / 'elsewhere.txt'), '--overwrite'
+    assert prepare(folder, more=more) == 0
     assert rows(folder) == {name: frames for name, frames in RECORDINGS.items() if name[-4:] != 'A050'}
 
 
@@ -139,7 +141,7 @@ def test_side_by_side_equals_merged(raw, prepare, tmp_path):
         shutil.copy(path, folders[path.stem[:4] in ('S018', 'S032')])
     assert prepare(merged, dataset='ntu120', out='one') == prepare(*folders, dataset='ntu120', out='two') == 0
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
-    assert len(contents(tmp_path / 'one')) == 12
+    assert len(contents(tmp_path / 'one')) == 14
     assert prepare(merged, out='sixty') == 0  # NTU-60 is a part of them
     _, frames, names, _ = read_part(tmp_path / 'sixty' / 'xsub', 'train')
     assert len(names) == 4
@@ -153,10 +155,11 @@ def test_no_flags_prepares_what_is_there(raw, tmp_path, monkeypatch):
     assert ntu_gendata.main([]) == 0
     assert {str(path) for path in contents(tmp_path / 'data')} == {
         f'NTU-RGB-D-60-AGCN/{benchmark}/{part}_{kind}' for benchmark in ('xsub', 'xview') for part in ('train', 'val')
-        for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl')}
+        for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl')} | {
+        f'NTU-RGB-D-60-AGCN/{benchmark}/manifest.json' for benchmark in ('xsub', 'xview')}
     raw(recordings={'S018C001P001R001A061': 5})
     assert ntu_gendata.main([]) == 0
-    assert len(contents(tmp_path / 'data' / 'NTU-RGB-D-120-AGCN')) == 12
+    assert len(contents(tmp_path / 'data' / 'NTU-RGB-D-120-AGCN')) == 14
 
 
 def test_long_recordings_are_cut(raw, prepare):

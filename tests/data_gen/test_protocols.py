@@ -48,8 +48,10 @@ def test_which_recordings_a_data_set_holds():
 def test_published_folders_and_protocols():
     assert {key: (dataset.folder, dataset.classes, dataset.benchmarks) for key, dataset in DATASETS.items()} == {
         'ntu60': ('NTU-RGB-D-60-AGCN', 60, ('xsub', 'xview')),
-        'ntu120': ('NTU-RGB-D-120-AGCN', 120, ('xsub', 'xsetup'))}
-    assert PROTOCOLS == {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup'}
+        'ntu120': ('NTU-RGB-D-120-AGCN', 120, ('xsub', 'xsetup')),
+        'pku1': ('PKU-MMD-1', 51, ('xsub', 'xview')), 'pku2': ('PKU-MMD-2', 51, ('xsub', 'xview')),
+        'custom': ('custom', 0, ('split',))}
+    assert PROTOCOLS == {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup', 'own_split': 'split'}
 
 
 def test_names_there_and_back_and_in_order():

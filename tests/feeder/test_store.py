@@ -27,7 +27,7 @@ def assert_equal_to(clips, made, ours):
 
 @pytest.mark.parametrize('rows_at_once', [1, 3, 64])
 def test_valid_frames_of_every_clip(tmp_path, padded_arrays, ours, monkeypatch, rows_at_once):
-    monkeypatch.setattr(store, 'ROWS_AT_ONCE', rows_at_once)
+    monkeypatch.setattr(store, 'CLIPS_AT_ONCE', rows_at_once)
     made = padded_arrays(tmp_path, train=20, val=5)  # 20 clips are read by memory map, 5 are not
     for part in ('train', 'val'):
         clips = store.load(tmp_path, part)
@@ -109,7 +109,7 @@ UNUSABLE = {
 @pytest.mark.parametrize('clips', [8, 20], ids=['small', 'by memory map'])
 def test_unusable_arrays_are_named(tmp_path, padded_arrays, monkeypatch, clips, kind, damage, reason):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, 'ROWS_AT_ONCE', 3)
+    monkeypatch.setattr(store, 'CLIPS_AT_ONCE', 3)
     padded_arrays(tmp_path, train=clips)
     reason = reason.format(all=clips, fewer=clips - 1)
     damage(tmp_path / f'train_{kind}')
