@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 
 from data_gen import cli
-from data_gen.protocols import DATASETS
 from feeder.feeders import generator_at
 from tools import features, options, results
 from tools.device import select
@@ -24,7 +23,8 @@ def main(argv=None):
     args = parse(argv)
     device = select(args.device)
     data = features.from_args(args, device)
-    head = linear_head(data.train.shape[1], DATASETS[args.dataset].classes, args.seed).to(device)
+    classes, class_names = features.classes(args, data)
+    head = linear_head(data.train.shape[1], classes, args.seed).to(device)
     orders = (torch.randperm(len(data.train), generator=generator_at(args.seed, epoch)) for epoch in range(args.epochs))
 
     best = {'best_accuracy': 0.0, 'best_epoch': 0}
@@ -42,14 +42,15 @@ def main(argv=None):
     print(f'top-1 accuracy, best seen:   {best["best_accuracy"]:.2f} % (epoch {best["best_epoch"]}; chosen on the test '
           'part, which is how the release reports)')
     if args.results:
-        results.write(args.results, args, task='linear probe', **scores, **best, labels=data.val_labels)
+        results.write(args.results, args, task='linear probe', **scores, **best, labels=data.val_labels,
+                      class_names=class_names)
 
 
 def parse(argv):
     parser = cli.Parser(__doc__)
     options.add_evaluation_flags(parser)
-    parser.add_argument('--epochs', type=options.positive, default=150, help='default 150')
-    parser.add_argument('-b', '--batch-size', type=options.positive, default=512, help='default 512')
+    parser.add_argument('--epochs', type=cli.positive, default=150, help='default 150')
+    parser.add_argument('-b', '--batch-size', type=cli.positive, default=512, help='default 512')
     parser.add_argument('--lr', '--learning-rate', type=float, default=0.03, help='default 0.03')
     parser.add_argument('--schedule', type=int, nargs='*', default=[120, 140],
                         help='epochs at which lr falls to a tenth (default 120 140)')

@@ -9,7 +9,6 @@ import torch
 from torch.nn.functional import normalize
 
 from data_gen import cli
-from data_gen.protocols import DATASETS
 from tools import features, options, results
 from tools.device import select
 
@@ -21,7 +20,8 @@ def main(argv=None):
     data = features.from_args(args, select(args.device))
     if args.knn_neighbours > len(data.train):
         raise cli.InputError(f'--knn-neighbours {args.knn_neighbours}: there are only {len(data.train)} training clips')
-    predictions = knn(data.train, data.train_labels, data.val, args.knn_neighbours, DATASETS[args.dataset].classes)
+    classes, class_names = features.classes(args, data)
+    predictions = knn(data.train, data.train_labels, data.val, args.knn_neighbours, classes)
     accuracy = 100 * (predictions == data.val_labels).float().mean().item()
 
     print(f'k-NN retrieval (k = {args.knn_neighbours}), {args.dataset} {args.protocol}, {"+".join(args.modalities)}: '
@@ -29,14 +29,14 @@ def main(argv=None):
     print(f'accuracy: {accuracy:.2f} %')
     if args.results:
         results.write(args.results, args, task='k-NN retrieval', accuracy=accuracy, predictions=predictions,
-                      labels=data.val_labels)
+                      labels=data.val_labels, class_names=class_names)
 
 
 def parse(argv):
     parser = cli.Parser(__doc__)
     options.add_evaluation_flags(parser)
-    parser.add_argument('--knn-neighbours', type=options.positive, default=1, metavar='K', help='voters (default 1)')
-    parser.add_argument('-b', '--batch-size', type=options.positive, default=512,
+    parser.add_argument('--knn-neighbours', type=cli.positive, default=1, metavar='K', help='voters (default 1)')
+    parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
                         help='clips the encoder sees at once (default 512)')
     nothing = 'nothing is trained'
     options.add_ignored_flags(

@@ -65,16 +65,16 @@ def parse(argv):
                         help='where checkpoints and logs go (default checkpoints/ntu60_xsub)')
     parser.add_argument('--resume', metavar='PATH|auto',
                         help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
-    parser.add_argument('--hidden-size', type=options.positive, default=1024, help='encoder width (default 1024)')
-    parser.add_argument('--epochs', type=options.positive, default=451, help='default 451')
+    parser.add_argument('--hidden-size', type=cli.positive, default=1024, help='encoder width (default 1024)')
+    parser.add_argument('--epochs', type=cli.positive, default=451, help='default 451')
     parser.add_argument('--start-epoch', type=int, help='count epochs from here (default: what --resume says)')
-    parser.add_argument('-b', '--batch-size', type=options.positive, default=512,
+    parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
                         help='clips a step, over all processes (default 512)')
     parser.add_argument('--lr', '--learning-rate', type=float, default=5e-4, help='default 5e-4')
     parser.add_argument('--schedule', type=int, nargs='*', default=[351], help='epochs at which lr falls to a tenth')
     parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
     parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=float, default=1e-5, help='default 1e-5')
-    parser.add_argument('-p', '--print-freq', type=options.positive, default=10,
+    parser.add_argument('-p', '--print-freq', type=cli.positive, default=10,
                         help='steps between updates of the losses shown (default 10)')
     options.add_machine_flags(parser)
     options.add_ignored_flags(

@@ -20,6 +20,18 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f'{message} (all flags: {self.prog} --help)')
 
 
+def natural(text, least=0):
+    """An argparse type: a whole number from `least`."""
+    if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number from {least}')
+    return int(text)
+
+
+def positive(text):
+    """An argparse type: a whole number from 1."""
+    return natural(text, 1)
+
+
 def progress(iterable, what, total=None, unit='it', **more):
     """A tqdm bar on stderr; in a log file a line every half minute, and none for what is soon over (leave=False)."""
     terminal = sys.stderr.isatty()

@@ -55,8 +55,6 @@ def parse(argv):
     parser.add_argument('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
     pipeline.add_flags(parser)
     args = parser.parse_args(argv)
-    if args.workers < 1:
-        parser.error('--workers must be at least 1')
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is one data set\'s folder: say which with --dataset')
     for benchmark in args.benchmark or ():

@@ -28,7 +28,7 @@ def add_flags(parser):
     parser.add_argument('--layout', choices=LAYOUTS, default='padded',
                         help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)')
     parser.add_argument('--overwrite', action='store_true', help='prepare again what is finished')
-    parser.add_argument('-j', '--workers', type=int, default=cores(), help='processes (default: one a core)')
+    parser.add_argument('-j', '--workers', type=cli.positive, default=cores(), help='processes (default: one a core)')
 
 
 def run(benchmarks, jobs, args):
@@ -37,7 +37,7 @@ def run(benchmarks, jobs, args):
         due = [benchmark for benchmark in benchmarks if args.overwrite or not finished(benchmark, args.layout)]
         if not due:
             return 0
-        writers = {(benchmark.folder, part): PartWriter(benchmark.folder, part, *plan, args.layout)
+        writers = {(benchmark.folder, part): PartWriter(benchmark.folder, part, *plan, args.layout, benchmark.about)
                    for benchmark in due for part, plan in benchmark.parts.items()}
         for writer in writers.values():
             writer.open()
@@ -100,7 +100,7 @@ def finished(benchmark, layout):
     if not any(layout_of(folder, part) for part in benchmark.parts):
         return False
     made = manifest.read(folder)
-    writers = {part: PartWriter(folder, part, *plan, layout) for part, plan in benchmark.parts.items()}
+    writers = {part: PartWriter(folder, part, *plan, layout, benchmark.about) for part, plan in benchmark.parts.items()}
     journals = [writer.journal_file for writer in writers.values() if writer.journal_file.is_file()]
     if made is None and journals:
         return False  # stopped on the last yards

@@ -30,14 +30,14 @@ def encode(clip, num_frame, layout):
 
 
 class PartWriter:
-    """`names` (with ending) and `labels` are the plan; a recording that cannot be used leaves no row."""
+    """`names`, `labels` and what else is said `about` them are the plan; what cannot be used leaves no row."""
 
-    def __init__(self, folder, part, names, labels, layout):
+    def __init__(self, folder, part, names, labels, layout, about=None):
         self.folder, self.part, self.names, self.labels, self.layout = folder, part, names, labels, layout
         self.target = data_file(folder, part, layout)
         self.partial = self.target.with_name(self.target.name + '.part')
         self.journal_file = folder / f'{part}_journal.jsonl'
-        self.plan = hashlib.sha256(json.dumps([names, labels, __version__]).encode()).hexdigest()
+        self.plan = hashlib.sha256(json.dumps([names, labels, about or {}, __version__]).encode()).hexdigest()
 
     def open(self):
         """Go on from what an earlier run of the same plan left, or begin."""

@@ -1,11 +1,10 @@
 """Flags that the three scripts share."""
-import argparse
 import sys
 from pathlib import Path
 
 import torch
 
-from data_gen.cli import InputError
+from data_gen.cli import InputError, natural
 from data_gen.protocols import DATASETS, PROTOCOLS
 from feeder.modalities import MODALITIES
 
@@ -27,18 +26,6 @@ RELEASE_FLAGS = {
     'local_rank': (('--local_rank', '--local-rank'), {}),
     'dist_url': (('--dist-url',), {}),
 }
-
-
-def natural(text, least=0):
-    """An argparse type: a whole number from `least`."""
-    if not (text.isascii() and text.isdecimal() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number from {least}')
-    return int(text)
-
-
-def positive(text):
-    """An argparse type: a whole number from 1."""
-    return natural(text, 1)
 
 
 def add_data_flags(parser, dataset_flag):
