@@ -4,9 +4,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from data_gen import manifest
 from data_gen.arrays import replacing
 from data_gen.cli import InputError, progress
-from data_gen.protocols import DATASETS
+from data_gen.protocols import DATASETS, PROTOCOLS
 from feeder import store
 from feeder.feeders import downstream_batches
 from tools import checkpoint, options
@@ -47,13 +48,22 @@ def from_args(args, device):
             clips = store.load(folder, part).to(device)
             parts += [extract(backbone, clips, args.modalities, args.batch_size, dtype), clips.labels]
         features = Features(*parts)
-    classes = DATASETS[args.dataset].classes
     labels = torch.cat((features.train_labels, features.val_labels))
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InputError(f'labels run from {labels.min()} to {labels.max()}, but {args.dataset} has {classes} classes')
+    count, _ = classes(args, features)
+    if labels.min() < 0 or labels.max() >= count:
+        raise InputError(f'labels run from {labels.min()} to {labels.max()}, but {args.dataset} has {count} classes')
     if args.save_features:
         save(args.save_features, features)
     return Features(*(tensor.to(device) for tensor in features))
+
+
+def classes(args, features):
+    """(number of classes, their names or None): of a data set that fixes neither, as its manifest or the labels say."""
+    dataset = DATASETS[args.dataset]
+    made = manifest.read(args.data_root / dataset.folder / PROTOCOLS[args.protocol]) or {}
+    names = made.get('class_names')
+    labels = torch.cat((features.train_labels, features.val_labels))
+    return dataset.classes or len(names or ()) or labels.max().item() + 1, names
 
 
 def save(path, features):

@@ -17,6 +17,10 @@ def two_bodies(first, second, frames):
     return xyz
 
 
+def zeros_behind(row):
+    return np.pad(row, ((0, 0), (0, 300 - row.shape[1]), (0, 0), (0, 0)))
+
+
 ROWS = {
     'one body': (normalize(two_bodies(40, 0, 40)), 40),
     'two bodies': (normalize(two_bodies(70, 70, 70)), 70),
@@ -24,7 +28,7 @@ ROWS = {
     'both gone before the end': (normalize(two_bodies(50, 50, 70)), 70),
     'full length': (normalize(two_bodies(300, 200, 300)), 300),
     'one frame': (normalize(two_bodies(1, 0, 1)), 1),
-    'zeros behind (another tool)': (np.pad(normalize(two_bodies(20, 20, 20), 20), ((0, 0), (0, 280), (0, 0), (0, 0))), 20),
+    'zeros behind (another tool)': (zeros_behind(normalize(two_bodies(20, 20, 20), 20)), 20),
     'anything behind (another tool)': (np.random.default_rng(5).normal(size=(3, 300, 25, 2)).astype(np.float32), 33),
     'negative zeros': (np.full((3, 300, 25, 2), -0., np.float32), 12),
 }

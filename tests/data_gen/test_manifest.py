@@ -16,7 +16,8 @@ def folder(tmp_path, write_skeleton):
     raw = tmp_path / 'raw/recordings'
     raw.mkdir(parents=True)
     for number in range(8):
-        write_skeleton(raw / f'S001C001P{number + 1:03d}R001A{number % 3 + 1:03d}.skeleton', [1] * (10 + number), number)
+        name = f'S001C001P{number + 1:03d}R001A{number % 3 + 1:03d}.skeleton'
+        write_skeleton(raw / name, [1] * (10 + number), number)
     ntu_gendata.main(['--dataset', 'ntu60', '--benchmark', 'xsub', '--data_path', str(raw), '--out_folder',
                       str(tmp_path / 'out'), '-j', '1'])
     return tmp_path / 'out/xsub'
