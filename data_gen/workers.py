@@ -61,7 +61,15 @@ def start(main):
 
 
 def prepare_lot(jobs, layout):
-    return [[prepare(xyz, layout) for xyz in job.read(job.path, job.names)] for job in jobs]
+    return [[prepare(xyz, layout) for xyz in read(job)] for job in jobs]
+
+
+def read(job):
+    """What a job's file holds; one that no reader foresaw must not end the work on all the others."""
+    try:
+        return job.read(job.path, job.names)
+    except Exception as error:
+        return [SkeletonError(f'cannot be read: {type(error).__name__}: {error}')] * len(job.names)
 
 
 def prepare(xyz, layout):

@@ -6,6 +6,7 @@ evaluate() {
     shift
     if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
     if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
+    if [ "$dataset" = custom ]; then protocol=own_split; fi
     if [[ ${1:--} != -* ]]; then protocol=$1; shift; fi
     checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
     if [ -z "$checkpoint" ]; then

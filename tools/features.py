@@ -76,7 +76,7 @@ def load(path):
     try:
         with np.load(path) as arrays:
             train, train_labels, val, val_labels = (arrays[name] for name in Features._fields)
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
+    except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f'--load-features {path}: not an .npz of {", ".join(Features._fields)} ({error})') from error
     counts = len(train) == len(train_labels) and len(val) == len(val_labels)
     if train.ndim != 2 or train.shape[1:] != val.shape[1:] or not counts:

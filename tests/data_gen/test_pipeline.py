@@ -189,6 +189,14 @@ def test_workers_end_with_a_killed_run(raw, tmp_path):
     assert not any(alive(pid) for pid in children)
 
 
+def test_a_reader_that_fails_skips_its_file(raw, tmp_path, monkeypatch, capsys):
+    def read_one(path, names):
+        raise RuntimeError('unforeseen')
+    monkeypatch.setattr(ntu_gendata, 'read_one', read_one)
+    assert ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out')]) == 1
+    assert capsys.readouterr().out.count('cannot be read: RuntimeError: unforeseen') == 40
+
+
 def alive(pid):
     try:
         os.kill(int(pid), 0)

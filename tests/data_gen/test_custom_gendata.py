@@ -1,0 +1,260 @@
+"""Recordings of one's own: every kind of file against a direct computation, what is refused, and the way to a score."""
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import action_recognition
+import action_retrieval
+import pretrain
+from data_gen import custom_gendata, manifest
+from data_gen.joint_maps import SKELETONS, matrix
+from data_gen.preprocess import normalize
+
+HEADER = 'path,label,part\n'
+
+
+@pytest.fixture
+def write_list(tmp_path):
+    """write_list(lines, header=…): the list.csv of a folder `own`, and its path; `lines` a text."""
+    def write(lines, header=HEADER):
+        (tmp_path / 'own').mkdir(exist_ok=True)
+        (tmp_path / 'own' / 'list.csv').write_text(header + lines)
+        return tmp_path / 'own' / 'list.csv'
+    return write
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """prepare(list, *flags): run the command; its exit code."""
+    def command(recordings, *flags):
+        return custom_gendata.main(['--recordings', str(recordings), '--out_folder', str(tmp_path / 'data/custom'),
+                                    '-j', '1', *flags])
+    return command
+
+
+def poses(frames, bodies=1, joints=25, seed=0):
+    """Bodies that move more and more: the last is the liveliest. (T, M, J, 3)"""
+    rng = np.random.default_rng(seed)
+    return rng.normal(1, 1, (frames, bodies, joints, 3)) * np.arange(1, bodies + 1)[:, None, None]
+
+
+def read_part(folder, part):
+    folder = folder / 'data/custom/split'
+    names, labels = pickle.loads((folder / f'{part}_label.pkl').read_bytes())
+    return np.load(folder / f'{part}_data_joint.npy'), np.load(folder / f'{part}_num_frame.npy').tolist(), names, labels
+
+
+def expected(*bodies):
+    """The row that bodies (T, 25, 3) must become, the liveliest first."""
+    xyz = np.zeros((3, len(bodies[0]), 25, 2))
+    for slot, body in enumerate(bodies):
+        xyz[..., slot] = body.transpose(2, 0, 1)
+    return normalize(xyz)
+
+
+def test_every_kind_of_file(write_list, prepare, write_skeleton, tmp_path):
+    lines = write_list('a.skeleton,wave,train\nsub/b.npy,10,train\nc.npz,wave,val\nd.npz,2,train\ne.csv,wave,test\n'
+                       f'f.csv,2,Train\n{tmp_path}/g.npy,"sit, down",val\n')
+    own = lines.parent
+    (own / 'sub').mkdir()
+    frames = write_skeleton(own / 'a.skeleton', [1] * 6)
+    b, c, d, e, f, g = poses(305), poses(4, 2), poses(5, 3), poses(7), poses(8, 2), poses(9)
+    np.save(own / 'sub/b.npy', b[:, 0])
+    np.savez(own / 'c.npz', other=np.zeros(3), joints=c)
+    np.savez(own / 'd.npz', d, np.zeros(3))
+    np.savetxt(own / 'e.csv', e.reshape(7, 75), '%.17g', ',', header='x,' * 74 + 'x', comments='')
+    np.savetxt(own / 'f.csv', f.reshape(8, 150), '%.17g', ',', newline='\r\n')
+    (own / 'f.csv').write_bytes(b'\xef\xbb\xbf' + (own / 'f.csv').read_bytes() + b'\n')  # as a spreadsheet saves it
+    np.save(tmp_path / 'g.npy', g.astype(np.float32))
+    assert prepare(lines) == 0
+
+    data, num_frame, names, labels = read_part(tmp_path, 'train')
+    assert names == ['a.skeleton', 'sub/b.npy', 'd.npz', 'f.csv']
+    assert (labels, num_frame) == ([3, 1, 0, 0], [6, 300, 5, 8])
+    rows = [expected(np.concatenate(frames)), expected(b[:, 0]), expected(d[:, 2], d[:, 1]), expected(f[:, 1], f[:, 0])]
+    assert (data == rows).all()
+    data, num_frame, names, labels = read_part(tmp_path, 'val')
+    assert names == ['c.npz', 'e.csv', f'{tmp_path}/g.npy']
+    assert (labels, num_frame) == ([3, 3, 2], [4, 7, 9])
+    assert (data == [expected(c[:, 1], c[:, 0]), expected(e[:, 0]), expected(g[:, 0].astype(np.float32))]).all()
+    made = manifest.read(tmp_path / 'data/custom/split')
+    assert made['class_names'] == ['2', '10', 'sit, down', 'wave']
+    assert (made['dataset'], made['benchmark'], made['joints'], made['axes']) == ('custom', 'split', 'ntu25', 'kinect')
+
+
+@pytest.mark.parametrize('joints', ['kinect20', 'coco17', 'mediapipe33'])
+def test_other_joints(joints, write_list, prepare, tmp_path):
+    lines, count = write_list('a.npy,wave,train\nb.csv,wave,train\n'), len(SKELETONS[joints].names)
+    one, two = poses(6, 1, count), poses(4, 2, count)
+    np.save(lines.with_name('a.npy'), one)
+    np.savetxt(lines.with_name('b.csv'), two.reshape(4, -1), '%.17g', ',')
+    assert prepare(lines, '--joints', joints) == 0
+    sign = (1, 1, 1) if joints == 'kinect20' else (-1, -1, 1)
+    one, two = (np.einsum('vj,tmjc->tmvc', matrix(SKELETONS[joints]), clip) * sign for clip in (one, two))
+    data = read_part(tmp_path, 'train')[0]
+    np.testing.assert_allclose(data, [expected(one[:, 0]), expected(two[:, 1], two[:, 0])], rtol=0, atol=1e-5)
+    assert manifest.read(tmp_path / 'data/custom/split')['joints'] == joints
+
+
+def test_axes_can_be_said(write_list, prepare, tmp_path):
+    lines, clip = write_list('a.npy,wave,train\n'), poses(6)
+    np.save(lines.with_name('a.npy'), clip)
+    assert prepare(lines, '--axes', 'image') == 0
+    assert (read_part(tmp_path, 'train')[0] == expected(clip[:, 0] * (-1, -1, 1))).all()
+
+
+def test_two_dimensions_get_z_0(write_list, prepare, tmp_path):
+    lines = write_list('a.npy,wave,train\nb.npy,wave,train\n')
+    clip = poses(6, 2)
+    clip[..., 2] = 0
+    np.save(lines.with_name('a.npy'), clip[:, 1, :, :2])
+    np.save(lines.with_name('b.npy'), clip[..., :2])
+    assert prepare(lines) == 0
+    assert (read_part(tmp_path, 'train')[0] == [expected(clip[:, 1]), expected(clip[:, 1], clip[:, 0])]).all()
+
+
+BAD_FILES = {
+    'joints.npy': (poses(4, 1, 17), 'float64 (4, 1, 17, 3), not numbers (frames, 25, 3 or 2)'),
+    'confidence.npy': (np.ones((4, 25, 4)), '(4, 25, 4)'), 'flat.npy': (np.ones((4, 75)), '(4, 75)'),
+    'text.npy': (np.full((4, 25, 3), 'x'), '<U1 (4, 25, 3)'), 'scalar.npy': (np.array(1.), 'float64 ()'),
+    'empty.npy': (np.zeros((0, 25, 3)), 'no body'),
+    'bodies.npy': (np.zeros((4, 0, 25, 3)), 'no body'), 'zeros.npy': (np.zeros((4, 25, 3)), 'no body'),
+    'pickle.npy': (np.array([{}]), 'cannot be read: Object arrays'), 'broken.npz': (b'PK\3\4', 'cannot be read: '),
+    'none.npz': (b'', 'cannot be read: '), 'pixels.npy': (poses(4) + 500, 'must be metres'),
+    'nan.npy': (np.where(np.arange(8)[:, None, None] == 5, np.nan, poses(8)[:, 0]), 'frame 5 (from 0) is not finite'),
+    'columns.csv': ('1,2,3\n4,5,6\n', '3 columns, not 75'), 'ragged.csv': ('1,2,3\n1,2\n', '2 or 3 columns'),
+    'words.csv': ('x,y,z\n,1,3\n1,2,3\n', 'line 2: not numbers'), 'hole.csv': ('1,,3\n1,2,3\n', 'line 1: not numbers'),
+    'header.csv': ('x,y,z\n', 'no columns'), 'void.csv': ('', 'no columns'),
+    'short.skeleton': ('3\n1\n', 'line 3: the file ends early')}
+
+
+def test_unusable_files_are_skipped_and_listed(write_list, prepare, tmp_path, capsys):
+    lines = write_list('good.npy,wave,train\n' + ''.join(f'{name},wave,train\n' for name in BAD_FILES))
+    np.save(lines.with_name('good.npy'), poses(4))
+    for name, (content, _) in BAD_FILES.items():
+        if isinstance(content, np.ndarray):
+            np.save(lines.with_name(name), content)
+        else:
+            lines.with_name(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    assert prepare(lines) == 0
+    assert read_part(tmp_path, 'train')[2] == ['good.npy']
+    listed = dict(line.strip().split(': ', 1) for line in capsys.readouterr().out.splitlines() if line.startswith('  '))
+    assert listed.keys() == {str(lines.with_name(name)) for name in BAD_FILES}
+    for name, (_, reason) in BAD_FILES.items():
+        assert reason in listed[str(lines.with_name(name))], name
+    assert manifest.read(tmp_path / 'data/custom/split')['skipped'].keys() == BAD_FILES.keys()
+
+
+@pytest.mark.parametrize(('text', 'line', 'says'), [
+    ('path,label\na.npy,wave\n', 1, 'no column part'), ('', 1, 'no column path'), (HEADER, 1, 'no recording'),
+    (HEADER + 'a.npy,wave,train\nb.npy,wave,trian\n', 3, '"trian"; write train or val'),
+    (HEADER + 'a.npy,wave,\n', 2, 'write train or val'), (HEADER + 'a.npy, ,val\n', 2, 'no label'),
+    (HEADER + 'a.npy,wave,train\n\nc.npy,wave,val\n', 4, 'no file "c.npy"'), (HEADER + ',wave,val\n', 2, 'no file ""'),
+    (HEADER + 'a.npy,wave,train\nb.npy,wave,val\n../own/a.npy,wave,val\n', 4, 'on line 2 already'),
+    (HEADER + 'a.npy,wave\n', 2, 'fields'), (HEADER + 'a.npy,sit, down,train\n', 2, 'fields'),
+    (HEADER + 'a.mp4,wave,train\n', 2, '.skeleton .npy .npz .csv'),
+    (HEADER + 'a.npy,wave,train\na.skeleton,wave,train\n', 3, 'not coco17')])
+def test_a_mistake_in_the_list_is_one_line(write_list, tmp_path, mistake, text, line, says):
+    lines = write_list(text, header='')
+    for name in ('a.npy', 'b.npy', 'a.mp4', 'a.skeleton'):
+        lines.with_name(name).touch()
+    shown = mistake(custom_gendata.main,
+                    ['--recordings', lines, '--joints', 'coco17', '--out_folder', tmp_path / 'out'])
+    assert shown.startswith(f'error: {lines}:{line}: ')
+    assert says in shown
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(('flags', 'says'), [
+    ([], '--recordings'), (['--recordings', '/none.csv'], '/none.csv: no such file'), (['-j', '0'], '--workers'),
+    (['--joints', 'coco18'], 'coco18')], ids=str)
+def test_a_mistake_in_the_flags_is_one_line(write_list, mistake, flags, says):
+    recordings = [] if flags == [] else ['--recordings', write_list('')]
+    assert says in mistake(custom_gendata.main, [*recordings, *flags])
+
+
+def test_a_list_from_a_spreadsheet(write_list, prepare, tmp_path):
+    """A byte order mark, carriage returns, spaces after commas and more columns do no harm; no UTF-8 is a mistake."""
+    lines = write_list('')
+    np.save(lines.with_name('ä.npy'), poses(4))
+    lines.write_bytes('\ufeffpath, part, label, notes\r\nä.npy, train, größer, x\r\n'.encode())
+    assert prepare(lines) == 0
+    assert read_part(tmp_path, 'train')[2] == ['ä.npy']
+    assert manifest.read(tmp_path / 'data/custom/split')['class_names'] == ['größer']
+
+
+def test_another_encoding_is_a_mistake(write_list, mistake):
+    lines = write_list('')
+    lines.write_bytes(HEADER.encode() + 'ä.npy,wave,train\n'.encode('latin-1'))
+    assert f'{lines}: not UTF-8 text' in mistake(custom_gendata.main, ['--recordings', lines])
+
+
+def test_what_makes_scores_mean_little_is_said(write_list, prepare, capsys):
+    lines = write_list('a.npy,wave,train,7\nb.npy,clap,train,\nc.npy,wav,val,7\nd.npy,clap,val,\n',
+                       'path,label,part,performer\n')
+    for name in 'abcd':
+        np.save(lines.with_name(f'{name}.npy'), poses(4))
+    assert prepare(lines) == 0
+    shown = capsys.readouterr()
+    assert '2 train + 2 val recordings of 3 classes\n' in shown.out
+    notes = [line for line in shown.err.splitlines() if line.startswith('note: ')]
+    assert notes == ['note: val has classes that train has not: wav',
+                     'note: performers both in train and in val: 7']
+
+
+@pytest.fixture
+def prepared(write_list, prepare, tmp_path):
+    """The folder of a prepared data set `custom`: three classes, each with a pose of its own, 18 + 9 recordings."""
+    rng, classes = np.random.default_rng(0), ('clap', 'kick', 'wave')
+    pose = dict(zip(classes, rng.normal(0, .5, (3, 17, 2)), strict=True))
+    rows = [(f'{part}{clip}.npy', classes[clip % 3], part) for part, clips in (('train', 18), ('val', 9))
+            for clip in range(clips)]
+    lines = write_list(''.join(','.join(row) + '\n' for row in rows))
+    for name, label, _ in rows:
+        np.save(lines.with_name(name), pose[label] + rng.normal(0, .01, (20, 17, 2)))
+    assert prepare(lines, '--joints', 'coco17', '--layout', 'trimmed') == 0
+    return tmp_path / 'data'
+
+
+def test_from_list_to_scores(prepared, tmp_path, mistake):
+    where = ['--data-root', str(prepared), '--device', 'cpu']
+    pretrain.main([*where, '--pre-dataset', 'custom', '--hidden-size', '8', '--epochs', '1', '--checkpoint-path',
+                   str(tmp_path / 'made')])
+    where += ['--finetune-dataset', 'custom', '--results', str(tmp_path / 'r.json')]
+    checkpoint = ['--pretrained', str(tmp_path / 'made/checkpoint_0000.pth.tar')]
+    for script, flags in ((action_recognition, ['--epochs', '60', '--lr', '1']), (action_retrieval, [])):
+        script.main([*where, *checkpoint, *flags, '--save-features', str(tmp_path / 'f.npz')])
+        made = json.loads((tmp_path / 'r.json').read_text())
+        assert made['class_names'] == ['clap', 'kick', 'wave']
+        assert made['labels'] == [0, 1, 2] * 3
+        assert made['accuracy'] > 80
+        kept = ['--load-features', str(tmp_path / 'f.npz'), *flags]
+        script.main([*where, *kept])
+        assert json.loads((tmp_path / 'r.json').read_text())['class_names'] == ['clap', 'kick', 'wave']
+        os.rename(prepared, tmp_path / 'gone')  # the features alone: the labels say how many classes there are
+        script.main([*where, *kept])
+        again = json.loads((tmp_path / 'r.json').read_text())
+        assert (again['class_names'], again['predictions']) == (None, made['predictions'])
+        assert 'prepare custom first' in mistake(script.main, [*where, *checkpoint])
+        os.rename(tmp_path / 'gone', prepared)
+
+
+@pytest.mark.parametrize('script', [action_recognition, action_retrieval])
+def test_a_label_beyond_the_named_classes_is_a_mistake(script, prepared, tmp_path, mistake):
+    np.savez(tmp_path / 'f.npz', train=np.ones((2, 4)), train_labels=[0, 3], val=np.ones((1, 4)), val_labels=[0])
+    assert 'custom has 3 classes' in mistake(script.main, ['--finetune-dataset', 'custom', '--data-root', prepared,
+                                                           '--load-features', tmp_path / 'f.npz'])
+
+
+def test_runs_as_a_script_inside_its_folder(write_list, tmp_path):
+    lines = write_list('a.npy,wave,train\n')
+    np.save(lines.with_name('a.npy'), poses(4))
+    subprocess.run([sys.executable, 'custom_gendata.py', '--recordings', str(lines), '--out_folder',
+                    str(tmp_path / 'data/custom')], cwd=Path(custom_gendata.__file__).parent, check=True)
+    assert (read_part(tmp_path, 'train')[0] == [expected(poses(4)[:, 0])]).all()

@@ -1,0 +1,114 @@
+"""The maps of other skeletons to NTU RGB+D's: on poses made in each skeleton, as its own data would have them."""
+import numpy as np
+import pytest
+
+from data_gen.joint_maps import AXES, NTU25, SKELETONS, matrix, mirrored, to_ntu
+from data_gen.preprocess import normalize
+
+OTHERS = pytest.mark.parametrize('joints', [joints for joints in SKELETONS if joints != 'ntu25'])
+# A T-pose of somebody who faces the sensor, in `kinect` axes: the middle and the right side, in metres.
+T_POSE = {
+    'spine base': (0, 0, 3), 'spine middle': (0, .28, 3), 'spine top': (0, .49, 3), 'neck': (0, .56, 3),
+    'head': (0, .7, 3), 'nose': (0, .7, 2.9), 'ear': (.07, .7, 3), 'eye': (.03, .73, 2.92),
+    'inner-eye': (.02, .73, 2.92), 'outer-eye': (.05, .73, 2.93), 'mouth': (.03, .65, 2.91),
+    'shoulder': (.17, .47, 3), 'elbow': (.42, .47, 3), 'wrist': (.65, .47, 3), 'hand': (.72, .47, 3),
+    'pinky': (.74, .46, 3.02), 'index': (.74, .48, 2.98), 'thumb': (.7, .47, 2.95), 'tip': (.79, .47, 3),
+    'hip': (.09, 0, 3), 'knee': (.1, -.4, 3), 'ankle': (.1, -.76, 3), 'heel': (.1, -.8, 3.03), 'toe': (.12, -.82, 2.85),
+    'foot': (.12, -.82, 2.9)}
+
+
+def t_pose(names):
+    """The T-pose (J, 3) of joints by name; the left side mirrors the right."""
+    places = [T_POSE[name.removeprefix('left ').removeprefix('right ')] for name in names]
+    return np.array(places) * [(-1 if name.startswith('left ') else 1, 1, 1) for name in names]
+
+
+def mapped(joints):
+    """{NTU joint: its place} of the T-pose in the skeleton, given in the axes that it usually has."""
+    skeleton = SKELETONS[joints]
+    sign = {'kinect': (1, 1, 1), 'image': (-1, -1, 1)}[skeleton.axes]
+    return dict(zip(NTU25, to_ntu(t_pose(skeleton.names) * sign, joints, skeleton.axes), strict=True))
+
+
+def test_names_are_those_of_the_data():
+    """The published orders, by some joints each, and the joints that other modules know by number."""
+    known = {'ntu25': {0: 'spine base', 1: 'spine middle', 2: 'neck', 3: 'head', 4: 'left shoulder', 7: 'left hand',
+                       8: 'right shoulder', 16: 'right hip', 19: 'right foot', 20: 'spine top', 21: 'left tip',
+                       22: 'left thumb', 24: 'right thumb'},
+             'kinect20': {0: 'spine base', 1: 'spine middle', 2: 'spine top', 3: 'head', 4: 'left shoulder',
+                          7: 'left hand', 8: 'right shoulder', 12: 'left hip', 15: 'left foot', 19: 'right foot'},
+             'coco17': {0: 'nose', 1: 'left eye', 4: 'right ear', 5: 'left shoulder', 6: 'right shoulder',
+                        9: 'left wrist', 11: 'left hip', 14: 'right knee', 16: 'right ankle'},
+             'mediapipe33': {0: 'nose', 2: 'left eye', 5: 'right eye', 7: 'left ear', 10: 'right mouth',
+                             11: 'left shoulder', 16: 'right wrist', 17: 'left pinky', 20: 'right index',
+                             21: 'left thumb', 24: 'right hip', 29: 'left heel', 32: 'right toe'}}
+    for joints, names in known.items():
+        assert len(set(SKELETONS[joints].names)) == len(SKELETONS[joints].names) == int(joints[-2:])
+        assert names == {index: SKELETONS[joints].names[index] for index in names}
+
+
+@pytest.mark.parametrize('joints', SKELETONS)
+def test_rows_sum_to_one(joints):
+    weights = matrix(SKELETONS[joints])
+    assert weights.shape == (25, int(joints[-2:]))
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=0, atol=1e-12)
+
+
+def test_its_own_joints_stay():
+    assert (matrix(SKELETONS['ntu25']) == np.eye(25)).all()
+
+
+@pytest.mark.parametrize('joints', SKELETONS)
+def test_left_is_as_right(joints):
+    """Mirroring before the map is mirroring after it."""
+    names = SKELETONS[joints].names
+    before, after = ([group.index(mirrored(name)) for name in group] for group in (names, NTU25))
+    assert NTU25[after[4]] == 'right shoulder'
+    poses = np.random.default_rng(0).normal(size=(4, len(names), 3))
+    np.testing.assert_allclose(to_ntu(poses[:, before], joints, 'kinect'), to_ntu(poses, joints, 'kinect')[:, after],
+                               rtol=0, atol=1e-12)
+
+
+@OTHERS
+def test_joints_of_both_are_exact_copies(joints):
+    names = SKELETONS[joints].names
+    both = [name for name in NTU25 if name in names]
+    assert len(both) == {'kinect20': 20, 'coco17': 12, 'mediapipe33': 14}[joints]
+    poses = np.random.default_rng(0).normal(size=(2, 3, len(names), 3))
+    copies = to_ntu(poses, joints, 'kinect')[:, :, [NTU25.index(name) for name in both]]
+    assert (copies == poses[:, :, [names.index(name) for name in both]]).all()
+
+
+@OTHERS
+def test_t_pose_is_one_of_ntu(joints):
+    made, true = mapped(joints), dict(zip(NTU25, t_pose(NTU25), strict=True))
+    heights = [made[name][1] for name in ('head', 'neck', 'spine top', 'spine middle', 'spine base', 'left knee',
+                                          'left ankle', 'left foot')]
+    assert heights == sorted(set(heights), reverse=True)
+    for name in NTU25:
+        side = {'left': -1, 'right': 1}.get(name.split()[0], 0)
+        assert np.sign(made[name][0].round(9)) == side, name
+        assert made[name][2] > 2.8, name
+        assert np.linalg.norm(made[name] - true[name]) < (.12 if 'foot' in name else .06), name
+    reach = [made[f'left {name}'][0] for name in ('shoulder', 'elbow', 'wrist', 'hand', 'tip')]
+    assert reach == sorted(set(reach), reverse=True)
+
+
+@OTHERS
+def test_normalised_t_pose_stands_upright(joints):
+    """What a flip of y alone would not give: it makes the mirror image, which normalisation turns over."""
+    xyz = np.zeros((3, 1, 25, 2))
+    xyz[:, 0, :, 0] = np.array(list(mapped(joints).values())).T
+    x, y, _ = normalize(xyz)[:, 0, :, 0]
+    assert y[3] > y[2] > y[20] > y[1] == 0 > y[0] > y[13] > y[14]
+    assert x[4] < 0 < x[8]
+
+
+def test_axes_keep_handedness():
+    """A rotation: no pose becomes its mirror image."""
+    for signs in AXES.values():
+        assert np.prod(signs) == 1
+
+
+def test_a_body_that_is_not_seen_stays_zero():
+    assert not to_ntu(np.zeros((2, 33, 3)), 'mediapipe33', 'image').any()
