@@ -23,8 +23,8 @@ from tools.options import ROOT
 HIDDEN_SIZE = 64
 RAW, ARRAYS, TRAINED, UNTRAINED = 'raw', 'data/NTU-RGB-D-60-AGCN', 'checkpoints', 'untrained.pth.tar'
 PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
-PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 30, '--lr', 0.002,
-            '--schedule', 24]
+PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50, '--lr', 0.005,
+            '--schedule', 40]
 PROBE = ['action_recognition.py', '--lr', 0.03, '--batch-size', 128, '--epochs', 100, '--schedule', 80, 95]
 RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 

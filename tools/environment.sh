@@ -2,6 +2,9 @@
 #   use_environment          the active one, or .venv where it exists
 #   make_environment         the same, made and filled where something is missing
 
+# Threads that wait for work sleep: where they spin, another program on the machine slows a CPU run many times over.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 use_environment() {
     if [ -z "${VIRTUAL_ENV:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" = base ] && [ -f .venv/bin/activate ]; then
         . .venv/bin/activate
