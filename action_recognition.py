@@ -51,12 +51,12 @@ def parse(argv):
     options.add_evaluation_flags(parser)
     parser.add_argument('--epochs', type=cli.positive, default=150, help='default 150')
     parser.add_argument('-b', '--batch-size', type=cli.positive, default=512, help='default 512')
-    parser.add_argument('--lr', '--learning-rate', type=float, default=0.03, help='default 0.03')
+    parser.add_argument('--lr', '--learning-rate', type=cli.fraction, default=0.03, help='default 0.03')
     parser.add_argument('--schedule', type=int, nargs='*', default=[120, 140],
                         help='epochs at which lr falls to a tenth (default 120 140)')
     parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
-    parser.add_argument('--momentum', type=float, default=0.9, help='default 0.9')
-    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=float, default=0., help='default 0')
+    parser.add_argument('--momentum', type=cli.fraction, default=0.9, help='default 0.9')
+    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.fraction, default=0., help='default 0')
     options.add_ignored_flags(
         parser, workers='the clips lie on the device, there are no loader workers',
         print_freq='a progress bar shows the epochs', resume='the probe trains in seconds, from the start',

@@ -9,6 +9,7 @@ SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 py
 Writes checkpoint_{epoch}.pth.tar every 50 epochs and after the last one, log.jsonl and tensorboard/, all into
 --checkpoint-path.
 """
+import argparse
 import math
 import sys
 import time
@@ -24,7 +25,7 @@ from model.objective import Losses, umurl_objective
 from model.umurl import UmURL
 from tools import checkpoint, options
 from tools.device import amp_dtype, autocast
-from tools.distributed import gather, process_group, rank, world_size
+from tools.distributed import agree, gather, process_group, rank, world_size
 from tools.log import RunLog
 from tools.schedule import learning_rate, set_learning_rate
 
@@ -38,6 +39,8 @@ def main(argv=None):
         clips = store.load(folder, 'train', quiet=rank() != 0).to(device)
         feeder = PretrainFeeder(clips, batch_per_rank(args.batch_size, len(clips)), args.seed, rank(), world_size())
 
+        if device.type == 'cpu' and args.hidden_size > 256 and rank() == 0:
+            print('note: no GPU is used; --hidden-size 128 --batch-size 128 is a size for a CPU', file=sys.stderr)
         torch.manual_seed(args.seed)
         bodies, joints, coordinates = clips.frames.shape[1:]
         model = UmURL(bodies * joints * coordinates, SIZE * coordinates, args.hidden_size, num_head=1, num_layer=1)
@@ -65,18 +68,19 @@ def parse(argv):
                         help='where checkpoints and logs go (default checkpoints/ntu60_xsub)')
     parser.add_argument('--resume', metavar='PATH|auto',
                         help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
-    parser.add_argument('--hidden-size', type=cli.positive, default=1024, help='encoder width (default 1024)')
+    parser.add_argument('--hidden-size', type=even, default=1024, help='encoder width (default 1024)')
     parser.add_argument('--epochs', type=cli.positive, default=451, help='default 451')
-    parser.add_argument('--start-epoch', type=int, help='count epochs from here (default: what --resume says)')
+    parser.add_argument('--start-epoch', type=cli.natural, help='count epochs from here (default: what --resume says)')
     parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
                         help='clips a step, over all processes (default 512)')
-    parser.add_argument('--lr', '--learning-rate', type=float, default=5e-4, help='default 5e-4')
+    parser.add_argument('--lr', '--learning-rate', type=cli.fraction, default=5e-4, help='default 5e-4')
     parser.add_argument('--schedule', type=int, nargs='*', default=[351], help='epochs at which lr falls to a tenth')
     parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
-    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=float, default=1e-5, help='default 1e-5')
+    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.fraction, default=1e-5,
+                        help='default 1e-5')
     parser.add_argument('-p', '--print-freq', type=cli.positive, default=10,
                         help='steps between updates of the losses shown (default 10)')
-    options.add_machine_flags(parser)
+    options.add_machine_flags(parser, amp='auto')
     options.add_ignored_flags(
         parser, workers='the clips lie on the training device, there are no loader workers',
         momentum='Adam is used, with its usual betas', world_size='torchrun or SLURM sets the number of processes',
@@ -84,42 +88,48 @@ def parse(argv):
     return options.parse(parser, argv)
 
 
+def even(text):
+    """An argparse type: sines and cosines share the width."""
+    if cli.positive(text) % 2:
+        raise argparse.ArgumentTypeError(f'{text} is odd')
+    return int(text)
+
+
 def batch_per_rank(batch_size, clips):
-    """This process's share of the global batch; a split smaller than the batch becomes one batch, and it is said."""
-    if batch_size % world_size():
-        raise cli.InputError(f'--batch-size {batch_size} is over all {world_size()} processes: give a multiple of that')
-    if clips < batch_size:
-        batch_size = clips - clips % world_size()
-        if batch_size < 2 * world_size():
-            raise cli.InputError(f'{clips} clips are too few to pre-train on')
-        if rank() == 0:
-            print(f'note: only {clips} clips, so the batch size is {batch_size}', file=sys.stderr)
-    return batch_size // world_size()
+    """This process's share of the global batch; said where that is not quite as asked for."""
+    batch = min(batch_size, clips)
+    batch -= batch % world_size()
+    if batch < 2 * world_size():
+        raise cli.InputError(f'a batch of {batch} is too small: BatchNorm needs 2 clips a process (--batch-size '
+                             f'{batch_size}, {clips} clips)')
+    if batch < batch_size and rank() == 0:
+        why = f'only {clips} clips' if clips < batch_size else f'{world_size()} processes share it'
+        print(f'note: {why}, so the batch size is {batch}', file=sys.stderr)
+    return batch // world_size()
 
 
 def restore(args, model, device):
     """The optimizer, the scaler and the first epoch: new, or as --resume has them (with the model's weights)."""
     optimizer = torch.optim.Adam(model.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
     scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype(args.amp, device) == torch.float16)
-    earlier = checkpoint.newest(args.checkpoint_path)
-    path = earlier if args.resume == 'auto' else args.resume
-    if path is None:
-        if earlier and rank() == 0:
-            print(f'note: overwriting the earlier run in {args.checkpoint_path} (--resume auto goes on with it)',
-                  file=sys.stderr)
-        return optimizer, scaler, args.start_epoch or 0
-    saved = checkpoint.read(path)
-    checkpoint.load_into(model, saved['state_dict'], path)
-    optimizer.load_state_dict(saved['optimizer'])
-    for group in optimizer.param_groups:  # a checkpoint's choice of kernel need not exist here
-        group.update(fused=True, foreach=None)
-    if scaler.is_enabled() and saved.get('scaler'):
-        scaler.load_state_dict(saved['scaler'])
-    first_epoch = saved['epoch'] if args.start_epoch is None else args.start_epoch
+    path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
+    first_epoch = 0
+    if path is not None:
+        saved = checkpoint.read(path)
+        checkpoint.load_into(model, saved['state_dict'], path)
+        first_epoch = checkpoint.load_optimizer(optimizer, saved, path, args.weight_decay)
+        if scaler.is_enabled() and saved.get('scaler'):
+            scaler.load_state_dict(saved['scaler'])
+    if args.start_epoch is not None:
+        first_epoch = args.start_epoch
+    agree(first_epoch, 'the epoch to go on from')
     if first_epoch >= args.epochs:
-        raise cli.InputError(f'{path} has {first_epoch} epochs already: ask for more with --epochs')
+        raise cli.InputError(f'{path or "--start-epoch"}: {first_epoch} epochs are done; ask for more with --epochs')
     if rank() == 0:
-        print(f'resuming from {path} at epoch {first_epoch}')
+        if path is not None:
+            print(f'resuming from {path} at epoch {first_epoch}')
+        elif moved := checkpoint.move_aside(args.checkpoint_path):
+            print(f'note: the earlier run was moved to {moved} (--resume auto goes on with one)', file=sys.stderr)
     return optimizer, scaler, first_epoch
 
 

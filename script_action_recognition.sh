@@ -6,4 +6,4 @@ set -euo pipefail
 . "$(dirname "$0")/tools/environment.sh"
 . tools/evaluate.sh
 use_environment
-evaluate action_recognition.py "$@"
+evaluate 'action_recognition.py --lr 0.03' "$@"

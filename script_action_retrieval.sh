@@ -6,4 +6,4 @@ set -euo pipefail
 . "$(dirname "$0")/tools/environment.sh"
 . tools/evaluate.sh
 use_environment
-evaluate action_retrieval.py "$@"
+evaluate 'action_retrieval.py --knn-neighbours 1' "$@"

@@ -32,6 +32,14 @@ def positive(text):
     return natural(text, 1)
 
 
+def fraction(text):
+    """An argparse type: a finite number from 0."""
+    number = float(text)
+    if not 0 <= number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is not a number from 0')
+    return number
+
+
 def progress(iterable, what, total=None, unit='it', **more):
     """A tqdm bar on stderr; in a log file a line every half minute, and none for what is soon over (leave=False)."""
     terminal = sys.stderr.isatty()

@@ -22,7 +22,7 @@ def main(argv=None):
     for folder in args.folders:
         parts = [part for part in ('train', 'val') if arrays.layout_of(folder, part)]
         if not parts:
-            raise cli.InputError(f'{folder}: no prepared arrays there')
+            raise cli.InputError(f'{folder}: no prepared arrays there (give the folder of a benchmark, such as …/xsub)')
         for part in parts:
             convert(PartReader(folder, part), args.layout)
         made = manifest.read(folder)

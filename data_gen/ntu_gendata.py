@@ -8,6 +8,7 @@ the number of recordings. Unusable files are skipped and listed at the end.
 """
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +40,8 @@ def main(argv=None):
     for path in stray:
         print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
     if not names:
-        print('error: no recording was found, nothing was written', file=sys.stderr)
+        folders = ', '.join(map(str, args.data_path))
+        print(f'error: no SsssCcccPpppRrrrAaaa.skeleton file in {folders}: nothing was written', file=sys.stderr)
     return code
 
 
@@ -62,7 +64,8 @@ def parse(argv):
             if benchmark in DATASETS[key].preparable:
                 break
         else:
-            parser.error(f'--benchmark {benchmark}: {key} has {", ".join(DATASETS[key].benchmarks)}')
+            parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has '
+                         + (', '.join(DATASETS[args.dataset].benchmarks) if args.dataset else 'xsub, xview, xsetup'))
     args.data_path = args.data_path or [folder for folder in DEFAULT_FOLDERS if folder.is_dir()]
     if not args.data_path:
         parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or say where with --data_path')
@@ -90,18 +93,18 @@ def read_ignored(given, folders):
     """The names listed as having missing skeletons: header lines, endings and trailing spaces do no harm."""
     paths = [given] if given else [folder.absolute().parent / MISSING for folder in folders]
     found = [path for path in paths if path.is_file()]
-    if not found:
-        print(f'warning: {paths[0]} is not there, so no recording is left out for missing skeletons; the official list '
-              'comes with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
+    absent = [str(path) for path in paths if path not in found]
+    if absent:
+        print(f'warning: {" and ".join(absent)} not there, so no recording is left out by it; the official lists of '
+              'missing skeletons come with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
     lines = [line for path in found for line in path.read_text(encoding='latin-1').splitlines()]
     return {Name.parse(line.strip().removesuffix('.skeleton')) for line in lines} - {None}
 
 
 def plan(args, names):
     """The benchmarks to prepare, each with the recordings of its parts in sorted order."""
-    datasets = [args.dataset] if args.dataset else ['ntu60']
-    if not args.dataset and len(members('ntu60', names)) < len(names):
-        datasets.append('ntu120')
+    sixty = len(members('ntu60', names))
+    datasets = [args.dataset] if args.dataset else ['ntu60'] * (sixty > 0) + ['ntu120'] * (sixty < len(names))
     benchmarks = []
     for key in datasets:
         dataset = DATASETS[key]
@@ -113,7 +116,11 @@ def plan(args, names):
                 chosen = [name for name in members(key, names) if dataset.trains(name, benchmark) == (part == 'train')]
                 parts[part] = [file_name(name) for name in chosen], [name.label for name in chosen]
             folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark
-            benchmarks.append(pipeline.Benchmark(key, benchmark, folder, parts, dataset.counts.get(benchmark), missing))
+            benchmarks.append(pipeline.Benchmark(key, benchmark, folder, parts, dataset.counts.get(benchmark),
+                                                 partial(missing, dataset)))
+    if names and not benchmarks:
+        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: the recordings are of {" and ".join(datasets)}, '
+                             'without such a protocol')
     return benchmarks
 
 
@@ -133,10 +140,9 @@ def read_one(path, names):
         return [error]
 
 
-def missing(files):
+def missing(dataset, files):
     """What a set of recordings lacks of NTU RGB+D, in words: whole setups, and the actions with the fewest."""
     names = [Name.parse(file.removesuffix('.skeleton')) for file in files]
-    dataset = next(dataset for dataset in DATASETS.values() if all(map(dataset.holds, names)))
     setups = sorted(set(range(1, dataset.setups + 1)) - {name.setup for name in names})
     actions = sorted(set(range(1, dataset.classes + 1)) - {name.action for name in names})
     lacking = [f'no {what} {ranges(numbers)}' for what, numbers in (('setup', setups), ('action', actions)) if numbers]

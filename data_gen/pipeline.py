@@ -37,7 +37,8 @@ def run(benchmarks, jobs, args):
         due = [benchmark for benchmark in benchmarks if args.overwrite or not finished(benchmark, args.layout)]
         if not due:
             return 0
-        writers = {(benchmark.folder, part): PartWriter(benchmark.folder, part, *plan, args.layout, benchmark.about)
+        writers = {(benchmark.folder, part): PartWriter(benchmark.folder, part, *plan, args.layout, benchmark.about,
+                                                        args.overwrite)
                    for benchmark in due for part, plan in benchmark.parts.items()}
         for writer in writers.values():
             writer.open()
@@ -95,22 +96,23 @@ def finish(benchmark, writers, skipped, layout):
 
 
 def finished(benchmark, layout):
-    """Whether a folder holds a finished preparation, which is left alone; says so."""
+    """Whether a folder holds this preparation, finished: it is left alone, and said. InputError for another one."""
     folder = benchmark.folder
     if not any(layout_of(folder, part) for part in benchmark.parts):
         return False
     made = manifest.read(folder)
     writers = {part: PartWriter(folder, part, *plan, layout, benchmark.about) for part, plan in benchmark.parts.items()}
-    journals = [writer.journal_file for writer in writers.values() if writer.journal_file.is_file()]
-    if made is None and journals:
+    if made is None and any(writer.journal_file.is_file() for writer in writers.values()):
         return False  # stopped on the last yards
     same = made is not None and all(made['parts'].get(part, {}).get('plan') == writer.plan
                                     for part, writer in writers.items())
     if same:
-        for journal in journals:  # stopped behind the last yards
-            journal.unlink()
-    state = f'finished already, {made["layout"]}' if same else 'other arrays are there already, left alone'
-    print(f'{folder}: {state} (--overwrite prepares it again)')
+        for writer in writers.values():  # stopped behind the last yards, or while preparing again
+            writer.forget()
+    if not same:
+        raise cli.InputError(f'{folder}: other arrays are there already, made of other recordings or elsewhere; '
+                             '--overwrite replaces them')
+    print(f'{folder}: finished already, {made["layout"]} (--overwrite prepares it again)')
     return True
 
 
@@ -157,7 +159,9 @@ def lock(file, patience=2):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() > until:
                 return False
             time.sleep(0.1)
+        except OSError:  # a file system without locks
+            return True

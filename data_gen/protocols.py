@@ -67,7 +67,7 @@ class Name:
     replication: int
     action: int
 
-    PATTERN = re.compile(r'S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})')
+    PATTERN = re.compile(r'S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(?!000)(\d{3})')
 
     @classmethod
     def parse(cls, stem):

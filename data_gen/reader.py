@@ -27,6 +27,8 @@ class PartReader:
         else:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
             trimming = read_array(trim_file(folder, part))
+            if not {'offset', 'period', 'max_frame'} <= trimming.keys():
+                raise InputError(f'{trim_file(folder, part)}: not offset, period and max_frame: {MENDING}')
             self.offset, self.period = trimming['offset'], trimming['period']
             self.max_frame, rows = int(trimming['max_frame']), len(self.offset) - 1
         self.check_counts(rows)

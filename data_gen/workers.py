@@ -1,8 +1,8 @@
 """Reading and normalising recordings on every core, the results in order."""
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +32,7 @@ def cores():
 def in_order(jobs, layout, workers):
     """Yield (job, a list of what `prepare` returns for each of its recordings) in the order of `jobs`."""
     lots = [jobs[first:first + JOBS_AT_ONCE] for first in range(0, len(jobs), JOBS_AT_ONCE)]
-    pool = ProcessPoolExecutor(max(1, min(workers, len(lots))), initializer=start, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(max(1, min(workers, len(lots))), initializer=start)
     under_way, lots = deque(), iter(lots)
     try:
         while True:
@@ -49,13 +49,12 @@ def in_order(jobs, layout, workers):
         pool.shutdown(cancel_futures=True)
 
 
-def start(main):
+def start():
     """In a new worker: leave Ctrl-C to the main process, and end when it does, even by kill -9."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
-        while os.getppid() == main:
-            time.sleep(0.1)
+        multiprocessing.parent_process().join()
         os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
 

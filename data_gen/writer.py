@@ -6,6 +6,7 @@ import os
 from data_gen import __version__
 from data_gen.arrays import (
     FRAME,
+    LAYOUTS,
     ROW,
     data_file,
     remove_other_layout,
@@ -32,17 +33,21 @@ def encode(clip, num_frame, layout):
 class PartWriter:
     """`names`, `labels` and what else is said `about` them are the plan; what cannot be used leaves no row."""
 
-    def __init__(self, folder, part, names, labels, layout, about=None):
-        self.folder, self.part, self.names, self.labels, self.layout = folder, part, names, labels, layout
+    def __init__(self, folder, part, names, labels, layout, about=None, again=False):
+        self.folder, self.part, self.names, self.labels = folder, part, names, labels
+        self.layout, self.again = layout, again
         self.target = data_file(folder, part, layout)
-        self.partial = self.target.with_name(self.target.name + '.part')
+        self.partial = self.partial_of(layout)
         self.journal_file = folder / f'{part}_journal.jsonl'
         self.plan = hashlib.sha256(json.dumps([names, labels, about or {}, __version__]).encode()).hexdigest()
 
     def open(self):
         """Go on from what an earlier run of the same plan left, or begin."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(self.journal_file, f'{self.plan} {self.layout}')
+        for other in set(LAYOUTS) - {self.layout}:
+            self.partial_of(other).unlink(missing_ok=True)
+        # --overwrite goes on only with what --overwrite began
+        self.journal = Journal(self.journal_file, f'{self.plan} {self.layout}{" again" * self.again}')
         whole = len(self.journal.records) == len(self.names) and self.target.is_file() and not self.partial.exists()
         if whole:  # stopped between giving the data their name and writing the manifest
             os.replace(self.target, self.partial)
@@ -54,6 +59,10 @@ class PartWriter:
             size = header
         self.file.truncate(size)
         self.file.seek(size)
+
+    def partial_of(self, layout):
+        target = data_file(self.folder, self.part, layout)
+        return target.with_name(target.name + '.part')
 
     @property
     def done(self):
@@ -97,6 +106,11 @@ class PartWriter:
     def clear(self):
         """The manifest is written: the journal has done its work."""
         self.journal.remove()
+
+    def forget(self):
+        """Remove what an unfinished run left beside finished arrays."""
+        for path in (self.journal_file, *map(self.partial_of, LAYOUTS)):
+            path.unlink(missing_ok=True)
 
     def discard(self):
         """Nothing was usable: leave no trace."""

@@ -50,7 +50,7 @@ class PretrainFeeder:
         start, length = draw_crops(self.length[clips], generator)
         maps = draw_maps(len(clips), frames.shape[2], generator)
         start += self.start[clips]
-        start, length, maps = (draw.to(frames.device, non_blocking=True) for draw in (start, length, maps))
+        start, length, maps = (draw.to(frames.device) for draw in (start, length, maps))
         return apply_map(temporal_crop_resize(frames, start, length, SIZE), maps)
 
 

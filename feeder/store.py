@@ -41,7 +41,8 @@ def load(folder, part, quiet=False):
     if not len(reader):
         raise InputError(f'{reader.file} holds no clips: this protocol has no {part} part here')
     frames = torch.from_numpy(valid_frames(reader, quiet))
-    if not manifest.check(folder, part, reader.names, reader.labels, reader.num_frame.tolist(), frames.numpy()):
+    known = manifest.check(folder, part, reader.names, reader.labels, reader.num_frame.tolist(), frames.numpy())
+    if not known and not quiet:
         warn(Path(folder))
     return ClipStore(frames, torch.from_numpy(reader.num_frame), torch.tensor(reader.labels), reader.names)
 

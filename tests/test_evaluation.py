@@ -104,11 +104,14 @@ def test_retrieval_end_to_end(setting, tmp_path):
 def test_kept_features_give_the_same_result(script, setting, tmp_path):
     first = results(script, setting, tmp_path, '--save-features', tmp_path / 'new/features.npz')
     kept = dict(np.load(tmp_path / 'new/features.npz'))
+    about = json.loads(str(kept.pop('about')))
+    assert about['dataset'] == 'ntu60'
     assert {name: (array.shape, str(array.dtype)) for name, array in kept.items()} == {
         'train': ((30, 16), 'float32'), 'train_labels': ((30,), 'int64'),
         'val': ((12, 16), 'float32'), 'val_labels': ((12,), 'int64')}
     again = results(script, ['--device', 'cpu'], tmp_path, '--load-features', tmp_path / 'new/features.npz')
     assert again['predictions'] == first['predictions']
+    assert again['checkpoint_sha256'] == first['checkpoint_sha256'] is not None
 
 
 def test_modalities_choose_the_path(setting, tmp_path):
@@ -176,3 +179,25 @@ def test_damaged_arrays_are_a_mistake(script, setting, tmp_path, mistake, damage
     line = mistake(script.main, setting)
     assert {'missing label file': 'val_label.pkl', 'one label less': '11 frame counts',
             'not finite': 'clip 3 (S001C001P004'}[damage] in line
+
+
+def test_kept_features_know_their_modalities(setting, tmp_path, capsys):
+    action_retrieval.main([*setting, '--modalities', 'bone', '--save-features', str(tmp_path / 'f.npz')])
+    made = results(action_retrieval, setting, tmp_path, '--load-features', tmp_path / 'f.npz')
+    assert made['args']['modalities'] == ['bone']
+    assert '--pretrained has no effect' in capsys.readouterr().err
+
+
+@SCRIPTS
+@pytest.mark.parametrize(('change', 'message'), [({'val': np.full((2, 4), np.nan)}, 'not finite'),
+                                                 ({'val': np.ones((0, 4)), 'val_labels': []}, '0 test clips')])
+def test_features_that_no_score_can_come_from(script, tmp_path, mistake, change, message):
+    whole = {'train': np.ones((3, 4)), 'train_labels': [0, 1, 2], 'val': np.ones((2, 4)), 'val_labels': [0, 1]}
+    np.savez(tmp_path / 'f.npz', **whole | change)
+    assert message in mistake(script.main, ['--load-features', tmp_path / 'f.npz'])
+
+
+def test_arrays_of_one_body_are_a_mistake(setting, tmp_path, mistake):
+    file = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub/train_data_joint.npy'
+    np.save(file, np.load(file)[..., :1])
+    assert '75 numbers a frame' in mistake(action_retrieval.main, setting)

@@ -120,6 +120,12 @@ def test_schedules():
     (['--batch-size', '0'], '--batch-size'),
     (['--device', 'tpu'], '--device tpu'),
     (['--no-such-flag'], '--no-such-flag'),
+    (['--hidden-size', '33'], '33 is odd'),
+    (['--batch-size', '1'], 'BatchNorm needs 2 clips'),
+    (['--lr', '-1'], '-1'),
+    (['--lr', 'nan'], 'not a number from 0'),
+    (['--seed', '-1'], '--seed'),
+    (['--start-epoch', '3', '--epochs', '3'], '3 epochs are done'),
 ])
 def test_a_mistake_is_one_line(data, tmp_path, mistake, flags, message):
     assert message in mistake(pretrain.main, ['--data-root', data, '--checkpoint-path', tmp_path / 'run', *flags])
@@ -137,3 +143,41 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(train):
     with pytest.raises(SystemExit, match='not finite'):
         train('run', '--epochs', 60, '--lr', 1e30, '--resume', 'auto')
     assert all(torch.equal(value, weights(folder, 0)[key]) for key, value in before.items())
+
+
+def test_an_earlier_run_is_moved_aside_not_lost(train, capsys):
+    folder = train('run', '--epochs', 3)
+    before = weights(folder, 2)
+    train('run', '--epochs', 2)
+    assert 'the earlier run was moved to' in capsys.readouterr().err
+    assert checkpoint.newest(folder) == checkpoint.path_of(folder, 1)
+    assert all(torch.equal(value, before[key]) for key, value in weights(folder / 'earlier_1', 2).items())
+    assert (folder / 'earlier_1/log.jsonl').is_file()
+
+
+@pytest.mark.parametrize('optimizer', [None, {'state': {}, 'param_groups': [{'params': [0]}]}])
+def test_a_checkpoint_without_its_optimizer_is_not_gone_on_with(train, data, mistake, optimizer):
+    path = checkpoint.path_of(train('run', '--epochs', 1), 0)
+    saved = torch.load(path, weights_only=True)
+    torch.save({'epoch': 1, 'state_dict': saved['state_dict']} | ({'optimizer': optimizer} if optimizer else {}), path)
+    flags = ['--data-root', data, '--resume', path, '--hidden-size', 8, '--epochs', 2, '--batch-size', 4]
+    assert 'no epoch and Adam optimizer' in mistake(pretrain.main, flags)
+
+
+def test_weight_decay_and_kernel_are_this_runs(train):
+    """Also when going on from another's checkpoint; on a GPU a fused kernel wants its step counts there."""
+    model = torch.nn.Linear(2, 2, device='meta')
+    optimizer = torch.optim.Adam(model.parameters(), fused=False)
+    saved = torch.optim.Adam(torch.nn.Linear(2, 2).parameters())
+    state = saved.state_dict() | {'state': {index: {'step': torch.tensor(3.), 'exp_avg': torch.ones(size),
+                                                    'exp_avg_sq': torch.ones(size)}
+                                            for index, size in ((0, (2, 2)), (1, (2,)))}}
+    assert checkpoint.load_optimizer(optimizer, {'epoch': 7, 'optimizer': state}, 'file', 0.5) == 7
+    assert optimizer.param_groups[0]['weight_decay'] == 0.5
+    assert {value['step'].device.type for value in optimizer.state.values()} == {'meta'}
+
+
+def test_a_batch_is_shared_evenly(monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, 'world_size', lambda: 3)
+    assert pretrain.batch_per_rank(512, 40000) == 170
+    assert '3 processes share it, so the batch size is 510' in capsys.readouterr().err

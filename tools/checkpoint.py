@@ -1,6 +1,7 @@
 """The one reader and writer of checkpoints: the release's format, with or without `module.`"""
 import os
 import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from data_gen.cli import InputError
 from model.umurl import UmURL
 
+NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
 PREFIX = 'module.'  # the release saves a DistributedDataParallel module's keys
 
 
@@ -17,8 +19,12 @@ def path_of(folder, epoch):
 
 def newest(folder):
     """The checkpoint of the latest epoch in a folder, or None."""
-    found = sorted(Path(folder).glob('checkpoint_[0-9]*.pth.tar'), key=lambda path: int(path.name[11:-8]))
-    return found[-1] if found else None
+    return max(every(folder), key=lambda path: int(NAME.fullmatch(path.name)[1]), default=None)
+
+
+def every(folder):
+    """All checkpoints in a folder."""
+    return [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
 
 
 def save(path, model, optimizer, epoch, **more):
@@ -31,6 +37,8 @@ def save(path, model, optimizer, epoch, **more):
 
 def read(path):
     """A checkpoint as a dict on the CPU, its state dict's keys without `module.`; InputError for anything else."""
+    if Path(path).is_dir():
+        raise InputError(f'{path} is a folder: name a checkpoint in it')
     if not Path(path).is_file():
         raise InputError(f'{path}: no such checkpoint')
     try:
@@ -53,6 +61,32 @@ def load_into(model, state, path):
         if keys:
             raise InputError(f'{path} does not fit the model: {len(keys)} {what} tensors, such as {min(keys)}')
     model.load_state_dict(state)
+
+
+def load_optimizer(optimizer, saved, path, weight_decay):
+    """Load the optimizer of a checkpoint, from here or from the release; returns its number of epochs."""
+    try:
+        for group in saved['optimizer']['param_groups']:
+            # Before loading: where the step counts go depends on the kernel, and that is this machine's choice.
+            group.update(fused=True, foreach=None, weight_decay=weight_decay)
+        optimizer.load_state_dict(saved['optimizer'])
+        return int(saved['epoch'])
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f'{path} has no epoch and Adam optimizer of this model to go on with ({error})') from error
+
+
+def move_aside(folder):
+    """Move an earlier run's checkpoints and logs into a folder of their own; its path, None if there are none."""
+    files = [*every(folder), *(path for name in ('log.jsonl', 'tensorboard') if (path := folder / name).exists())]
+    if not every(folder):
+        return None
+    number = 1
+    while (target := folder / f'earlier_{number}').exists():
+        number += 1
+    target.mkdir()
+    for path in files:
+        path.rename(target / path.name)
+    return target
 
 
 def load_model(path):

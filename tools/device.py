@@ -1,5 +1,6 @@
 """The device to compute on, and how precisely."""
 import ctypes
+import re
 import sys
 
 import torch
@@ -11,16 +12,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 def select(device):
     """The torch.device of --device, made ready; InputError where it is not there."""
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f'--device {device}: expected cpu, cuda or cuda:N') from error
+    if not re.fullmatch(r'cpu|cuda(:\d+)?', device):
+        raise InputError(f'--device {device}: expected cpu, cuda or cuda:N')
+    device = torch.device(device)
     if device.type == 'cuda':
         if not torch.cuda.is_available():
             raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
         if (device.index or 0) >= torch.cuda.device_count():
             raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device.index or 0)
     else:
         keep_freed_memory()
     return device
@@ -43,7 +43,8 @@ def amp_dtype(amp, device):
     if amp == 'auto':
         if device.type != 'cuda':
             return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # is_bf16_supported() also says yes where bf16 is only emulated
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     return {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}[amp]
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+from data_gen.cli import InputError
 from tools.device import select
 
 
@@ -29,7 +30,9 @@ def process_group(device):
         return
     os.environ |= environment
     local = int(environment['LOCAL_RANK'])
-    device = select(f'cuda:{local}' if device.startswith('cuda') else device)
+    if device.startswith('cuda'):  # a launcher may show each process its own GPU alone
+        device = f'cuda:{local % max(1, torch.cuda.device_count())}'
+    device = select(device)
     dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
     try:
         yield device
@@ -45,7 +48,9 @@ def from_torchrun():
 
 def from_slurm():
     """The same variables from those of a SLURM step of several tasks (`srun python pretrain.py …`), or None."""
-    tasks = os.environ.get('SLURM_STEP_NUM_TASKS') or os.environ.get('SLURM_NTASKS', '1')
+    # SLURM_NTASKS is also set for a plain command inside an allocation: trust it only beside an address to meet at
+    whole = os.environ.get('SLURM_NTASKS', '1') if 'MASTER_ADDR' in os.environ else '1'
+    tasks = os.environ.get('SLURM_STEP_NUM_TASKS', whole)
     if tasks == '1' or not {'SLURM_PROCID', 'SLURM_LOCALID'} <= os.environ.keys():
         return None
     return {'RANK': os.environ['SLURM_PROCID'], 'WORLD_SIZE': tasks, 'LOCAL_RANK': os.environ['SLURM_LOCALID'],
@@ -59,6 +64,15 @@ def first_slurm_node():
         return nodes.split(',')[0]
     return subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True,
                           check=True).stdout.split()[0]
+
+
+def agree(value, what):
+    """InputError unless all processes have the same value."""
+    if world_size() > 1:
+        values = [None] * world_size()
+        dist.all_gather_object(values, value)
+        if len(set(values)) > 1:
+            raise InputError(f'the processes disagree on {what}: {values}; the folders must be shared by all machines')
 
 
 class Gather(torch.autograd.Function):

@@ -1,19 +1,21 @@
 # Sourced by the two evaluation scripts: the newest checkpoint of a folder, and the published arguments.
-#   evaluate SCRIPT.py [dir] [dataset] [protocol] [more flags]
+#   evaluate 'SCRIPT.py --its flags' [dir] [dataset] [protocol] [more flags]
 
 evaluate() {
-    local script=$1 dir=ntu60_xsub dataset=ntu60 protocol=cross_subject checkpoint
+    local command=$1 dir=ntu60_xsub dataset=ntu60 protocol=cross_subject checkpoint
     shift
     if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
     if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
     if [ "$dataset" = custom ]; then protocol=own_split; fi
     if [[ ${1:--} != -* ]]; then protocol=$1; shift; fi
+    dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # the folder's path will do for its name
     checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
     if [ -z "$checkpoint" ]; then
         echo "error: no checkpoint in ./checkpoints/$dir: pre-train first (./script_pretrain.sh), or give the folder's name" >&2
         exit 2
     fi
     echo "evaluating $checkpoint"
-    python "$script" --lr 0.03 --batch-size 512 --pretrained "$checkpoint" \
-        --finetune-dataset "$dataset" --protocol "$protocol" "$@" | tee -a "./checkpoints/$dir/${script%.py}.txt"
+    # shellcheck disable=SC2086  # the command is several words
+    python $command --batch-size 512 --pretrained "$checkpoint" \
+        --finetune-dataset "$dataset" --protocol "$protocol" "$@" | tee -a "./checkpoints/$dir/${command%%.py*}.txt"
 }

@@ -1,4 +1,5 @@
 """Flags that the three scripts share."""
+import os
 import sys
 from pathlib import Path
 
@@ -36,13 +37,13 @@ def add_data_flags(parser, dataset_flag):
                         help='where NTU-RGB-D-60-AGCN/ lies (default: data/)')
 
 
-def add_machine_flags(parser):
-    """Where, and how precisely, to compute."""
+def add_machine_flags(parser, amp):
+    """Where, and how precisely, to compute; `amp` is the default of --amp."""
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='cuda, cuda:N or cpu (default: cuda where there is one)')
     parser.add_argument('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
-    parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='auto',
-                        help='mixed precision (auto: on a GPU bf16 where it can, else fp16; off on a CPU)')
+    parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default=amp,
+                        help=f'mixed precision; auto: on a GPU bf16 or else fp16, off on a CPU (default {amp})')
     parser.add_argument('--seed', type=natural, default=0, help='seed of every random draw (default 0)')
 
 
@@ -56,7 +57,7 @@ def add_evaluation_flags(parser):
     parser.add_argument('--load-features', type=Path, metavar='FILE.npz', help='use kept features; no encoder runs')
     parser.add_argument('--results', type=Path, metavar='FILE.json',
                         help='write the scores, the predictions, and how they came about')
-    add_machine_flags(parser)
+    add_machine_flags(parser, amp='off')  # features that are compared with published ones
 
 
 def add_ignored_flags(parser, **reasons):
@@ -77,7 +78,7 @@ def parse(parser, argv):
         if getattr(args, name, None):
             getattr(args, name).parent.mkdir(parents=True, exist_ok=True)
     for name, reason in vars(args).pop('ignored').items():
-        if vars(args).pop(f'ignored_{name}') is not None:
+        if vars(args).pop(f'ignored_{name}') is not None and os.environ.get('RANK', '0') == '0':
             flag = next(flag for flag in RELEASE_FLAGS[name][0] if flag.startswith('--'))
             print(f'note: {flag} has no effect here: {reason}', file=sys.stderr)
     return args

@@ -12,8 +12,7 @@ def write(path, args, **numbers):
     """Write `numbers` as JSON, tensors as lists, with the command line, the arguments and the checkpoint's hash."""
     record = {name: value.tolist() if torch.is_tensor(value) else value for name, value in numbers.items()}
     record |= {'command': sys.argv, 'args': {name: as_text(value) for name, value in vars(args).items()},
-               'checkpoint_sha256': None if args.load_features else digest(args.pretrained),
-               'torch': torch.__version__}
+               'checkpoint_sha256': getattr(args, 'checkpoint_sha256', None), 'torch': torch.__version__}
     with replacing(path) as file:
         file.write(json.dumps(record).encode() + b'\n')
 

@@ -139,11 +139,11 @@ def test_finished_is_not_redone_unless_asked(raw, tmp_path, capsys):
     assert contents(tmp_path / 'out') == before
 
 
-def test_other_arrays_are_left_alone(raw, tmp_path, padded_arrays, capsys):
+def test_other_arrays_are_left_alone(raw, tmp_path, padded_arrays, mistake):
     padded_arrays(tmp_path / 'out/xsub')
     before = contents(tmp_path / 'out')
-    assert ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out')]) == 0
-    assert 'left alone' in capsys.readouterr().out
+    line = mistake(ntu_gendata.main, [*COMMAND[2:], *flags(raw, tmp_path / 'out')])
+    assert 'other arrays are there already' in line
     assert contents(tmp_path / 'out') == before
 
 
@@ -187,6 +187,51 @@ def test_workers_end_with_a_killed_run(raw, tmp_path):
     while time.monotonic() < until and any(alive(pid) for pid in children):
         time.sleep(0.05)
     assert not any(alive(pid) for pid in children)
+
+
+def test_overwriting_does_not_go_on_with_an_older_try(raw, tmp_path):
+    """A mended file is read again, and what an interrupted try left goes."""
+    shutil.copytree(raw.parent, tmp_path / 'raw')
+    folder = tmp_path / 'raw/recordings'
+    bad = folder / 'S001C001P004R000A004.skeleton'
+    arguments = [*COMMAND[2:], *flags(folder, tmp_path / 'out')]
+    stopped = writer.PartWriter.finish
+    writer.PartWriter.finish = lambda self: 1 / 0
+    try:
+        with pytest.raises(ZeroDivisionError):
+            ntu_gendata.main(arguments)
+    finally:
+        writer.PartWriter.finish = stopped
+    bad.write_text(max(raw.iterdir()).read_text())
+    ntu_gendata.main([*arguments, '--layout', 'trimmed', '--overwrite'])
+    names = [entry['clips'] for entry in
+             json.loads((tmp_path / 'out/xsub/manifest.json').read_text())['parts'].values()]
+    assert sum(names) == 39
+    assert not list((tmp_path / 'out').rglob('*.part'))
+
+
+@pytest.mark.parametrize('names', [['S018C001P001R001A061'], ['S001C001P001R001A001']])
+def test_only_the_data_sets_that_are_there(raw, tmp_path, names, write_skeleton, monkeypatch, mistake):
+    folder = tmp_path / 'some/recordings'
+    folder.mkdir(parents=True)
+    for name in names:
+        write_skeleton(folder / f'{name}.skeleton', [1] * 5)
+    monkeypatch.setattr(ntu_gendata, 'ROOT', tmp_path)
+    ntu_gendata.main(['--data_path', str(folder), '-j', '1'])
+    sixty = names[0].startswith('S001')
+    assert [path.name for path in (tmp_path / 'data').iterdir()] == [f'NTU-RGB-D-{"60" if sixty else "120"}-AGCN']
+    other = 'xsetup' if sixty else 'nonsense'
+    assert f'--benchmark {other}' in mistake(ntu_gendata.main, ['--data_path', folder, '--benchmark', other])
+
+
+def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*_):
+        raise OSError(38, 'Function not implemented')
+    monkeypatch.setattr(fcntl, 'flock', refuse)
+    with pipeline.alone({tmp_path}):
+        pass
 
 
 def test_a_reader_that_fails_skips_its_file():

@@ -99,3 +99,9 @@ def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch):
     with pytest.raises(OSError, match='No space'):
         checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 6)
     assert path.read_bytes() == before
+
+
+def test_a_file_of_another_name_is_no_epoch(tmp_path):
+    checkpoint.path_of(tmp_path, 2).touch()
+    (tmp_path / 'checkpoint_0009_best.pth.tar').touch()
+    assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 2)

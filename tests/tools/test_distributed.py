@@ -53,12 +53,12 @@ def test_torchrun_variables(environment):
 
 
 def test_slurm_variables(environment):
-    environment(SLURM_PROCID='5', SLURM_NTASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9')
+    environment(SLURM_PROCID='5', SLURM_STEP_NUM_TASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9')
     found = distributed.from_slurm()
     assert found == {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'node7', 'MASTER_PORT': '29500'}
 
 
-@pytest.mark.parametrize('variables', [{}, {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1', 'SLURM_LOCALID': '0'}])
+@pytest.mark.parametrize('variables', [{}, {'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '0'}])
 def test_one_process_needs_no_group(environment, variables):
     environment(**variables)
     with distributed.process_group('cpu') as device:

@@ -1,0 +1,51 @@
+"""Choosing a device, with the GPUs of a machine made up where there is none."""
+import pytest
+import torch
+
+from data_gen.cli import InputError
+from tools import device
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """gpus(count, capability): as if torch saw so many; returns the list of devices made current."""
+    def pretend(count, capability=(9, 0)):
+        current = []
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
+        # the real one takes an index, or a device that has one
+        monkeypatch.setattr(torch.cuda, 'set_device', lambda chosen: current.append(
+            torch.cuda._utils._get_device_index(chosen)))
+        return current
+    return pretend
+
+
+@pytest.mark.parametrize(('name', 'index'), [('cuda', 0), ('cuda:0', 0), ('cuda:1', 1)])
+def test_a_gpu_is_made_current(gpus, name, index):
+    current = gpus(2)
+    assert device.select(name) == torch.device(name)
+    assert current == [index]
+
+
+@pytest.mark.parametrize('name', ['cuda:2', 'tpu', 'meta', 'cuda:x', ''])
+def test_what_is_not_there_is_said(gpus, name):
+    gpus(2)
+    with pytest.raises(InputError):
+        device.select(name)
+
+
+def test_no_gpu_is_said(gpus):
+    gpus(0)
+    with pytest.raises(InputError, match='torch sees no GPU here; use --device cpu'):
+        device.select('cuda')
+
+
+def test_auto_precision(gpus):
+    cpu, cuda = torch.device('cpu'), torch.device('cuda')
+    assert device.amp_dtype('auto', cpu) is None
+    for capability, dtype in (((8, 0), torch.bfloat16), ((7, 5), torch.float16)):
+        gpus(1, capability)
+        assert device.amp_dtype('auto', cuda) == dtype
+    assert device.amp_dtype('off', cuda) is None
+    assert device.amp_dtype('bf16', cpu) == torch.bfloat16
