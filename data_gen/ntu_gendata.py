@@ -20,6 +20,7 @@ from data_gen.skeleton import SkeletonError, read_xyz  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = [ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')]
+NTU = 'ntu60', 'ntu120'
 MISSING = 'samples_with_missing_skeletons.txt'
 
 
@@ -47,7 +48,7 @@ def main(argv=None):
 
 def parse(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=('ntu60', 'ntu120'), help='default: each whose recordings are there')
+    parser.add_argument('--dataset', choices=NTU, help='default: each whose recordings are there')
     parser.add_argument('--data_path', type=Path, nargs='+', metavar='FOLDER',
                         help='where the .skeleton files lie (default: those of data/nturgbd_raw[_120] that exist)')
     parser.add_argument('--ignored_sample_path', type=Path, metavar='FILE',
@@ -59,13 +60,10 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is one data set\'s folder: say which with --dataset')
+    known = dict.fromkeys(name for key in ([args.dataset] if args.dataset else NTU) for name in DATASETS[key].preparable)
     for benchmark in args.benchmark or ():
-        for key in [args.dataset] if args.dataset else ('ntu60', 'ntu120'):
-            if benchmark in DATASETS[key].preparable:
-                break
-        else:
-            parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has '
-                         + (', '.join(DATASETS[args.dataset].benchmarks) if args.dataset else 'xsub, xview, xsetup'))
+        if benchmark not in known:
+            parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has {", ".join(known)}')
     args.data_path = args.data_path or [folder for folder in DEFAULT_FOLDERS if folder.is_dir()]
     if not args.data_path:
         parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or say where with --data_path')
