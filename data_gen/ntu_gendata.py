@@ -60,7 +60,8 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is one data set\'s folder: say which with --dataset')
-    known = dict.fromkeys(name for key in ([args.dataset] if args.dataset else NTU) for name in DATASETS[key].preparable)
+    datasets = [args.dataset] if args.dataset else NTU
+    known = dict.fromkeys(benchmark for key in datasets for benchmark in DATASETS[key].preparable)
     for benchmark in args.benchmark or ():
         if benchmark not in known:
             parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has {", ".join(known)}')
