@@ -181,3 +181,10 @@ def test_a_batch_is_shared_evenly(monkeypatch, capsys):
     monkeypatch.setattr(pretrain, 'world_size', lambda: 3)
     assert pretrain.batch_per_rank(512, 40000) == 170
     assert '3 processes share it, so the batch size is 510' in capsys.readouterr().err
+
+
+def test_going_on_keeps_each_epoch_once_in_the_log(train):
+    folder = train('run', '--epochs', 3)
+    train('run', '--epochs', 4, '--resume', checkpoint.path_of(folder, 0))
+    lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
+    assert [line.get('epoch') for line in lines] == [None, 0, None, 1, 2, 3]

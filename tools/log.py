@@ -17,9 +17,19 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this process needs it
         self.writer = SummaryWriter(folder / 'tensorboard', purge_step=first_epoch)
-        self.file = open(folder / 'log.jsonl', 'a' if first_epoch else 'w', buffering=1)  # noqa: SIM115
+        earlier = self.before(folder / 'log.jsonl', first_epoch)
+        self.file = open(folder / 'log.jsonl', 'w', buffering=1)  # noqa: SIM115, it stays open
+        self.file.writelines(earlier)
         self.write({'command': sys.argv, 'args': {key: str(value) for key, value in vars(args).items()},
                     'torch': torch.__version__, 'device': str(device), 'processes': world_size()})
+
+    @staticmethod
+    def before(path, first_epoch):
+        """The lines of an earlier run's log that a run going on from `first_epoch` keeps."""
+        if not first_epoch or not path.is_file():
+            return []
+        lines = path.read_text().splitlines(keepends=True)
+        return [line for line in lines if line.endswith('\n') and json.loads(line).get('epoch', -1) < first_epoch]
 
     def write(self, record):
         self.file.write(json.dumps(record) + '\n')
