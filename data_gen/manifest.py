@@ -31,10 +31,15 @@ def part_hash(names, labels, num_frame, digests):
     return total.hexdigest()
 
 
+def clip_digest(frames):
+    """The digest of one clip's valid frames (T, M, V, C) float32, contiguous."""
+    return hashlib.sha256(frames).hexdigest()
+
+
 def clip_digests(frames, num_frame):
     """The digest of each clip of frames (F, M, V, C) float32, num_frame (N,) of them after another."""
     ends = np.cumsum(num_frame)
-    return [hashlib.sha256(frames[end - count:end]).hexdigest() for end, count in zip(ends, num_frame, strict=True)]
+    return [clip_digest(frames[end - count:end]) for end, count in zip(ends, num_frame, strict=True)]
 
 
 def write(folder, **entries):

@@ -104,14 +104,11 @@ def finished(benchmark, layout):
     writers = {part: PartWriter(folder, part, *plan, layout, benchmark.about) for part, plan in benchmark.parts.items()}
     if made is None and any(writer.journal_file.is_file() for writer in writers.values()):
         return False  # stopped on the last yards
-    same = made is not None and all(made['parts'].get(part, {}).get('plan') == writer.plan
-                                    for part, writer in writers.items())
-    if same:
-        for writer in writers.values():  # stopped behind the last yards, or while preparing again
-            writer.forget()
-    if not same:
+    if made is None or any(made['parts'].get(part, {}).get('plan') != writer.plan for part, writer in writers.items()):
         raise cli.InputError(f'{folder}: other arrays are there already, made of other recordings or elsewhere; '
                              '--overwrite replaces them')
+    for writer in writers.values():  # stopped behind the last yards, or while preparing again
+        writer.forget()
     print(f'{folder}: finished already, {made["layout"]} (--overwrite prepares it again)')
     return True
 

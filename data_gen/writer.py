@@ -16,7 +16,7 @@ from data_gen.arrays import (
     write_trimming,
 )
 from data_gen.journal import Journal
-from data_gen.manifest import part_summary
+from data_gen.manifest import clip_digest, part_summary
 
 ROW_BYTES = 4 * ROW[0] * ROW[1] * ROW[2] * ROW[3]
 FRAME_BYTES = 4 * FRAME[0] * FRAME[1] * FRAME[2]
@@ -25,8 +25,7 @@ FRAME_BYTES = 4 * FRAME[0] * FRAME[1] * FRAME[2]
 def encode(clip, num_frame, layout):
     """A normalised recording (3, 300, 25, 2) as (what the journal says of it, the bytes that are stored of it)."""
     frames, period = trim(clip, num_frame)
-    digest = hashlib.sha256(frames[:num_frame]).hexdigest()
-    record = {'frames': num_frame, 'stored': len(frames), 'period': period, 'digest': digest}
+    record = {'frames': num_frame, 'stored': len(frames), 'period': period, 'digest': clip_digest(frames[:num_frame])}
     return record, (clip if layout == 'padded' else frames).tobytes()
 
 
