@@ -16,36 +16,47 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from data_gen import cli
 from feeder import store
 from feeder.feeders import SIZE, PretrainFeeder
-from model.objective import Losses, umurl_objective
-from model.umurl import UmURL
+from feeder.modalities import MODALITIES
+from feeder.placement import Resident, Staged, fits
+from model.objective import Losses, Weights, umurl_objective
+from model.umurl import FusedViews, UmURL
 from tools import checkpoint, options
-from tools.device import amp_dtype, autocast
-from tools.distributed import agree, gather, process_group, rank, world_size
+from tools.device import DTYPES, amp_dtype
+from tools.distributed import agree, process_group, rank, world_size
 from tools.log import RunLog
 from tools.schedule import learning_rate, set_learning_rate
+from tools.training import compiled, optimizer_and_scaler, parallel, train_step
 
 SAVE_EVERY = 50
+CHECKPOINTED_PARTS = 4  # of a batch, with --checkpoint-activations
 
 
 def main(argv=None):
     args = parse(argv)
     folder = options.data_folder(args)
     with process_group(args.device) as device:
-        clips = store.load(folder, 'train', quiet=rank() != 0).to(device)
-        feeder = PretrainFeeder(clips, batch_per_rank(args.batch_size, len(clips)), args.seed, rank(), world_size())
+        clips = store.load(folder, 'train', quiet=rank() != 0).in_precision(DTYPES[args.data_dtype])
+        feeder = PretrainFeeder(clips, batch_per_rank(args.batch_size, len(clips)), args.seed, rank(), world_size(),
+                                args.modalities, fused_only=args.objective == 'baseline')
+        on_host = device.type == 'cuda' and args.data_device != 'cuda'
+        feeder.source = Staged(clips, device) if on_host else Resident(clips, device)
 
         if device.type == 'cpu' and args.hidden_size > 256 and rank() == 0:
             print('note: no GPU is used; --hidden-size 128 --batch-size 128 is a size for a CPU', file=sys.stderr)
         torch.manual_seed(args.seed)
         bodies, joints, coordinates = clips.frames.shape[1:]
-        model = UmURL(bodies * joints * coordinates, SIZE * coordinates, args.hidden_size, num_head=1, num_layer=1)
+        network = FusedViews if args.objective == 'baseline' else UmURL
+        model = network(bodies * joints * coordinates, SIZE * coordinates, args.hidden_size, num_head=1, num_layer=1)
+        model.train_only(args.modalities)
+        model.parts = args.accumulate or (CHECKPOINTED_PARTS if args.checkpoint_activations else 1)
         optimizer, scaler, first_epoch = restore(args, model.to(device), device)
-        trained = parallel(model, device)
+        trained, objective = parallel(model, device), umurl_objective
+        if args.compile:
+            trained, objective = compiled(trained, objective)
 
         args.checkpoint_path.mkdir(parents=True, exist_ok=True)
         log = RunLog(args.checkpoint_path, args, device, first_epoch)
@@ -54,10 +65,13 @@ def main(argv=None):
             for epoch in range(first_epoch, args.epochs):
                 lr = learning_rate(args, epoch)
                 set_learning_rate(optimizer, lr)
-                log.epoch(epoch, train_epoch(trained, feeder, optimizer, scaler, epoch, args, bar) | {'lr': lr})
+                scalars = train_epoch(trained, objective, feeder, optimizer, scaler, epoch, args, bar)
+                log.epoch(epoch, scalars | {'lr': lr})
                 if rank() == 0 and (epoch % SAVE_EVERY == 0 or epoch == args.epochs - 1):
                     checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model, optimizer, epoch + 1,
-                                    scaler=scaler.state_dict())
+                                    scaler=scaler.state_dict(), about=about(args))
+                if on_host and args.data_device == 'auto' and epoch == first_epoch and fits(clips, device):
+                    feeder.source = Resident(clips, device)  # beside all that an epoch of training has taken
         log.close()
 
 
@@ -69,6 +83,14 @@ def parse(argv):
     parser.add_argument('--resume', metavar='PATH|auto',
                         help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
     parser.add_argument('--hidden-size', type=even, default=1024, help='encoder width (default 1024)')
+    parser.add_argument('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
+                        help="umurl (default), or the paper's ablations: two views fused from all modalities with one "
+                             'projector; without the intra-modal, without the inter-modal consistency')
+    parser.add_argument('--modalities', nargs='+', choices=MODALITIES, default=list(MODALITIES),
+                        help='what to pre-train on (default: all three)')
+    for name, weight in Weights()._asdict().items():
+        parser.add_argument(f'--{name}-weight', type=cli.fraction, metavar='W',
+                            help=f'of the {name} term of the loss (default {weight})')
     parser.add_argument('--epochs', type=cli.positive, default=451, help='default 451')
     parser.add_argument('--start-epoch', type=cli.natural, help='count epochs from here (default: what --resume says)')
     parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
@@ -80,12 +102,40 @@ def parse(argv):
                         help='default 1e-5')
     parser.add_argument('-p', '--print-freq', type=cli.positive, default=10,
                         help='steps between updates of the losses shown (default 10)')
+    parser.add_argument('--accumulate', type=cli.positive, metavar='N',
+                        help='the batch passes the encoder in N parts, to fit a large batch on a small GPU: the same '
+                             'losses and gradients, also of BatchNorm and the objective, for a third more time')
+    parser.add_argument('--checkpoint-activations', action='store_true',
+                        help=f'compute activations again in the backward: the same as --accumulate '
+                             f'{CHECKPOINTED_PARTS}')
+    parser.add_argument('--compile', action='store_true',
+                        help='torch.compile the model and the objective: minutes at the start, then faster steps')
+    parser.add_argument('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
+                        help='where the clips lie when a GPU trains: there, in host memory (each next batch is copied '
+                             'meanwhile), or (auto) there if they fit beside what the first epoch took')
+    parser.add_argument('--data-dtype', choices=DTYPES, default='float32',
+                        help='the precision in which clips are kept; views are always float32 (default float32)')
     options.add_machine_flags(parser, amp='auto')
     options.add_ignored_flags(
         parser, workers='the clips lie on the training device, there are no loader workers',
         momentum='Adam is used, with its usual betas', world_size='torchrun or SLURM sets the number of processes',
         dist_url='torchrun or SLURM sets the address', local_rank='torchrun or SLURM sets the rank')
-    return options.parse(parser, argv)
+    args = options.parse(parser, argv)
+    args.weights = loss_weights(args)
+    return args
+
+
+def loss_weights(args):
+    """The published weights, less the term that --objective leaves out, or as the flags say."""
+    weights = Weights(**({args.objective[3:]: 0} if args.objective.startswith('no-') else {}))
+    given = {name: getattr(args, f'{name}_weight') for name in Weights._fields}
+    return weights._replace(**{name: weight for name, weight in given.items() if weight is not None})
+
+
+def about(args):
+    """What a checkpoint says of itself."""
+    names = ('objective', 'modalities', 'dataset', 'protocol', 'hidden_size', 'seed', 'epochs', 'batch_size')
+    return {name: getattr(args, name) for name in names}
 
 
 def even(text):
@@ -110,8 +160,7 @@ def batch_per_rank(batch_size, clips):
 
 def restore(args, model, device):
     """The optimizer, the scaler and the first epoch: new, or as --resume has them (with the model's weights)."""
-    optimizer = torch.optim.Adam(model.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype(args.amp, device) == torch.float16)
+    optimizer, scaler = optimizer_and_scaler(model, args, device)
     path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
     first_epoch = 0
     if path is not None:
@@ -133,31 +182,14 @@ def restore(args, model, device):
     return optimizer, scaler, first_epoch
 
 
-def parallel(model, device):
-    """Wrapped for several processes, if there are several; SyncBatchNorm exists on CUDA only."""
-    if world_size() == 1:
-        return model
-    if device.type == 'cuda':
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return nn.parallel.DistributedDataParallel(model, device_ids=[device], gradient_as_bucket_view=True)
-    return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-
-
-def train_epoch(model, feeder, optimizer, scaler, epoch, args, bar):
+def train_epoch(trained, objective, feeder, optimizer, scaler, epoch, args, bar):
     """One epoch; the mean of each loss, and clips a second over all processes."""
-    device = feeder.store.frames.device
+    device = feeder.source.device
     dtype = amp_dtype(args.amp, device)
-    model.train()
+    trained.train()
     sums, began = torch.zeros(len(Losses._fields), device=device), time.perf_counter()
-    for step, (uni, fused) in enumerate(feeder.epoch(epoch), 1):
-        with autocast(dtype, device):
-            projections = model(uni, fused)
-        losses = umurl_objective(gather(projections))
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(losses.total).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        sums += torch.stack(losses).detach()
+    for step, batch in enumerate(feeder.epoch(epoch), 1):
+        sums += train_step(trained, batch, optimizer, scaler, dtype, args.weights, objective)
         bar.update()
         if step % args.print_freq == 0 or step == len(feeder):
             means = dict(zip(Losses._fields, (sums / step).tolist(), strict=True))

@@ -20,10 +20,12 @@ def temporal_crop_resize(frames, start, length, size):
     lower = at.long()
     upper = torch.minimum(lower + 1, length[:, None] - 1)
     weight = at - lower
-    # a weighted sum of two rows is what an embedding bag computes, in one pass over memory
     rows = torch.stack((lower, upper), 2).add_(start[:, None, None]).view(-1, 2)
-    weights = torch.stack((1 - weight, weight), 2).view(-1, 2).to(frames.dtype)
-    resized = embedding_bag(rows, frames.flatten(1), per_sample_weights=weights, mode='sum')
+    if frames.dtype in (torch.float16, torch.bfloat16):  # a way to store clips; they are computed with in float32
+        resized = torch.lerp(*frames.flatten(1)[rows].float().unbind(1), weight.view(-1, 1))
+    else:  # a weighted sum of two rows is what an embedding bag computes, in one pass over memory
+        weights = torch.stack((1 - weight, weight), 2).view(-1, 2).to(frames.dtype)
+        resized = embedding_bag(rows, frames.flatten(1), per_sample_weights=weights, mode='sum')
     return resized.view(len(start), size, *frames.shape[1:])
 
 

@@ -30,6 +30,9 @@ class ClipStore:
     def to(self, device):
         return ClipStore(self.frames.to(device), self.length.to(device), self.labels.to(device), self.names)
 
+    def in_precision(self, dtype):
+        return ClipStore(self.frames.to(dtype), self.length, self.labels, self.names)
+
 
 def load(folder, part, quiet=False):
     """Read a part of a folder of arrays, in either layout, as a ClipStore.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 PROJECTION = 4096
 MAX_LENGTH = 200
@@ -158,22 +159,70 @@ class UmURL(nn.Module):
         super().__init__()
         self.backbone = Backbone(t_input_size, s_input_size, hidden_size, num_head, num_layer)
         self.j_projector, self.b_projector, self.m_projector = (projector(2 * hidden_size) for _ in range(3))
+        self.parts = 1  # in which `encode_views` takes a batch; with several, activations are computed again
+
+    def projectors(self):
+        return {'joint': self.j_projector, 'bone': self.b_projector, 'motion': self.m_projector}
 
     def forward(self, uni, fused):
-        """Streams of views 1-3, one modality each, and of view 4, all three -> Projections."""
-        features = self.encode_views(uni, fused)
-        return self.project(*features)
+        """Streams of views 1-3, one modality each, and of view 4, all three -> Projections.
 
-    def encode_views(self, uni, fused):
-        """Features (N, 2H) of joint, bone, motion and of their fusion: all four are one batch for the encoder."""
-        passes = [self.backbone.embed({modality: uni[modality]}) for modality in self.backbone.embeddings()]
-        passes.append(self.backbone.embed(fused))
-        temporal, spatial = (torch.cat(stream) for stream in zip(*passes, strict=True))
-        return self.backbone.ma_encoder(temporal, spatial).chunk(4)
+        With fewer modalities: a plain tuple, the uni-modal z's and then the fused ones.
+        """
+        projectors = {modality: projector for modality, projector in self.projectors().items() if modality in uni}
+        *features, y_u = self.encode_views(*({modality: uni[modality]} for modality in projectors), fused)
+        z = self.project(projectors.values(), features, y_u)
+        return Projections(*z) if len(z) == len(Projections._fields) else z
 
-    def project(self, y_j, y_b, y_m, y_u):
+    def encode_views(self, *views):
+        """Features (N, 2H) of each of several views, given as streams: all are one batch for the encoder.
+
+        With `parts` > 1 the clips pass in so many parts, and the backward computes each part's activations again: the
+        same features and gradients, in the memory of one part. The encoder treats every clip by itself, so this is
+        exact; projectors and objective, which do not, still see the whole batch.
+        """
+        if self.parts == 1:
+            return self.encode_part(*views)
+        clips = len(next(iter(views[0].values()))[0])
+        count = min(self.parts, clips)
+        bounds = [clips * part // count for part in range(count + 1)]
+        parts = []
+        for first, end in zip(bounds, bounds[1:], strict=False):
+            part = [{modality: tuple(stream[first:end] for stream in pair) for modality, pair in view.items()}
+                    for view in views]
+            parts.append(checkpoint(self.encode_part, *part, use_reentrant=False, preserve_rng_state=False))
+        return tuple(torch.cat(features) for features in zip(*parts, strict=True))
+
+    def encode_part(self, *views):
+        temporal, spatial = (torch.cat(stream) for stream in zip(*map(self.backbone.embed, views), strict=True))
+        return self.backbone.ma_encoder(temporal, spatial).chunk(len(views))
+
+    @staticmethod
+    def project(projectors, features, y_u):
         """Each projection is a BatchNorm batch of its own; the fused ones come first, as in the release (it shows in
         the running statistics)."""
-        pairs = ((self.j_projector, y_j), (self.b_projector, y_b), (self.m_projector, y_m))
-        fused = [project(y_u) for project, _ in pairs]
-        return Projections(*[project(y) for project, y in pairs], *fused)
+        fused = [project(y_u) for project in projectors]
+        return *(project(y) for project, y in zip(projectors, features, strict=True)), *fused
+
+    def train_only(self, modalities):
+        """Freeze what a pre-training on these modalities never uses: DDP and Adam then leave it alone."""
+        unused = [part for parts in (self.backbone.embeddings(), self.projectors())
+                  for modality, part in parts.items() if modality not in modalities]
+        for part in unused + [self.backbone.mm_fusion] * (len(modalities) == 1):
+            part.requires_grad_(False)
+
+
+class FusedViews(UmURL):
+    """The paper's simple baseline, figure (a): two views, each fused from all modalities, and one projector, which is
+    the first modality's. The state dict is UmURL's."""
+
+    def forward(self, first, second):
+        """Streams of two views of the same modalities -> (z, z), each (B, 4096)."""
+        first_features, second_features = self.encode_views(first, second)
+        projector = self.projectors()[next(iter(first))]
+        return projector(first_features), projector(second_features)
+
+    def train_only(self, modalities):
+        super().train_only(modalities)
+        for modality in modalities[1:]:
+            self.projectors()[modality].requires_grad_(False)

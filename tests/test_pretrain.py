@@ -110,7 +110,53 @@ def test_schedules():
     assert [learning_rate(cosine, epoch) for epoch in (0, 2)] == pytest.approx([1, .5])
 
 
+@pytest.mark.parametrize(('flags', 'terms'), [
+    (['--objective', 'umurl'], (5, 5, 1)),
+    (['--objective', 'no-intra'], (0, 5, 1)),
+    (['--objective', 'no-inter'], (5, 0, 1)),
+    (['--objective', 'baseline'], (5, 5, 1)),
+    (['--objective', 'no-inter', '--intra-weight', 2, '--inter-weight', 3], (2, 3, 1)),
+    (['--modalities', 'motion', 'joint'], (5, 5, 1)),
+    (['--variance-weight', 0, '--covariance-weight', 0], (5, 5, 1)),
+])
+def test_objectives(train, flags, terms):
+    folder = train('run', '--epochs', 2, *flags)
+    line = json.loads((folder / 'log.jsonl').read_text().splitlines()[1])
+    expected = sum(weight * line[term] for weight, term in zip(terms, ('intra', 'inter', 'reg'), strict=True))
+    assert line['total'] == pytest.approx(expected, rel=1e-4)
+    assert (line['inter'] == 0) == ('baseline' in flags)
+    assert (line['reg'] == 0) == ('--variance-weight' in flags)
+    train('run', '--epochs', 3, '--resume', 'auto', *flags)
+
+
+def test_a_checkpoint_says_what_it_is(train):
+    folder = train('run', '--epochs', 1, '--objective', 'no-inter', '--seed', 4, '--modalities', 'motion', 'joint',
+                   'joint')
+    about = checkpoint.read(folder / 'checkpoint_0000.pth.tar')['about']
+    assert about == {'objective': 'no-inter', 'modalities': ['joint', 'motion'], 'dataset': 'ntu60', 'seed': 4,
+                     'protocol': 'cross_subject', 'hidden_size': 8, 'epochs': 1, 'batch_size': 4}
+
+
+def test_what_a_subset_does_not_use_keeps_its_start(train):
+    before = weights(train('one', '--epochs', 1, '--modalities', 'bone'), 0)
+    after = weights(train('three', '--epochs', 3, '--modalities', 'bone'), 2)
+    changed = {key.split('.')[2] for key in before if key.startswith('module.backbone') and not
+               torch.equal(before[key], after[key])}
+    assert changed == {'b_emb', 'ma_encoder'}
+
+
+@pytest.mark.parametrize('flags', [['--accumulate', 2], ['--checkpoint-activations'], ['--data-device', 'cpu']])
+def test_to_fit_a_small_gpu_changes_nothing(train, flags):
+    logs = [json.loads((train(name, '--epochs', 1, *more) / 'log.jsonl').read_text().splitlines()[1])
+            for name, more in (('plain', []), ('other', flags))]
+    assert logs[1]['total'] == pytest.approx(logs[0]['total'], rel=1e-5)
+
+
 @pytest.mark.parametrize(('flags', 'message'), [
+    (['--objective', 'simclr'], '--objective'),
+    (['--intra-weight', '-1'], '--intra-weight'),
+    (['--modalities'], '--modalities'),
+    (['--accumulate', '0'], '--accumulate'),
     (['--pre-dataset', 'ntu60', '--protocol', 'cross_setup'], 'ntu60 has no protocol cross_setup'),
     (['--pre-dataset', 'kinetics'], '--pre-dataset'),
     (['--protocol', 'cross_view'], 'xview is not there'),

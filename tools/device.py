@@ -38,6 +38,9 @@ def keep_freed_memory():
             libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
+DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
 def amp_dtype(amp, device):
     """The autocast dtype for --amp, or None for plain float32."""
     if amp == 'auto':
@@ -45,7 +48,7 @@ def amp_dtype(amp, device):
             return None
         # is_bf16_supported() also says yes where bf16 is only emulated
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-    return {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}[amp]
+    return None if amp == 'off' else DTYPES[amp]
 
 
 def autocast(dtype, device):

@@ -96,7 +96,7 @@ class Gather(torch.autograd.Function):
 
 
 def gather(projections):
-    """A named tuple of (B, D) tensors -> the same of (world * B, D), with gradient; one communication."""
+    """Several (B, D) tensors -> the same of all ranks, (k, world * B, D), with gradient; one communication."""
     if world_size() == 1:
         return projections
-    return type(projections)(*Gather.apply(torch.stack(tuple(projections))))
+    return Gather.apply(torch.stack(tuple(projections)))

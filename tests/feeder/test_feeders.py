@@ -14,7 +14,7 @@ LENGTHS = [1, 30, 64, 65, 300, 90, 20, 100, 70, 150, 64]
 def visits(store, epoch, **arguments):
     """The clip indices of each step of an epoch, in place of the streams."""
     feeder = PretrainFeeder(store, **arguments)
-    feeder.batch = lambda clips, generator: clips.tolist()
+    feeder.batch = lambda clips, generator, held: clips.tolist()
     steps = list(feeder.epoch(epoch))
     assert len(steps) == len(feeder)
     return steps
@@ -67,8 +67,7 @@ def test_the_same_step_is_the_same_batch(made_store):
 def test_one_view_for_each_modality_and_one_for_all(made_store, made_clips, monkeypatch):
     feeder = PretrainFeeder(made_store(LENGTHS), 3, seed=0)
     views = [made_clips(3, seed) for seed in range(4)]
-    left = iter(views)
-    monkeypatch.setattr(feeder, 'view', lambda clips, generator: next(left))
+    monkeypatch.setattr(feeder, 'views', lambda *clips: views)
     uni, fused = feeder.batch(torch.tensor([4, 2, 9]), generator_at(0, 0, 1))
     assert tuple(uni) == tuple(fused) == MODALITIES
     assert equal(fused, streams(views[3]))
@@ -83,7 +82,8 @@ def test_views_differ_in_their_crops_and_in_their_maps(made_store, monkeypatch, 
                 'draw_maps': lambda n, joints, generator: torch.eye(3).expand(n, joints, 3, 3)}
     monkeypatch.setattr(feeders, same, constant[same])
     feeder, generator = PretrainFeeder(made_store([300] * 3), 3, seed=0), generator_at(0, 0, 1)
-    views = torch.cat([feeder.view(torch.tensor([1, 1, 1]), generator) for _ in range(4)])
+    frames, start = next(feeder.source.batches([torch.tensor([1, 1, 1])]))
+    views = torch.cat(feeder.views(frames, start, torch.tensor([300] * 3), generator))
     assert len(views.flatten(1).unique(dim=0)) == 12
 
 
@@ -95,9 +95,10 @@ def test_a_view_is_of_its_own_clip(monkeypatch):
     monkeypatch.setattr(feeders, 'apply_map', lambda x, maps: x)
     clips = torch.tensor([3, 9, 0, 10, 4, 1])
     for step in range(50):
-        view = feeder.view(clips, generator_at(0, 0, step))
-        assert view.shape == (6, 64, 2, 25, 3)
-        torch.testing.assert_close(view, clips[:, None, None, None, None].expand(view.shape).float())
+        held = next(feeder.source.batches([clips]))
+        for view in feeder.views(*held, lengths[clips], generator_at(0, 0, step)):
+            assert view.shape == (6, 64, 2, 25, 3)
+            torch.testing.assert_close(view, clips[:, None, None, None, None].expand(view.shape).float())
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 11, 100])

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from model.objective import Losses, umurl_objective, variance_covariance
+from model.objective import Losses, Weights, umurl_objective, variance_covariance
 from model.umurl import Projections
 
 LR, STEPS = 5e-4, 6
@@ -68,6 +68,30 @@ def test_objective_equals_the_naive_one(term, shape, dtype):
     expected, expected_gradient = with_gradient(lambda z: getattr(naive_objective(z), term), z)
     assert_same(value, expected, 1e-5)
     assert_same(gradient, expected_gradient, 1e-5)
+
+
+@pytest.mark.parametrize('field', Weights._fields)
+def test_each_weight_is_of_its_own_term(field):
+    z = made(8, 20)
+    alone = umurl_objective(z, Weights(0, 0, 0, 0)._replace(**{field: 2}))
+    all_but = umurl_objective(z, Weights()._replace(**{field: 0}))
+    naive = naive_objective(z)
+    hinge = sum(torch.relu(1 - torch.sqrt(one.var(0) + 1e-4)).mean() for one in z)
+    term = {'intra': naive.intra, 'inter': naive.inter, 'variance': hinge, 'covariance': naive.reg - 5 * hinge}[field]
+    torch.testing.assert_close(alone.total, 2 * term, rtol=1e-5, atol=0, check_dtype=False)
+    torch.testing.assert_close(naive.total - all_but.total, getattr(Weights(), field) * term, rtol=1e-4, atol=0,
+                               check_dtype=False)
+
+
+@pytest.mark.parametrize('modalities', [1, 2])
+def test_objective_of_fewer_modalities(modalities):
+    uni, fused = made(8, 20)[:2 * modalities].chunk(2)
+    mean = uni.sum(0) / modalities
+    losses = umurl_objective([*uni, *fused])
+    assert_same(losses.intra, sum(((a - b) ** 2).mean() for a, b in zip(uni, fused, strict=True)), 1e-5)
+    expected = sum(((a - mean) ** 2).mean() for a in uni)
+    torch.testing.assert_close(losses.inter.double(), expected, rtol=1e-5, atol=1e-12)
+    assert_same(losses.reg, sum(naive_variance_covariance(one) for one in (*uni, *fused)), 1e-5)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES, streams
-from model.umurl import Layer, UmURL
+from model.umurl import FusedViews, Layer, UmURL
 
 HIDDEN = 8
 
@@ -77,13 +77,17 @@ def test_recorded_features(recorded_model, recorded_store, recorded):
 
 def test_shapes(model, batch):
     assert [tuple(z.shape) for z in model(*batch)] == [(5, 4096)] * 6
-    assert [tuple(y.shape) for y in model.encode_views(*batch)] == [(5, 2 * HIDDEN)] * 4
+    assert [tuple(y.shape) for y in model.encode_views(*views(batch))] == [(5, 2 * HIDDEN)] * 4
+
+
+def views(batch):
+    """The streams of each of the four views."""
+    uni, fused = batch
+    return [*({modality: uni[modality]} for modality in MODALITIES), fused]
 
 
 def test_views_encoded_together_equal_each_alone(model, batch):
-    uni, fused = batch
-    alone = [{modality: uni[modality]} for modality in MODALITIES] + [fused]
-    for together, view in zip(model.encode_views(*batch), alone, strict=True):
+    for together, view in zip(model.encode_views(*views(batch)), views(batch), strict=True):
         assert_same(together, model.backbone.encode(view), 1e-5)
 
 
@@ -147,10 +151,10 @@ def test_only_temporal_tokens_have_a_position(model, made_clips):
 
 
 def test_each_projection_is_a_batchnorm_batch_of_its_own(model, batch):
-    features = model.encode_views(*batch)
+    features = model.encode_views(*views(batch))
     projectors = model.j_projector, model.b_projector, model.m_projector
     alone = copy.deepcopy(projectors)
-    made = model.project(*features)
+    made = model.project(projectors, features[:3], features[3])
     for number, (projector, before) in enumerate(zip(projectors, alone, strict=True)):
         assert_same(made[3 + number], before(features[3]), 1e-5)  # the fused one comes first
         assert_same(made[number], before(features[number]), 1e-5)
@@ -165,6 +169,48 @@ def test_gradient_reaches_every_parameter(model, batch):
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name
+
+
+SUBSETS = pytest.mark.parametrize('chosen', [('bone',), ('joint', 'motion'), MODALITIES], ids='-'.join)
+
+
+@SUBSETS
+def test_projections_of_a_subset(model, batch, chosen):
+    uni, fused = ({modality: half[modality] for modality in chosen} for half in batch)
+    made = model.eval()(uni, fused)
+    assert len(made) == 2 * len(chosen)
+    y_u = model.backbone.encode(fused)
+    for number, modality in enumerate(chosen):
+        projector = {'joint': model.j_projector, 'bone': model.b_projector, 'motion': model.m_projector}[modality]
+        assert_same(made[number], projector(model.backbone.encode({modality: uni[modality]})), 1e-4)
+        assert_same(made[len(chosen) + number], projector(y_u), 1e-4)
+
+
+@SUBSETS
+@pytest.mark.parametrize('network', [UmURL, FusedViews])
+def test_exactly_what_has_no_gradient_is_frozen(batch, chosen, network):
+    model = network(150, 192, HIDDEN)
+    names = model.state_dict().keys()
+    uni, fused = ({modality: half[modality] for modality in chosen} for half in batch)
+    torch.stack(model(uni, fused)).square().mean().backward()
+    used = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.train_only(chosen)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == used
+    assert names == UmURL(150, 192, HIDDEN).state_dict().keys()
+
+
+def test_the_baseline_is_two_fused_views_through_one_projector(batch):
+    model = FusedViews(150, 192, HIDDEN).eval()
+    uni, fused = batch
+    for z, view in zip(model(fused, uni), (fused, uni), strict=True):
+        assert_same(z, model.j_projector(model.backbone.encode(view)), 1e-4)
+
+
+def test_the_order_of_the_modalities_does_not_matter(model, batch):
+    uni, fused = batch
+    turned = [dict(reversed(half.items())) for half in batch]
+    for z, again in zip(model.eval()(uni, fused), model(*turned), strict=True):
+        assert_same(z, again, 1e-5)
 
 
 @pytest.fixture(scope='module')

@@ -15,9 +15,10 @@ WORKER = Path(__file__).with_name('gather_worker.py')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_gradient_of_two_processes_is_that_of_one(tmp_path):
+@pytest.mark.parametrize('parts', [1, 3])
+def test_gradient_of_two_processes_is_that_of_one(tmp_path, parts):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', WORKER,
-               tmp_path / 'two.pt']
+               tmp_path / 'two.pt', str(parts)]
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     two = torch.load(tmp_path / 'two.pt')
     spec = importlib.util.spec_from_file_location('gather_worker', WORKER)
