@@ -1,4 +1,6 @@
-"""The linear probe and the retrieval script: the recorded numbers, and the scripts as a user runs them."""
+"""What the two evaluation scripts share, and retrieval: recorded numbers, and the scripts as a user runs them."""
+import csv
+import hashlib
 import json
 from argparse import Namespace
 
@@ -6,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
+from torch.nn.functional import normalize
 
 import action_recognition
 import action_retrieval
+from data_gen import manifest
+from feeder import store
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.feature_files import Features
 
 SCRIPTS = pytest.mark.parametrize('script', [action_recognition, action_retrieval])
 
@@ -31,20 +37,6 @@ def results(script, setting, tmp_path, *flags):
     return json.loads((tmp_path / 'results.json').read_text())
 
 
-def test_probe_as_recorded(recorded):
-    made = {name: torch.from_numpy(value) for name, value in recorded('evaluation').items()}
-    head = torch.nn.Linear(64, 12)
-    with torch.no_grad():
-        head.weight.copy_(made['weight0'])
-        head.bias.zero_()
-    args = Namespace(lr=0.03, momentum=0.9, weight_decay=0, batch_size=64, schedule=[12, 16], cos=False)
-    accuracy = [action_recognition.evaluate(head, made['test'], made['test_labels'])['accuracy']
-                for _ in action_recognition.fit(head, made['train'], made['train_labels'], made['order'], args)]
-    assert accuracy == pytest.approx(made['accuracy'].tolist(), abs=1e-3)
-    assert float((head.weight.detach() - made['weight']).norm() / made['weight'].norm()) < 1e-4
-    assert float((head.bias.detach() - made['bias']).norm() / made['bias'].norm()) < 1e-4
-
-
 @pytest.mark.parametrize('k', [1, 5, 9, 20])
 def test_retrieval_as_recorded(recorded, k):
     made = {name: torch.from_numpy(value) for name, value in recorded('evaluation').items()}
@@ -53,12 +45,11 @@ def test_retrieval_as_recorded(recorded, k):
 
 
 @pytest.mark.parametrize('k', [1, 4, 7])
-def test_retrieval_is_that_of_scikit_learn(k, monkeypatch):
-    monkeypatch.setattr(action_retrieval, 'SIMILARITIES_AT_ONCE', 700)  # several blocks
+def test_retrieval_is_that_of_scikit_learn(k):
     rng = np.random.default_rng(0)
     labels, train, queries = rng.integers(0, 5, 100), rng.normal(size=(100, 6)), rng.normal(size=(31, 6))
     theirs = KNeighborsClassifier(k, metric='cosine', algorithm='brute').fit(train, labels).predict(queries)
-    mine = action_retrieval.knn(*map(torch.from_numpy, (train, labels, queries)), k, 5)
+    mine = action_retrieval.knn(*map(torch.from_numpy, (train, labels, queries)), k, 5, block=7)
     assert (mine.numpy() == theirs).all()
 
 
@@ -67,37 +58,104 @@ def test_equal_votes_go_to_the_smallest_label():
     assert action_retrieval.knn(train, torch.tensor([2, 0, 1]), torch.tensor([[1., 0]]), 3, 3).tolist() == [0]
 
 
-def test_head_starts_as_in_the_release():
-    head = action_recognition.linear_head(2000, 100, seed=0)
-    assert head.weight.std().item() == pytest.approx(0.01, rel=0.01)
-    assert not head.bias.any()
+def test_retrieval_scores_by_hand():
+    """Clips on a quarter circle, all queries at its beginning: the n-th clip is the n-th neighbour of each."""
+    angles = torch.arange(12) / 8
+    train_labels = torch.tensor([4, 0, 1, 1, 1, 2, 1, 1, 1, 1, 3, 1])
+    labels = torch.tensor([0, 2, 3, 4, 9])  # found at ranks 2, 6, 11, 1, and nowhere
+    parts = Features(torch.stack((angles.cos(), angles.sin()), 1), train_labels,
+                     torch.tensor([1., 0]).repeat(5, 1), labels)
+    made = action_retrieval.evaluate([parts], Namespace(knn_neighbours=1, block=2, seed=0), 10)
+    assert made['predictions'].tolist() == [4] * 5
+    assert made['accuracy'] == pytest.approx(20)
+    assert [made[f'recall_at_{first}'] for first in (1, 5, 10)] == [25, 50, 75]
+    assert made['mean_average_precision'] == pytest.approx(25 * (1 / 2 + 1 / 6 + 1 / 11 + 1), rel=1e-5)
+    assert made['without_training_clip'] == 1
+    assert made['class_accuracy'] == [0, None, 0, 0, 100, None, None, None, None, 0]
 
 
-def test_top5_counts_the_five_best():
-    head = torch.nn.Linear(6, 6, bias=False)
-    with torch.no_grad():
-        head.weight.copy_(torch.eye(6))
-    scores = torch.tensor([[6., 5, 4, 3, 2, 1]]).repeat(4, 1)
-    made = action_recognition.evaluate(head, scores, torch.tensor([0, 4, 5, 1]))
-    assert (made['accuracy'], made['top5_accuracy']) == (25, 75)
+def test_no_class_in_common(tmp_path, capsys):
+    np.savez(tmp_path / 'f.npz', train=np.eye(3), train_labels=[0, 1, 2], val=np.eye(3)[:2], val_labels=[3, 4])
+    made = results(action_retrieval, [], tmp_path, '--load-features', tmp_path / 'f.npz')
+    assert (made['accuracy'], made['mean_average_precision'], made['recall_at_10']) == (0, None, None)
+    assert '2 test clips, of classes without a training clip' in capsys.readouterr().out
 
 
-def test_recognition_end_to_end(setting, tmp_path, capsys):
-    made = results(action_recognition, setting, tmp_path, '--epochs', 40, '--batch-size', 8, '--lr', 0.3)
-    out = capsys.readouterr().out
-    assert f'last epoch:  {made["accuracy"]:.2f} %' in out
-    assert f'best seen:   {made["best_accuracy"]:.2f} %' in out
-    assert made['accuracy'] > 60  # three classes, each with a pose of its own
-    assert made['best_accuracy'] >= made['accuracy']
-    assert made['accuracy'] == pytest.approx(100 * np.mean(np.equal(made['predictions'], made['labels'])))
-    assert made['args']['dataset'] == 'ntu60'
-    assert len(made['checkpoint_sha256']) == 64
-
-
-def test_retrieval_end_to_end(setting, tmp_path):
-    made = results(action_retrieval, setting, tmp_path, '--knn-neighbours', 3, '--lr', 0.03)
+def test_retrieval_end_to_end(setting, tmp_path, capsys):
+    made = results(action_retrieval, setting, tmp_path, '--knn-neighbours', 3, '--lr', 0.03, '--seed', 5)
     assert made['accuracy'] > 60
     assert made['accuracy'] == pytest.approx(100 * np.mean(np.equal(made['predictions'], made['labels'])))
+    assert made['mean_average_precision'] > 60
+    assert made['accuracy_interval'][0] < made['accuracy'] < made['accuracy_interval'][1] or made['accuracy'] == 100
+    assert (made['seed'], made['data_sha256'], made['pretrained_on'], 'table' in made) == (5, None, None, False)
+    assert made['args']['extract_batch'] == 64
+    out = capsys.readouterr().out
+    assert f'\naccuracy: {made["accuracy"]:.2f} % (95 % interval {made["accuracy_interval"][0]:.2f} to ' in out
+    assert f'mAP: {made["mean_average_precision"]:.2f} %  recall@1: {made["recall_at_1"]:.2f} %' in out
+
+
+def test_every_subset_from_one_pass(setting, tmp_path, capsys):
+    made = results(action_retrieval, setting, tmp_path, '--all-modalities')
+    table = {row['modalities']: row for row in made['table']}
+    assert list(table) == ['joint', 'bone', 'motion', 'joint+bone', 'joint+motion', 'bone+motion', 'joint+bone+motion',
+                           '3s']
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[-8:]}
+    for name, row in table.items():
+        assert lines[name][1] == f'{row["accuracy"]:.2f}'
+        assert lines[name][-4] == f'{row["mean_average_precision"]:.2f}'
+        if name != '3s':
+            alone = results(action_retrieval, setting, tmp_path, '--modalities', *name.split('+'))
+            assert all(alone[key] == value for key, value in row.items())
+    assert made['mean_average_precision'] == table['joint+bone+motion']['mean_average_precision']
+
+
+def test_the_ensemble_adds_cosines(setting, tmp_path):
+    """The same as one search among features that were scaled to length 1 and put side by side."""
+    made = results(action_retrieval, setting, tmp_path, '--ensemble', '--save-features', tmp_path / 'f.npz')
+    kept = [np.load(tmp_path / f'f_{modality}.npz') for modality in ('joint', 'bone', 'motion')]
+    train, val = (torch.cat([normalize(torch.from_numpy(file[part])) for file in kept], 1) for part in ('train', 'val'))
+    labels = torch.from_numpy(kept[0]['train_labels'])
+    assert made['predictions'] == action_retrieval.knn(train, labels, val, 1, 60).tolist()
+    assert [row['modalities'] for row in made['table']] == ['joint', 'bone', 'motion', '3s']
+    assert made['mean_average_precision'] == made['table'][3]['mean_average_precision']
+    again = results(action_retrieval, [], tmp_path, '--ensemble', '--load-features', tmp_path / 'f.npz')
+    assert again['table'] == made['table']
+    assert again['checkpoint_sha256'] == made['checkpoint_sha256']
+
+
+def test_the_batch_is_the_encoders(setting, tmp_path):
+    made = [results(action_retrieval, setting, tmp_path, *flags) for flags in ([], ['-b', 7], ['--block', 1])]
+    assert [run['args']['extract_batch'] for run in made] == [64, 7, 64]
+    assert made[0]['predictions'] == made[1]['predictions'] == made[2]['predictions']
+
+
+def test_per_class_file_in_a_new_folder(setting, tmp_path):
+    made = results(action_retrieval, setting, tmp_path, '--per-class', tmp_path / 'new/classes.csv')
+    with open(tmp_path / 'new/classes.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['clips'] for row in rows] == ['4'] * 3 + ['0'] * 57
+    shown = [f'{accuracy:.2f}' for accuracy in made['class_accuracy'][:3]]
+    assert [row['accuracy'] for row in rows[:3]] == shown
+
+
+def summary_of(clips):
+    length = clips.length.tolist()
+    digests = manifest.clip_digests(clips.frames.numpy(), length)
+    return manifest.part_summary(clips.names, clips.labels.tolist(), length, digests)
+
+
+@SCRIPTS
+def test_results_know_their_data_and_what_was_pretrained(script, setting, tmp_path, capsys):
+    folder, path = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', tmp_path / 'checkpoint.pth.tar'
+    manifest.write(folder, parts={part: summary_of(store.load(folder, part)) for part in ('train', 'val')})
+    about = {'objective': 'umurl', 'modalities': ['joint', 'bone'], 'dataset': 'ntu60', 'protocol': 'cross_subject'}
+    torch.save(torch.load(path) | {'about': about}, path)
+    made = results(script, setting, tmp_path)
+    assert made['pretrained_on'] == about
+    assert made['data_sha256'] == hashlib.sha256((folder / 'manifest.json').read_bytes()).hexdigest()
+    assert f'note: {path} was pre-trained on joint bone alone: its embedding of motion' in capsys.readouterr().err
+    results(script, setting, tmp_path, '--modalities', 'bone')
+    assert 'pre-trained on joint bone alone' not in capsys.readouterr().err
 
 
 @SCRIPTS
@@ -144,6 +202,10 @@ def test_recorded_features(recorded, recorded_checkpoint, reference, ours, made_
     (['--finetune-dataset', 'ntu120'], 'NTU-RGB-D-120-AGCN'),
     (['--modalities', 'depth'], '--modalities'),
     (['--load-features', '/no/such.npz'], '/no/such.npz'),
+    (['--load-features', '/no/such.npz', '--ensemble'], '/no/such_joint.npz'),
+    (['--ensemble', '--modalities', 'bone'], '--ensemble takes two or three modalities, not bone alone'),
+    (['--all-modalities', '--modalities', 'bone', 'joint'], 'leave out --modalities'),
+    (['--all-modalities', '--ensemble'], 'not allowed with argument'),
 ])
 def test_a_mistake_is_one_line(script, setting, mistake, flags, message):
     assert message in mistake(script.main, [*setting, *flags])

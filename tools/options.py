@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from data_gen.cli import InputError, natural
+from data_gen.cli import InputError, natural, positive
 from data_gen.protocols import DATASETS, PROTOCOLS
 from feeder.modalities import MODALITIES
 
@@ -55,10 +55,21 @@ def add_evaluation_flags(parser):
     add_data_flags(parser, '--finetune-dataset')
     parser.add_argument('--modalities', nargs='+', choices=MODALITIES, default=list(MODALITIES),
                         help='one takes the uni-modal path, two or three the fused one (default: all three)')
-    parser.add_argument('--save-features', type=Path, metavar='FILE.npz', help='keep the features')
-    parser.add_argument('--load-features', type=Path, metavar='FILE.npz', help='use kept features; no encoder runs')
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument('--ensemble', action='store_true',
+                         help='late fusion: each of --modalities by itself, their scores added ("3s" in tables)')
+    several.add_argument('--all-modalities', action='store_true',
+                         help='a table of all seven subsets of the modalities and of 3s, from one pass over the data')
+    parser.add_argument('--extract-batch', type=positive, metavar='N',
+                        help='clips the encoder sees at once (default 512, on a CPU 64: as fast, in less memory)')
+    parser.add_argument('--save-features', type=Path, metavar='FILE.npz',
+                        help='keep the features; of several subsets as FILE_joint.npz, FILE_joint+bone.npz, …')
+    parser.add_argument('--load-features', type=Path, metavar='FILE.npz',
+                        help='use kept features, of the same name; no encoder runs')
     parser.add_argument('--results', type=Path, metavar='FILE.json',
                         help='write the scores, the predictions, and how they came about')
+    parser.add_argument('--per-class', type=Path, metavar='FILE.csv',
+                        help='write the accuracy of each class, and what it is most confused with')
     add_machine_flags(parser, amp='off')  # features that are compared with published ones
 
 
@@ -78,9 +89,11 @@ def parse(parser, argv):
         args.modalities = [modality for modality in MODALITIES if modality in args.modalities]
     if args.gpu is not None:
         args.device = f'cuda:{args.gpu}'
+    if 'extract_batch' in args and args.extract_batch is None:
+        args.extract_batch = 512 if args.device.startswith('cuda') else 64
     if args.tf32 and args.device.startswith('cuda'):
         torch.set_float32_matmul_precision('high')
-    for name in ('save_features', 'results'):  # a result must not be lost to a folder that is not there yet
+    for name in ('save_features', 'results', 'per_class'):  # no result is to be lost to a folder that is not there yet
         if getattr(args, name, None):
             getattr(args, name).parent.mkdir(parents=True, exist_ok=True)
     for name, reason in vars(args).pop('ignored').items():

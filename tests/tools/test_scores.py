@@ -1,0 +1,69 @@
+"""Scores by hand, and the interval against a bootstrap that draws clip by clip."""
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from tools import scores
+
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 3])
+PREDICTIONS = torch.tensor([0, 0, 3, 1, 1, 3, 3])
+
+
+def test_summary_by_hand():
+    made = scores.summary(PREDICTIONS, LABELS, 4)
+    assert made['accuracy'] == pytest.approx(400 / 7)
+    assert made['class_accuracy'] == [50, 50, None, 100]
+    assert made['mean_class_accuracy'] == pytest.approx(200 / 3)
+    assert made['predictions'] is PREDICTIONS
+    assert made['accuracy_interval'][0] < made['accuracy'] < made['accuracy_interval'][1]
+
+
+def test_the_interval_is_that_of_resampled_clips():
+    rng = np.random.default_rng(1)
+    hits = np.arange(400) < 280
+    resampled = [100 * rng.choice(hits, len(hits)).mean() for _ in range(4000)]
+    assert scores.interval(280, 400) == pytest.approx(np.percentile(resampled, (2.5, 97.5)).tolist(), abs=0.5)
+
+
+def test_the_interval_follows_the_seed():
+    assert scores.interval(2800, 4000, 1) == scores.interval(2800, 4000, 1)
+    assert len({tuple(scores.interval(28001, 40001, seed)) for seed in range(8)}) > 1
+
+
+@pytest.mark.parametrize(('correct', 'expected'), [(0, [0, 0]), (9, [100, 100])])
+def test_nothing_or_all_correct(correct, expected):
+    assert scores.interval(correct, 9) == expected
+
+
+def test_mean_and_deviation():
+    assert scores.mean_std([1., 2., 6.]) == pytest.approx((3, 7 ** 0.5))
+    assert scores.mean_std([5.]) == (5, 0)
+
+
+def test_per_class_file(tmp_path):
+    scores.write_per_class(tmp_path / 'c.csv', LABELS, PREDICTIONS, 4, ['sit, down', 'wave', 'kick', 'fall'])
+    with open(tmp_path / 'c.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [tuple(row.values()) for row in rows] == [
+        ('0', 'sit, down', '4', '2', '50.00', 'wave'), ('1', 'wave', '2', '1', '50.00', 'fall'),
+        ('2', 'kick', '0', '0', '', ''), ('3', 'fall', '1', '1', '100.00', '')]
+
+
+def test_per_class_file_without_names(tmp_path):
+    scores.write_per_class(tmp_path / 'c.csv', torch.tensor([1, 1]), torch.tensor([0, 0]), 2)
+    assert (tmp_path / 'c.csv').read_text().split()[1:] == ['0,0,0,0,,', '1,1,2,0,0.00,0']
+
+
+def test_table():
+    row = {'modalities': 'joint+bone', 'mAP': None, 'per class': 1 / 3} | scores.summary(PREDICTIONS, LABELS, 4)
+    head, line = scores.table([row], {'mAP': 'mAP', 'mean': 'per class'}).splitlines()
+    assert head.split() == ['modalities', 'accuracy', '95', '%', 'interval', 'mAP', 'mean']
+    low, high = row['accuracy_interval']
+    assert line.split() == ['joint+bone', '57.14', f'{low:.2f}', 'to', f'{high:.2f}', '-', '0.33']
+    assert len(head) == len(line)
+
+
+def test_rows_without_predictions():
+    assert list(scores.without_predictions([{'predictions': 1, 'accuracy': 2}])) == [{'accuracy': 2}]
