@@ -9,7 +9,6 @@ SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 py
 Writes checkpoint_{epoch}.pth.tar every 50 epochs and after the last one, log.jsonl and tensorboard/, all into
 --checkpoint-path.
 """
-import argparse
 import math
 import sys
 import time
@@ -82,7 +81,7 @@ def parse(argv):
                         help='where checkpoints and logs go (default checkpoints/ntu60_xsub)')
     parser.add_argument('--resume', metavar='PATH|auto',
                         help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
-    parser.add_argument('--hidden-size', type=even, default=1024, help='encoder width (default 1024)')
+    parser.add_argument('--hidden-size', type=cli.even, default=1024, help='encoder width (default 1024)')
     parser.add_argument('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
                         help="umurl (default), or the paper's ablations: two views fused from all modalities with one "
                              'projector; without the intra-modal, without the inter-modal consistency')
@@ -136,13 +135,6 @@ def about(args):
     """What a checkpoint says of itself."""
     names = ('objective', 'modalities', 'dataset', 'protocol', 'hidden_size', 'seed', 'epochs', 'batch_size')
     return {name: getattr(args, name) for name in names}
-
-
-def even(text):
-    """An argparse type: sines and cosines share the width."""
-    if cli.positive(text) % 2:
-        raise argparse.ArgumentTypeError(f'{text} is odd')
-    return int(text)
 
 
 def batch_per_rank(batch_size, clips):

@@ -32,6 +32,13 @@ def positive(text):
     return natural(text, 1)
 
 
+def even(text):
+    """An argparse type: an even number from 2; sines and cosines share a model's width."""
+    if positive(text) % 2:
+        raise argparse.ArgumentTypeError(f'{text} is odd')
+    return int(text)
+
+
 def fraction(text):
     """An argparse type: a finite number from 0."""
     number = float(text)

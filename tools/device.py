@@ -1,7 +1,9 @@
 """The device to compute on, and how precisely."""
 import ctypes
+import platform
 import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -24,6 +26,15 @@ def select(device):
     else:
         keep_freed_memory()
     return device
+
+
+def name_of(device):
+    """A device in words, for records of what was measured where."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    cpus = Path('/proc/cpuinfo')
+    model = re.search(r'model name\s*: (.*)', cpus.read_text()) if cpus.is_file() else None
+    return f'{model[1] if model else platform.machine()} CPU, {torch.get_num_threads()} threads'
 
 
 def keep_freed_memory():
