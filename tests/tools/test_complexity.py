@@ -98,6 +98,6 @@ def test_bad_input_is_one_line(real, mistake, tmp_path):
     (tmp_path / 'text.pth.tar').write_text('text')
     assert 'is not a' in mistake(complexity.main, ['--checkpoint', tmp_path / 'text.pth.tar'])
     assert 'is a folder' in mistake(complexity.main, ['--checkpoint', tmp_path])
-    assert '--hidden-size 7 is odd' in mistake(complexity.main, ['--hidden-size', 7])
+    assert '7 is odd' in mistake(complexity.main, ['--hidden-size', 7])
     assert 'not allowed with' in mistake(complexity.main, ['--hidden-size', 8, '--checkpoint', tmp_path / 'x'])
     assert 'expected cpu, cuda' in mistake(complexity.main, ['--hidden-size', 8, '--device', 'tpu'])
