@@ -138,7 +138,9 @@ class Backbone(nn.Module):
     def embed(self, streams):
         """{modality: streams} -> tokens (temporal, spatial): one modality as it is, two or three fused."""
         embeddings = self.embeddings()
-        embedded = [embeddings[modality](pair) for modality, pair in streams.items()]
+        return self.fuse([embeddings[modality](pair) for modality, pair in streams.items()])
+
+    def fuse(self, embedded):
         return embedded[0] if len(embedded) == 1 else self.mm_fusion(embedded)
 
     def encode(self, streams):

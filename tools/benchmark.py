@@ -1,152 +1,151 @@
-"""How fast the parts are, each beside a yardstick timed in the same run: shared machines lie about seconds, not ratios.
+"""How fast the project is here, against this machine's own peaks, which are measured beside each stage.
 
-    python -m tools.benchmark [--recordings FOLDER] [--json FILE]
+    python -m tools.benchmark [--stages forward backward …] [--dtype float32 bf16] [--json FILE] [--profile FILE]
 
-read, normalise   one raw recording, against numpy.array(text.split(), float) on the same text
-views             four augmented views of 128 clips, against a clip-by-clip loop over F.interpolate and numpy
-objective         value and gradient in the B x B form, against the D x D form of the covariances
+read, normalise     raw recordings, for all protocols
+load                prepared arrays, in the published layout, to memory
+views               a batch's four augmented views, and their streams
+forward, backward   of the model; objective: its value and gradient; optimizer: Adam
+step                of pre-training, whole: all of the above from views on, as pretrain.py makes it
+features            of a frozen encoder, three modalities fused
+probe, knn          one epoch of the linear probe; retrieval, k = 1
+
+A stage is bound by computing or by memory, whichever takes longer at its peak: matrix products (torch.mm) in its dtype,
+or copying. "of peak" is how near it comes to that. FLOPs are by formula, of matrix products alone; bytes the least that
+must move. "ratio" is its time over that of a plain form of the same work. Shared machines lie about seconds, less about
+ratios: all figures are medians over several rounds through all stages.
 """
+import argparse
 import json
+import sys
 import tempfile
-import time
 from pathlib import Path
+from statistics import median
 
-import numpy as np
 import torch
-from torch.nn import functional
 
 from data_gen import cli
 from data_gen.arrays import replacing
-from data_gen.demo_recordings import write_recordings
-from data_gen.preprocess import normalize
-from data_gen.skeleton import SkeletonError, read_xyz
-from feeder.feeders import SIZE, VIEWS, PretrainFeeder, generator_at
-from feeder.store import ClipStore
-from model.objective import umurl_objective
-from model.umurl import Projections
-from tools.device import select
+from tools import benchmark_report
+from tools.benchmark_stages import data_stages, evaluation_stages, feature_stage, load_stage, made_clips
+from tools.benchmark_training import Training, training_stages
+from tools.device import DTYPES, select
+from tools.yardsticks import Machine, best
 
-BATCH = 128  # clips of the views row
-FRAMES = 84  # the mean length of an NTU-60 clip
+STEP = ('views', 'forward', 'objective', 'backward', 'optimizer', 'step')
+STAGES = ('read', 'normalise', 'load', *STEP, 'features', 'probe', 'knn')
+SIZES = {'cpu': {'batch_size': 64, 'dtype': ['float32'], 'clips': 128, 'train_clips': 8192, 'val_clips': 2048,
+                 'repeats': 2},
+         'cuda': {'batch_size': 512, 'dtype': ['bf16'], 'clips': 8192, 'train_clips': 40_091, 'val_clips': 16_487,
+                  'repeats': 5}}
 
 
 def main(argv=None):
-    parser = cli.Parser(__doc__)
-    parser.add_argument('--recordings', type=Path, metavar='FOLDER', help='.skeleton files (default: demo recordings)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the table there too')
-    args = parser.parse_args(argv)
-
-    select('cpu')
-    rows = [*data_rows(args.recordings), views_row(), objective_row()]
-    print(f'{"":28}{"ours":>12}{"yardstick":>12}{"ratio":>9}{"aim":>7}   ({torch.get_num_threads()} threads)')
-    for row in rows:
-        print(f'{row["name"]:28}{row["ours"] * 1e3:9.2f} ms{row["yardstick"] * 1e3:9.2f} ms{row["ratio"]:9.3f}'
-              f'{row["aim"]:7.2f}   {row["note"]}')
+    args = parse(argv)
+    device = select(args.device)
+    if args.tf32:
+        torch.set_float32_matmul_precision('high')
+    machine = Machine(device, args.hidden_size, args.batch_size)
+    rows = measured(args, machine, device)
+    about = {'command': sys.argv, 'torch': torch.__version__, 'device': machine.name(), 'compile': args.compile,
+             'hidden_size': args.hidden_size, 'batch_size': args.batch_size, 'peaks': machine.peaks(),
+             'peak_memory': machine.peak_memory()}
+    benchmark_report.show(rows, about)
     if args.json:
         with replacing(args.json) as file:
-            file.write(json.dumps(rows, indent=1).encode())
+            file.write(json.dumps(about | {'rows': rows}, indent=1).encode() + b'\n')
+    if args.profile:
+        training = Training(made_clips(args.batch_size), args, args.dtype[0], device)
+        benchmark_report.profile(training.steps, args.profile, device)
 
 
-def row(name, ours, yardstick, aim, note=''):
-    """A line of the table; times in seconds, `aim` the largest ratio that is meant."""
-    return {'name': name, 'ours': ours, 'yardstick': yardstick, 'ratio': ours / yardstick, 'aim': aim, 'note': note}
+def parse(argv):
+    parser = cli.Parser(__doc__)
+    parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES, metavar='STAGE', help='default: all')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='cuda, cuda:N or cpu (default: cuda where there is one)')
+    parser.add_argument('--dtype', nargs='+', choices=DTYPES,
+                        help='of the model, one or several (default: float32 on a CPU, bf16 on a GPU)')
+    parser.add_argument('--tf32', action='store_true', help='float32 matrix products in TF32, the peak too')
+    parser.add_argument('--compile', action='store_true', help='torch.compile the model and the objective')
+    parser.add_argument('--hidden-size', type=cli.positive, default=1024, help='encoder width (default 1024)')
+    for name, what in (('batch_size', 'clips of a step'), ('clips', 'clips to train on and to encode'),
+                       ('train_clips', "the probe's, and those that are searched"), ('val_clips', 'queries of k-NN'),
+                       ('repeats', 'rounds through all stages')):
+        default = ', '.join(f'{sizes[name]} on {device.upper()}' for device, sizes in SIZES.items())
+        parser.add_argument('--' + name.replace('_', '-'), type=cli.positive, metavar='N',
+                            help=f'{what} (default {default})')
+    parser.add_argument('--classes', type=cli.positive, default=60, metavar='N', help='of the probe (default 60)')
+    parser.add_argument('--recordings', type=Path, metavar='FOLDER', help='.skeleton files (default: demo recordings)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the table there too')
+    parser.add_argument('--profile', type=Path, metavar='FILE', help='write a trace of some steps (chrome://tracing)')
+    args = parser.parse_args(argv)
+    sizes = SIZES['cuda' if args.device.startswith('cuda') else 'cpu']
+    args = argparse.Namespace(**vars(args) | {name: getattr(args, name) or size for name, size in sizes.items()})
+    if args.hidden_size % 2 or args.batch_size < 2:
+        parser.error('--hidden-size must be even, and --batch-size at least 2')
+    for path in filter(None, (args.json, args.profile)):  # a result must not be lost to a folder that is not there yet
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return args
 
 
-def best(work, repeats=7):
-    """The least seconds of several runs: what the work costs when nothing disturbs it."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+def measured(args, machine, device):
+    """A row of the table for each stage."""
+    with tempfile.TemporaryDirectory() as folder:
+        stages = list(chosen_stages(args, Path(folder), device))
+        peaks = {kind: machine.copy() if kind == 'copy' else machine.matmul(kind) for kind in
+                 {'copy', *(stage.dtype for stage in stages)}}
+        if device.type == 'cpu' and torch.backends.mkldnn.is_available():
+            machine.onednn()
+        rounds = []
+        for number in range(1, args.repeats + 1):
+            bar = cli.progress(stages, f'round {number} of {args.repeats}', unit='stage')
+            rounds.append([timed(stage, bound(stage, peaks), machine) for stage in bar])
+    return [row(stage, bound(stage, peaks), times) for stage, *times in zip(stages, *rounds, strict=True)]
 
 
-def data_rows(folder, most=12):
-    """Reading and normalising, summed over a few recordings spread over a folder."""
-    with tempfile.TemporaryDirectory() as made:
-        if folder is None:
-            write_recordings(made, classes=4, performers=4)
-        paths = sorted(Path(folder or made).glob('*.skeleton'))
-        if not paths:
-            raise cli.InputError(f'--recordings {folder}: no .skeleton files there')
-        read = prepare = unit = 0
-        for path in paths[::max(1, len(paths) // most)]:
-            try:
-                xyz = read_xyz(path)
-            except SkeletonError:
-                continue
-            text = path.read_text()
-            read += best(lambda path=path: read_xyz(path))
-            prepare += best(lambda xyz=xyz: normalize(xyz))
-            unit += best(lambda text=text: np.array(text.split(), float))
-    return [row('read a recording', read, unit, 0.6), row('normalise a recording', prepare, unit, 0.3, 'all protocols')]
+def chosen_stages(args, folder, device):
+    """The stages of --stages; no model is made for those that are not."""
+    clips = made_clips(max(args.clips, args.batch_size))
+    groups = [(('read', 'normalise'), lambda: data_stages(folder, args.recordings)),
+              (('load',), lambda: [load_stage(folder, clips)])]
+    for dtype in args.dtype:
+        groups += [(STEP, lambda dtype=dtype: training_stages(clips, args, dtype, device)),
+                   (('features',), lambda dtype=dtype: [feature_stage(clips, args, dtype, device)])]
+    groups.append((('probe', 'knn'), lambda: evaluation_stages(args, device)))
+    for names, build in groups:
+        if not set(names).isdisjoint(args.stages):
+            yield from (stage for stage in build() if stage.name in args.stages)
 
 
-def views_row():
-    length = torch.randint(FRAMES // 2, FRAMES + FRAMES // 2, (BATCH * 4,), generator=generator_at(0, 0))
-    frames = torch.randn(int(length.sum()), 2, 25, 3, generator=generator_at(0, 1))
-    store = ClipStore(frames, length, torch.zeros_like(length), [])
-    feeder, clips = PretrainFeeder(store, BATCH, seed=0), torch.arange(BATCH)
-    one_by_one = [frames[start:start + count] for start, count in zip(store.start, length, strict=True)][:BATCH]
-    rng = np.random.default_rng(0)
-
-    def views():
-        return [feeder.view(clips, generator_at(0, 0, step)) for step in range(VIEWS)]
-    return row(f'four views of {BATCH} clips', best(views), best(lambda: views_one_by_one(one_by_one, rng)), 0.25)
+def bound(stage, peaks):
+    """What limits a stage: 'compute' or 'memory'."""
+    return 'compute' if stage.flops / peaks[stage.dtype] >= stage.bytes / peaks['copy'] else 'memory'
 
 
-def views_one_by_one(clips, rng):
-    """The yardstick: each view of each clip by itself; clips a list of (T, M, V, C)."""
-    views = []
-    for clip in clips:
-        for _ in range(VIEWS):
-            frames = len(clip)
-            length = int(np.clip(int(frames * rng.uniform(0.1, 1)), min(64, frames), frames))
-            start = rng.integers(frames - length + 1)
-            lines = clip[start:start + length].permute(1, 2, 3, 0).reshape(1, -1, length)
-            view = functional.interpolate(lines, size=SIZE, mode='linear', align_corners=False).numpy()
-            view = np.ascontiguousarray(view.reshape(*clip.shape[1:], SIZE).transpose(3, 0, 1, 2))
-            if rng.random() < 0.5:
-                joints = rng.choice(25, 15, replace=False)
-                if rng.random() < 0.5:
-                    view[:, :, joints] = 0
-                else:
-                    view[:, :, joints] = view[:, :, joints] @ rng.uniform(-1, 1, (3, 3)).astype(np.float32)
-            else:
-                shear = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
-                np.fill_diagonal(shear, 1)
-                view = view @ shear.T
-            views.append(view)
-    return torch.from_numpy(np.stack(views))
+def timed(stage, limit, machine):
+    """Seconds of a stage, the peak around it, the fraction of it that is reached, and the yardstick's seconds."""
+    def peak():
+        return machine.copy() if limit == 'memory' else machine.matmul(stage.dtype)
+    before = peak()
+    seconds = best(stage.work, machine.device, stage.ready) / stage.calls
+    reached = (stage.bytes if limit == 'memory' else stage.flops) / seconds
+    near = (before + peak()) / 2
+    yardstick = stage.times * best(stage.yardstick, machine.device, stage.ready) if stage.yardstick else None
+    return seconds, near, reached / near, yardstick
 
 
-def objective_row(batch=64, width=4096):
-    """The loss of all six z's, forward and backward; the note says how far apart the two forms are."""
-    z = torch.randn(6, batch, width, generator=generator_at(0, 2)).requires_grad_()
-
-    def ours():
-        total = umurl_objective(Projections(*z)).total
-        return total.detach(), *torch.autograd.grad(total, z)
-
-    def wide():
-        total = wide_objective(z)
-        return total.detach(), *torch.autograd.grad(total, z)
-    value, gradient = (float((a - b).norm() / b.norm()) for a, b in zip(ours(), wide(), strict=True))
-    return row(f'objective, B = {batch}', best(ours), best(wide, 2), 0.1,
-               f'relative difference: value {value:.1e}, gradient {gradient:.1e}')
-
-
-def wide_objective(z):
-    """The yardstick: the objective with its D x D covariance matrices; z (6, B, D)."""
-    uni, fused = z[:3], z[3:]
-    total = 5 * sum(functional.mse_loss(a, b) + functional.mse_loss(a, uni.mean(0))
-                    for a, b in zip(uni, fused, strict=True))
-    for one in z:
-        covariance = torch.cov(one.T)
-        hinge = torch.relu(1 - torch.sqrt(one.var(0) + 1e-4)).mean()
-        total = total + 5 * hinge + (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[2]
-    return total
+def row(stage, limit, times):
+    """The medians of a stage over the rounds."""
+    seconds, peak, fraction = (median(values) for values in list(zip(*times, strict=True))[:3])
+    made = {'stage': stage.name, 'dtype': stage.dtype, 'seconds': seconds, 'clips': stage.clips,
+            'clips_per_second': stage.clips / seconds, 'flops': stage.flops, 'flops_per_second': stage.flops / seconds,
+            'bytes': stage.bytes, 'bytes_per_second': stage.bytes / seconds, 'bound': limit, 'peak': peak,
+            'of_peak': fraction}
+    if stage.yardstick:
+        made |= {'against': stage.against, 'yardstick_seconds': median(time[3] for time in times),
+                 'ratio': median(time[0] / time[3] for time in times)}
+    return made
 
 
 if __name__ == '__main__':

@@ -90,8 +90,12 @@ def move_aside(folder):
 
 
 def load_model(path):
-    """The UmURL model of a checkpoint, its width and depth read from the tensors, on the CPU, in evaluation mode."""
-    state = read(path)['state_dict']
+    """The UmURL model of a checkpoint, its width and depth read from the tensors, on the CPU, in evaluation mode.
+
+    model.about is what pretrain.py notes of a run, or None.
+    """
+    saved = read(path)
+    state = saved['state_dict']
     try:
         hidden_size = state['backbone.ma_encoder.pe.pe'].shape[2]
         t_input_size = state['backbone.j_emb.t_embedding.0.weight'].shape[1]
@@ -101,4 +105,5 @@ def load_model(path):
     num_layer = len({key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')})
     model = UmURL(t_input_size, s_input_size, hidden_size, 1, num_layer)
     load_into(model, state, path)
+    model.about = saved.get('about')
     return model.eval()

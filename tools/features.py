@@ -72,7 +72,7 @@ def with_checkpoint(subsets, args, device):
     parts = []
     for part in ('train', 'val'):
         clips = store.load(folder, part, quiet=rank() != 0)
-        fit(backbone, clips, folder, args)
+        check_width(backbone, clips, folder, args)
         blocks = extract_each(backbone, own_share(clips).to(device), subsets, args.extract_batch,
                               amp_dtype(args.amp, device))
         parts.append([(gathered(block, len(clips)), clips.labels) for block in blocks])
@@ -83,19 +83,19 @@ def load_backbone(args):
     """The encoder of --pretrained, on the CPU; notes in args where it and the data come from (see `from_args`)."""
     if args.pretrained is None:
         raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
-    backbone = checkpoint.load_model(args.pretrained).backbone
+    model = checkpoint.load_model(args.pretrained)
     made = options.data_folder(args) / manifest.NAME
     args.checkpoint_sha256, args.data_sha256 = digest(args.pretrained), digest(made) if made.is_file() else None
-    args.pretrained_on = checkpoint.read(args.pretrained).get('about')
+    args.pretrained_on = model.about
     trained = (args.pretrained_on or {}).get('modalities', MODALITIES)
     strange = [modality for modality in args.modalities if modality not in trained]
     if strange and rank() == 0:
         print(f'note: {args.pretrained} was pre-trained on {" ".join(trained)} alone: its embedding of '
               f'{" ".join(strange)} is as random as it began', file=sys.stderr)
-    return backbone
+    return model.backbone
 
 
-def fit(backbone, clips, folder, args):
+def check_width(backbone, clips, folder, args):
     """InputError where the clips of a folder are not what the encoder of --pretrained reads."""
     width = backbone.j_emb.t_embedding[0].in_features
     if clips.frames[0].numel() != width:
@@ -119,8 +119,7 @@ def extract_each(backbone, clips, subsets, batch_size, dtype=None):
             with autocast(dtype, device):
                 embedded = {modality: embeddings[modality](pair) for modality, pair in streams.items()}
                 for kept, subset in zip(features, subsets, strict=True):
-                    tokens = [embedded[modality] for modality in subset]
-                    tokens = tokens[0] if len(tokens) == 1 else backbone.mm_fusion(tokens)
+                    tokens = backbone.fuse([embedded[modality] for modality in subset])
                     kept[first:first + batch_size] = backbone.ma_encoder(*tokens)
     return features
 

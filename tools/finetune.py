@@ -107,7 +107,7 @@ def load(args, device):
     parts = []
     for part in ('train', 'val'):
         clips = store.load(folder, part)
-        features.fit(backbone, clips, folder, args)
+        features.check_width(backbone, clips, folder, args)
         parts.append(clips.to(device))
     return Task(backbone, *parts, *features.classes(args, *(clips.labels for clips in parts)))
 
