@@ -34,8 +34,9 @@ def parallel(model, device):
         return model
     if device.type == 'cuda':
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # Buffers need no broadcast: synchronised statistics agree, and in training nothing reads those that do not.
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == 'cuda' else None,
-                                               gradient_as_bucket_view=True, static_graph=True)
+                                               broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=True)
 
 
 def compiled(*functions):

@@ -1,0 +1,82 @@
+"""script_pretrain_slurm.sh, with stand-ins for SLURM's commands and torchrun."""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = 'script_pretrain_slurm.sh'
+STAND_INS = {  # each says what it was asked; srun then runs the command behind its flags
+    'scontrol': 'echo "scontrol $*" >&2; printf "node7\\nnode9\\n"',
+    'srun': 'while [ "${1#--}" != "$1" ]; do echo "srun $1"; shift; done; exec "$@"',
+    'torchrun': 'for word; do echo "torchrun $word"; done; exit "${TORCHRUN_ENDS_WITH:-0}"'}
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """submit(*arguments, **variables): run the script as SLURM does, from a copy elsewhere, in the project's root."""
+    root, spool, commands = tmp_path / 'project', tmp_path / 'spool', tmp_path / 'bin'
+    for folder in (root / 'tools', spool, commands):
+        folder.mkdir(parents=True)
+    for name in ('environment.sh', 'pretrain.sh'):
+        shutil.copy(ROOT / 'tools' / name, root / 'tools')
+    shutil.copy(ROOT / SCRIPT, spool / 'slurm_script')
+    for name, lines in STAND_INS.items():
+        (commands / name).write_text(f'#!/bin/sh\n{lines}\n')
+        (commands / name).chmod(0o755)
+
+    def run(*arguments, **variables):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith('SLURM')}
+        environment |= {'PATH': f'{commands}:{os.environ["PATH"]}', 'SLURM_SUBMIT_DIR': str(root), 'SLURM_JOB_ID': '41',
+                        'SLURM_JOB_NODELIST': 'node[7,9]', 'SLURM_CPUS_PER_TASK': '16'} | variables
+        environment = {name: value for name, value in environment.items() if value is not None}
+        return subprocess.run(['bash', spool / 'slurm_script', *arguments], env=environment, cwd=spool,
+                              capture_output=True, text=True)
+    return run
+
+
+def test_the_default_job(submit, tmp_path):
+    done = submit()
+    assert done.returncode == 0, done.stderr
+    assert 'scontrol show hostnames node[7,9]' in done.stderr
+    asked = done.stdout.splitlines()
+    assert {'srun --nodes=2', 'srun --ntasks=2', 'srun --ntasks-per-node=1', 'srun --cpus-per-task=16'} <= set(asked)
+    words = [line.removeprefix('torchrun ') for line in asked if line.startswith('torchrun ')]
+    assert words[:words.index('pretrain.py')] == [
+        '--nnodes=2', '--nproc-per-node=gpu', '--rdzv-backend=c10d', '--rdzv-id=41', '--rdzv-endpoint=node7:20041']
+    assert ' '.join(words[words.index('pretrain.py'):]) == (
+        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub --schedule 351 '
+        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject')
+    assert (tmp_path / 'project/checkpoints/ntu60_xsub/pretrain.txt').read_text() == done.stdout
+
+
+@pytest.mark.parametrize('arguments, batch, folder, dataset, protocol', [
+    ('ntu60 cross_view', 1024, 'ntu60_xview', 'ntu60', 'cross_view'),
+    ('ntu120', 1024, 'ntu120_xsub', 'ntu120', 'cross_subject'),
+    ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup'),
+    ('custom', 1024, 'custom', 'custom', 'own_split')])
+def test_arguments_are_those_of_the_other_script(submit, arguments, batch, folder, dataset, protocol):
+    words = submit(*arguments.split(), '--resume', 'auto').stdout.replace('torchrun ', '').split()
+    given = dict(zip(words[words.index('pretrain.py') + 1::2], words[words.index('pretrain.py') + 2::2], strict=True))
+    assert given == {'--lr': '0.0005', '--batch-size': str(batch), '--checkpoint-path': f'./checkpoints/{folder}',
+                     '--schedule': '351', '--epochs': '451', '--pre-dataset': dataset, '--protocol': protocol,
+                     '--resume': 'auto'}
+
+
+def test_a_failure_is_not_hidden(submit):
+    assert submit(TORCHRUN_ENDS_WITH='3').returncode == 3
+
+
+def test_without_a_cpu_count(submit):
+    assert '--cpus-per-task' not in submit(SLURM_CPUS_PER_TASK=None).stdout
+
+
+@pytest.mark.parametrize('variables, message', [({'SLURM_SUBMIT_DIR': '/'}, "not the project's root"),
+                                                ({'SLURM_JOB_NODELIST': None}, 'not a SLURM job')])
+def test_started_in_the_wrong_way(submit, variables, message):
+    failed = submit(**variables)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
