@@ -91,9 +91,7 @@ def report(args, part, made, chosen):
     loss = '' if first['training_loss'] is None else f', last training loss {first["training_loss"]:.4f}'
     print(f'linear probe, {args.dataset} {args.protocol}, {name}: '
           f'{len(part.train)} training clips, {len(part.val)} test clips{loss}')
-    if args.pretrained_on:
-        print('pre-trained on {dataset} {protocol}, {}, objective {objective}'.format(
-            '+'.join(args.pretrained_on['modalities']), **args.pretrained_on))
+    results.print_origin(args)
     print(f'top-1 accuracy, last epoch:  {scores.with_interval(first)}')
     print(f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %')
     print(f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %')

@@ -38,6 +38,7 @@ def main(argv=None):
 
     print(f'k-NN retrieval (k = {args.knn_neighbours}), {args.dataset} {args.protocol}, {chosen["modalities"]}: '
           f'{len(part.val)} test clips query {len(part.train)} training clips')
+    results.print_origin(args)
     report(chosen, table.values())
     if args.per_class:
         scores.write_per_class(args.per_class, part.val_labels, chosen['predictions'], classes, class_names)

@@ -6,8 +6,8 @@ Two machines, on each:             torchrun --nnodes=2 --nproc_per_node=4 --rdzv
                                        --rdzv_endpoint=HOST:29500 pretrain.py …
 SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 python pretrain.py …
 
-Writes checkpoint_{epoch}.pth.tar every 50 epochs and after the last one, log.jsonl and tensorboard/, all into
---checkpoint-path.
+Writes checkpoint_{epoch}.pth.tar after the first, every 50th and the last epoch, log.jsonl and tensorboard/, all into
+--checkpoint-path. Of the losses shown, total = 5 intra + 5 inter + reg; reg holds its weights already.
 """
 import math
 import sys
@@ -95,7 +95,8 @@ def parse(argv):
     parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
                         help='clips a step, over all processes (default 512)')
     parser.add_argument('--lr', '--learning-rate', type=cli.fraction, default=5e-4, help='default 5e-4')
-    parser.add_argument('--schedule', type=int, nargs='*', default=[351], help='epochs at which lr falls to a tenth')
+    parser.add_argument('--schedule', type=int, nargs='*', default=[351],
+                        help='epochs at which lr falls to a tenth (default 351)')
     parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
     parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.fraction, default=1e-5,
                         help='default 1e-5')
@@ -157,6 +158,10 @@ def restore(args, model, device):
     first_epoch = 0
     if path is not None:
         saved = checkpoint.read(path)
+        for name in ('objective', 'modalities'):
+            was = saved.get('about', {}).get(name, getattr(args, name))
+            if was != getattr(args, name):
+                raise cli.InputError(f'{path} was trained with {name} {was}, not {getattr(args, name)}')
         checkpoint.load_into(model, saved['state_dict'], path)
         first_epoch = checkpoint.load_optimizer(optimizer, saved, path, args.weight_decay)
         if scaler.is_enabled() and saved.get('scaler'):

@@ -17,6 +17,7 @@ from feeder import store
 from model.umurl import UmURL
 from tools import checkpoint
 from tools.feature_files import Features
+from tools.results import data_digest
 
 SCRIPTS = pytest.mark.parametrize('script', [action_recognition, action_retrieval])
 
@@ -87,7 +88,7 @@ def test_retrieval_end_to_end(setting, tmp_path, capsys):
     assert made['accuracy'] == pytest.approx(100 * np.mean(np.equal(made['predictions'], made['labels'])))
     assert made['mean_average_precision'] > 60
     assert made['accuracy_interval'][0] < made['accuracy'] < made['accuracy_interval'][1] or made['accuracy'] == 100
-    assert (made['seed'], made['data_sha256'], made['pretrained_on'], 'table' in made) == (5, None, None, False)
+    assert (made['seed'], len(made['data_sha256']), made['pretrained_on'], 'table' in made) == (5, 64, None, False)
     assert made['args']['extract_batch'] == 64
     out = capsys.readouterr().out
     assert f'\naccuracy: {made["accuracy"]:.2f} % (95 % interval {made["accuracy_interval"][0]:.2f} to ' in out
@@ -155,7 +156,34 @@ def test_results_know_their_data_and_what_was_pretrained(script, setting, tmp_pa
     assert made['data_sha256'] == hashlib.sha256((folder / 'manifest.json').read_bytes()).hexdigest()
     assert f'note: {path} was pre-trained on joint bone alone: its embedding of motion' in capsys.readouterr().err
     results(script, setting, tmp_path, '--modalities', 'bone')
-    assert 'pre-trained on joint bone alone' not in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert 'pre-trained on joint bone alone' not in shown.err
+    assert 'pre-trained on ntu60 cross_subject, joint+bone, objective umurl' in shown.out
+
+
+def test_arrays_without_a_manifest_are_known_by_their_labels_and_frame_counts(setting, tmp_path):
+    folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
+    first, again = (data_digest(folder) for _ in range(2))
+    counts = np.load(folder / 'val_num_frame.npy')
+    counts[3] -= 1
+    np.save(folder / 'val_num_frame.npy', counts)
+    assert first == again != data_digest(folder)
+
+
+@pytest.mark.parametrize(('flags', 'message'), [
+    (['--modalities', 'joint'], "is of modalities ['bone'], not of ['joint']"),
+    (['--protocol', 'cross_view'], 'is of protocol cross_subject, not of cross_view'),
+    (['--finetune-dataset', 'ntu120'], 'is of dataset ntu60, not of ntu120')])
+def test_features_of_something_else_are_a_mistake(setting, tmp_path, mistake, flags, message):
+    file = tmp_path / 'f.npz'
+    action_retrieval.main([*setting, '--modalities', 'bone', '--save-features', str(file)])
+    assert message in mistake(action_retrieval.main, ['--load-features', file, *flags])
+
+
+def test_features_of_several_subsets_are_pointed_out(setting, tmp_path, mistake):
+    action_retrieval.main([*setting, '--ensemble', '--save-features', str(tmp_path / 'f.npz')])
+    line = mistake(action_retrieval.main, ['--load-features', tmp_path / 'f.npz'])
+    assert 'f.npz: no such file; f_bone.npz and others are there, for --ensemble' in line
 
 
 @SCRIPTS

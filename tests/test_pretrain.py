@@ -177,6 +177,13 @@ def test_a_mistake_is_one_line(data, tmp_path, mistake, flags, message):
     assert message in mistake(pretrain.main, ['--data-root', data, '--checkpoint-path', tmp_path / 'run', *flags])
 
 
+@pytest.mark.parametrize('flags', [['--objective', 'baseline'], ['--modalities', 'joint', 'bone']])
+def test_an_encoder_of_another_objective_is_not_gone_on_with(train, data, mistake, flags):
+    path = checkpoint.path_of(train('run', '--epochs', 1), 0)
+    line = mistake(pretrain.main, ['--data-root', data, '--resume', path, '--hidden-size', 8, '--epochs', 2, *flags])
+    assert f'was trained with {flags[0][2:]}' in line
+
+
 def test_another_width_than_the_checkpoint_is_a_mistake(train, data, mistake):
     path = checkpoint.path_of(train('run', '--epochs', 1), 0)
     line = mistake(pretrain.main, ['--data-root', data, '--resume', path, '--hidden-size', 16, '--epochs', 2])

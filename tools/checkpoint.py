@@ -92,7 +92,7 @@ def move_aside(folder):
 def load_model(path):
     """The UmURL model of a checkpoint, its width and depth read from the tensors, on the CPU, in evaluation mode.
 
-    model.about is what pretrain.py notes of a run, or None.
+    model.about is what pretrain.py notes of a run, or None. Of a fine-tuned model the backbone alone is loaded.
     """
     saved = read(path)
     state = saved['state_dict']
@@ -104,6 +104,10 @@ def load_model(path):
         raise InputError(f'{path} does not fit the model: no usable tensor {error}') from error
     num_layer = len({key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')})
     model = UmURL(t_input_size, s_input_size, hidden_size, 1, num_layer)
-    load_into(model, state, path)
+    if 'fc.weight' in state:  # fine-tuned: a head in place of the projectors, which no evaluation uses
+        backbone = {key.removeprefix('backbone.'): value for key, value in state.items() if not key.startswith('fc.')}
+        load_into(model.backbone, backbone, path)
+    else:
+        load_into(model, state, path)
     model.about = saved.get('about')
     return model.eval()

@@ -46,7 +46,9 @@ def train(task, subset, drawn, repeat, args, bar):
     width = task.backbone.ma_encoder.pe.pe.shape[2]
     head = linear_head(2 * width, task.classes, generator_at(args.seed, 0, repeat, 1).initial_seed())
     model = Classifier(copy.deepcopy(task.backbone), head).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), args.lr, args.momentum, weight_decay=args.weight_decay, fused=True)
+    # Fused, it takes a first step that overflows in fp16 for the start of its momentum: memory that nothing has written
+    optimizer = torch.optim.SGD(model.parameters(), args.lr, args.momentum, weight_decay=args.weight_decay,
+                                fused=amp_dtype(args.amp, device) != torch.float16)
     orders = (drawn[torch.randperm(len(drawn), generator=generator_at(args.seed, epoch, repeat))]
               for epoch in range(args.epochs))
     looks = {}

@@ -22,7 +22,8 @@ def select(device):
             raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
         if (device.index or 0) >= torch.cuda.device_count():
             raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
-        torch.cuda.set_device(device.index or 0)
+        device = torch.device('cuda', device.index or 0)  # some functions of torch want the number
+        torch.cuda.set_device(device)
     else:
         keep_freed_memory()
     return device

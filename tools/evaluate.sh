@@ -1,4 +1,4 @@
-# Sourced by the two evaluation scripts: the newest checkpoint of a folder, and the published arguments.
+# Sourced by the two evaluation scripts: the newest checkpoint of a folder. The published settings are their defaults.
 #   evaluate 'SCRIPT.py --its flags' [dir] [dataset] [protocol] [more flags]
 
 evaluate() {
@@ -16,6 +16,6 @@ evaluate() {
     fi
     echo "evaluating $checkpoint"
     # shellcheck disable=SC2086  # the command is several words
-    python $command --batch-size 512 --pretrained "$checkpoint" \
+    python $command --pretrained "$checkpoint" \
         --finetune-dataset "$dataset" --protocol "$protocol" "$@" | tee -a "./checkpoints/$dir/${command%%.py*}.txt"
 }

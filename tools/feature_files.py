@@ -8,9 +8,12 @@ import torch
 
 from data_gen.arrays import replacing
 from data_gen.cli import InputError
+from feeder.modalities import MODALITIES
 from tools.results import ORIGIN
 
 ABOUT = ('dataset', 'protocol', 'modalities', *ORIGIN)  # kept with the features
+# Flags' defaults: they give way to what a file says of itself, anything else that contradicts it is a mistake.
+USUAL = {'dataset': 'ntu60', 'protocol': 'cross_subject', 'modalities': list(MODALITIES)}
 
 
 class Features(NamedTuple):
@@ -47,9 +50,12 @@ def load_each(subsets, args):
     else:
         data, about = load_several(subsets, args.load_features)
     for name in ABOUT:
-        if name in ('dataset', 'protocol') and about.get(name, getattr(args, name)) != getattr(args, name):
-            print(f'note: {args.load_features} is of {name} {about[name]}', file=sys.stderr)
-        setattr(args, name, about.get(name, getattr(args, name, None)))
+        kept, asked = about.get(name), getattr(args, name, None)
+        if name in USUAL and kept not in (None, asked):
+            if asked != USUAL[name]:
+                raise InputError(f'{args.load_features} is of {name} {kept}, not of {asked}')
+            print(f'note: {args.load_features} is of {name} {kept}', file=sys.stderr)
+        setattr(args, name, about.get(name, asked))
     return data
 
 
@@ -72,6 +78,10 @@ def load_several(subsets, path):
 
 def load(path):
     """(Features, what is said about them, see ABOUT) of an .npz of `save`, or of another with these arrays."""
+    if not path.is_file():
+        others = sorted(path.parent.glob(f'{path.stem}_*{path.suffix}'))
+        raise InputError(f'--load-features {path}: no such file' + (
+            f'; {others[0].name} and others are there, for --ensemble or --all-modalities' if others else ''))
     try:
         with np.load(path) as arrays:
             train, train_labels, val, val_labels = (arrays[name] for name in Features._fields)

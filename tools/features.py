@@ -17,7 +17,7 @@ from tools import checkpoint, feature_files, options
 from tools.device import amp_dtype, autocast
 from tools.distributed import rank
 from tools.feature_files import Features
-from tools.results import digest
+from tools.results import data_digest, digest
 from tools.sharding import gathered, own_share
 
 SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
@@ -84,8 +84,7 @@ def load_backbone(args):
     if args.pretrained is None:
         raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
     model = checkpoint.load_model(args.pretrained)
-    made = options.data_folder(args) / manifest.NAME
-    args.checkpoint_sha256, args.data_sha256 = digest(args.pretrained), digest(made) if made.is_file() else None
+    args.checkpoint_sha256, args.data_sha256 = digest(args.pretrained), data_digest(options.data_folder(args))
     args.pretrained_on = model.about
     trained = (args.pretrained_on or {}).get('modalities', MODALITIES)
     strange = [modality for modality in args.modalities if modality not in trained]

@@ -83,8 +83,12 @@ def run(args, device):
     draws = {(ratio, repeat): draw(labels, ratio, args.draw, args.seed, repeat)
              for ratio in args.data_ratio or [1.] for repeat in range(args.repeats)}
     wanted = [(name, *at) for at in draws for name in rows]
+    fewest = min(map(len, draws.values()))
+    if fewest < task.classes:
+        print(f'note: the smallest draw has {fewest} clips, for {task.classes} classes', file=sys.stderr)
     runs = earlier(args, wanted)
-    for record in every_run(task, draws, rows, [name for name in wanted if name not in runs], args):
+    missing = [name for name in wanted if name not in runs]
+    for record in every_run(task, draws, rows, missing, args) if missing else ():
         runs[key(record)] = record
         write(task, draws, runs, args)  # no accuracy as yet: whoever reads it sees that it is not finished
 
@@ -141,12 +145,17 @@ def earlier(args, wanted):
         made = json.loads(args.results.read_text())
         kept = {key(record): record for record in made['runs']}
         same = (all(made['args'][name] == results.as_text(getattr(args, name)) for name in RECIPE)
-                and all(made[name] == getattr(args, name) for name in ('checkpoint_sha256', 'data_sha256')))
+                and all(made[name] == getattr(args, name) for name in ('checkpoint_sha256', 'data_sha256'))
+                and (not args.ensemble or made['args']['modalities'] == args.modalities))  # any two give a row `2s`
     except (ValueError, KeyError, TypeError):  # not a file of fine-tuning
         return {}
     runs = {name: kept[name] for name in wanted if same and name in kept}
-    print(f'{args.results} has {len(runs)} of {len(wanted)} runs' + (
-        ': going on from there' if runs else ' of these arguments: starting anew'), file=sys.stderr)
+    if runs:
+        print(f'{args.results} has {len(runs)} of {len(wanted)} runs: '
+              f'{"nothing is left to train" if len(runs) == len(wanted) else "going on from there"}', file=sys.stderr)
+    elif kept:
+        print(f'note: {args.results} is of other arguments, data or checkpoint; it was moved to '
+              f'{results.move_aside(args.results)}', file=sys.stderr)
     return runs
 
 
@@ -176,6 +185,7 @@ def summaries(runs):
 
 def report(task, table, args):
     """Print the summaries: a line for each share of the labels and subset of the modalities."""
+    results.print_origin(args)
     print(f'fine-tuning, {args.dataset} {args.protocol}: {len(task.train)} training clips, {len(task.val)} test clips, '
           f'{args.epochs} epochs, runs per line: {args.repeats}')
     print(f'{"labels":>8}{"clips":>8}  {"modalities":20}' + ''.join(f'{title:>16}' for title in SCORES))

@@ -29,12 +29,12 @@ RELEASE_FLAGS = {
 }
 
 
-def add_data_flags(parser, dataset_flag):
-    """Which arrays: data set, protocol, and where the data lie."""
+def add_data_flags(parser, dataset_flag, protocol="default cross_subject, or the data set's only one"):
+    """Which arrays: data set, protocol, and where the data lie; protocol: its help."""
     parser.add_argument(dataset_flag, dest='dataset', choices=DATASETS, default='ntu60', help='default ntu60')
-    parser.add_argument('--protocol', choices=PROTOCOLS, help="default cross_subject, or the data set's only one")
+    parser.add_argument('--protocol', choices=PROTOCOLS, help=protocol)
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data', metavar='DIR',
-                        help='where NTU-RGB-D-60-AGCN/ lies (default: data/)')
+                        help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)')
 
 
 def add_machine_flags(parser, amp):

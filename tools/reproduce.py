@@ -26,7 +26,7 @@ def main(argv=None):
     if args.demo:
         reproduce_demo.prepare(args.out)
     missing = [name for name in dict.fromkeys(args.names + args.transfer_to) if not prepared(name, args)]
-    for name in missing:
+    for name in [name for name in missing if name in args.names or 'transfer' in args.stages]:
         print(f'skipped: {name} is not prepared in {folder_of(name, args)}')
     stages = plan(args, missing)
     for stage in stages:

@@ -51,7 +51,7 @@ def mean_std(values):
 
 def write_per_class(path, labels, predictions, classes, class_names=None):
     """Write a CSV with a line per class; `most_confused_with` is the wrong label that its clips get most often."""
-    names = class_names or [str(label) for label in range(classes)]
+    names = class_names or [f'A{label + 1:03d}' for label in range(classes)]  # as the recordings are numbered
     clips, correct = by_class(predictions, labels, classes)
     text = io.StringIO()
     table = csv.writer(text)

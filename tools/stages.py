@@ -10,19 +10,17 @@ from pathlib import Path
 
 import torch
 
-from data_gen import manifest
 from data_gen.cli import InputError
 from data_gen.protocols import DATASETS, PROTOCOLS
 from feeder.modalities import MODALITIES
-from tools import checkpoint, demo, options
-from tools.features import SUBSETS
-from tools.results import digest
+from tools import checkpoint, demo, features, options
+from tools.results import data_digest, digest
 
 # By the names of script_pretrain.sh's folders: (data set, protocol).
 NAMES = {f'{dataset}_{PROTOCOLS[protocol]}'.removesuffix('_split'): (dataset, protocol)
          for dataset, about in DATASETS.items() for protocol in about.protocols}
 FUSED = '+'.join(MODALITIES)
-ALL_ROWS = ['+'.join(subset) for subset in SUBSETS] + ['3s']
+ALL_ROWS = ['+'.join(subset) for subset in features.SUBSETS] + ['3s']
 ABLATIONS = ('baseline', 'no-intra', 'no-inter')
 COMMANDS = {
     'probe': ['action_recognition.py', '--all-modalities'],
@@ -68,10 +66,14 @@ class Pretraining:
     def contradictions(self):
         """Names of the arguments with which the run in the folder was made otherwise."""
         try:
-            with open(self.folder / 'log.jsonl') as log:
-                made = json.loads(log.readline())['args']
-        except (FileNotFoundError, ValueError, KeyError):
+            lines = map(json.loads, (self.folder / 'log.jsonl').read_text().splitlines())
+            starts = [line['args'] for line in lines if 'args' in line]  # each time that the run was gone on with
+        except (FileNotFoundError, ValueError):
             return []
+        return list(dict.fromkeys(name for made in starts for name in self.otherwise(made)))
+
+    def otherwise(self, made):
+        """Names of the arguments that differ from those `made`, of a line of log.jsonl."""
         own = {name: str(getattr(self.args, name)) for name in RECIPE}
         root = Path(made.get('data_root', self.args.data_root))
         moved = not root.exists()  # with the whole project, or from another machine
@@ -99,6 +101,8 @@ class Evaluation:
         self.rows = [only or FUSED]
         if kind in ('probe', 'retrieval'):
             self.rows = ALL_ROWS
+        elif FUSED not in features.rows(self.args):
+            raise InputError(f'--{kind}-flags: the tables have {FUSED}; leave out --modalities and --ensemble')
         elif kind == 'semi':
             self.rows = [share(ratio) for ratio in self.args.data_ratio]
 
@@ -118,10 +122,9 @@ class Evaluation:
             record = json.loads(self.results.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        made = options.data_folder(self.args) / manifest.NAME
         same = (self.encoder.done() and record['command'] == self.command
                 and record['checkpoint_sha256'] == digest_now(self.encoder.checkpoint)
-                and record['data_sha256'] == (digest_now(made) if made.is_file() else None))
+                and record['data_sha256'] == data_digest(options.data_folder(self.args)))
         return record if same and 'accuracy' in record else None  # which fine-tuning writes last
 
     def numbers(self):

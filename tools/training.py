@@ -41,9 +41,11 @@ def parallel(model, device):
 
 def compiled(*functions):
     """torch.compile of modules or functions; InputError where there is no compiler that it could use."""
-    compiler = os.environ.get('CXX', 'g++')
+    compiler = (os.environ.get('CXX') or 'g++').split()[0]
     if not shutil.which(compiler):
         raise InputError(f'--compile needs a C++ compiler, and {compiler} is not there: install one, or leave the flag')
+    if world_size() > 1:  # its way of cutting a model at DDP's buckets cannot cut through a checkpointed part
+        torch._dynamo.config.optimize_ddp = False
     return [torch.compile(function) for function in functions]
 
 

@@ -69,7 +69,7 @@ def parse(argv):
     parser.add_argument('--perplexity', type=cli.positive, default=30, help='of t-SNE (default 30)')
     parser.add_argument('--part', choices=('train', 'val'), default='val',
                         help='whose clips (default val, the test part)')
-    options.add_data_flags(parser, '--finetune-dataset')
+    options.add_data_flags(parser, '--finetune-dataset', 'default cross_view where there is one, as in the paper')
     parser.add_argument('--modalities', nargs='+', choices=MODALITIES, default=list(MODALITIES),
                         help='one takes the uni-modal path, two or three the fused one (default: all three)')
     parser.add_argument('--extract-batch', type=cli.positive, default=512, metavar='N',

@@ -24,7 +24,7 @@ def gpus(monkeypatch):
 @pytest.mark.parametrize(('name', 'index'), [('cuda', 0), ('cuda:0', 0), ('cuda:1', 1)])
 def test_a_gpu_is_made_current(gpus, name, index):
     current = gpus(2)
-    assert device.select(name) == torch.device(name)
+    assert device.select(name) == torch.device('cuda', index)
     assert current == [index]
 
 

@@ -159,7 +159,7 @@ def test_several_subsets_are_kept_in_a_file_each(kept, tmp_path):
 
 
 @pytest.mark.parametrize(('damage', 'message'), [
-    ('missing', 'f_bone.npz: not an .npz'), ('another subset', 'f_bone.npz: these are not the features of bone'),
+    ('missing', 'f_bone.npz: no such file'), ('another subset', 'f_bone.npz: these are not the features of bone'),
     ('another checkpoint', 'f_bone.npz: of another checkpoint'), ('other labels', 'f_bone.npz: of another checkpoint')])
 def test_files_that_do_not_belong_together(kept, tmp_path, damage, message):
     args, write = kept

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import action_recognition
+from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint, finetune
 from tools.draws import draw
@@ -195,7 +196,32 @@ def test_other_arguments_start_anew(results, made_logits, tmp_path, capsys, chan
         change = []
     results('--data-ratio', 0.1, *change)
     assert len(made_logits) == 5
-    assert 'has 0 of 5 runs of these arguments: starting anew' in capsys.readouterr().err
+    moved = tmp_path / 'made/results_earlier_1.json'
+    assert f'it was moved to {moved}' in capsys.readouterr().err
+    assert len(json.loads(moved.read_text())['runs']) == 5
+
+
+def test_two_ensembles_of_two_are_not_mixed(results, made_logits):
+    results('--ensemble', '--modalities', 'joint', 'bone')
+    made_logits.clear()
+    results('--ensemble', '--modalities', 'joint', 'motion')
+    assert [name for name, *_ in made_logits] == ['joint', 'motion']
+
+
+def test_a_fine_tuned_model_can_be_evaluated(results, tmp_path):
+    file = tmp_path / 'tuned.pth.tar'
+    results('--save-model', file)
+    tuned, saved = checkpoint.load_model(file).backbone.state_dict(), checkpoint.read(file)['state_dict']
+    assert all(value.equal(saved[f'backbone.{name}']) for name, value in tuned.items())
+    del saved['backbone.j_emb.t_embedding.0.bias']
+    torch.save({'state_dict': saved}, file)
+    with pytest.raises(InputError, match='1 missing tensors'):
+        checkpoint.load_model(file)
+
+
+def test_a_draw_smaller_than_the_classes_is_said(results, capsys):
+    results('--data-ratio', 0.05, '--repeats', 1)
+    assert 'note: the smallest draw has 1 clips, for 60 classes' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('content', [b'', b'{"task": "linear probe", "accuracy": 3}', b'[]', b'{"runs": [3]}', b'\xff'])

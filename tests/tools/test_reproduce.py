@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_gen.cli import InputError
 from data_gen.protocols import DATASETS, PROTOCOLS
 from tools import checkpoint, demo, features, options, reproduce, stages
-from tools.results import digest
+from tools.results import data_digest, digest
 from tools.stages import ALL_ROWS, FUSED, NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,9 +67,8 @@ class Machine:
             numbers = {'accuracy': 1, 'runs': runs, 'table': []}
         else:
             numbers = {'modalities': FUSED, 'accuracy': 40, 'best_accuracy': 41}
-        made = options.data_folder(args) / 'manifest.json'
         record = {'command': command, 'checkpoint_sha256': digest(args.pretrained),
-                  'data_sha256': digest(made) if made.exists() else None}
+                  'data_sha256': data_digest(options.data_folder(args))}
         args.results.write_text(json.dumps(numbers | record))
 
 
@@ -226,6 +226,21 @@ def test_pretraining_goes_on_or_starts_anew(reproduction, machine, monkeypatch, 
         (folder / 'checkpoint_0450.pth.tar').unlink()
         command = reproduction('ntu60_xsub', '--stages', 'pretrain', '--pretrain-flags', '--hidden-size 8 -b 4')
         assert ('--resume' in command) == resumes
+
+
+def test_a_run_gone_on_with_by_hand_otherwise_is_not_the_published_one(reproduction, tmp_path):
+    reproduction('ntu60_xsub', '--stages', 'pretrain')
+    assert not reproduction('ntu60_xsub', '--stages', 'pretrain')
+    log = tmp_path / 'checkpoints/ntu60_xsub/log.jsonl'
+    start = json.loads(log.read_text().splitlines()[0])
+    log.write_text(log.read_text() + json.dumps({'args': start['args'] | {'lr': '0.1'}}) + '\n')
+    assert reproduction('ntu60_xsub', '--stages', 'pretrain')
+
+
+@pytest.mark.parametrize('flags', ['--modalities joint', '--ensemble'])
+def test_flags_that_leave_a_row_empty_are_a_mistake(reproduction, flags):
+    with pytest.raises(InputError, match='the tables have joint'):
+        reproduction('ntu60_xsub', f'--finetune-flags={flags}')
 
 
 def test_a_released_checkpoint_is_used(reproduction, tmp_path):

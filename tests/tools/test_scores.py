@@ -53,7 +53,7 @@ def test_per_class_file(tmp_path):
 
 def test_per_class_file_without_names(tmp_path):
     scores.write_per_class(tmp_path / 'c.csv', torch.tensor([1, 1]), torch.tensor([0, 0]), 2)
-    assert (tmp_path / 'c.csv').read_text().split()[1:] == ['0,0,0,0,,', '1,1,2,0,0.00,0']
+    assert (tmp_path / 'c.csv').read_text().split()[1:] == ['0,A001,0,0,,', '1,A002,2,0,0.00,A001']
 
 
 def test_table():
