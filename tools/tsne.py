@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 from data_gen import cli
 from data_gen.protocols import DATASETS
 from feeder.modalities import MODALITIES
-from tools import checkpoint, features, options, tsne_figure
+from tools import checkpoint, feature_files, features, options, tsne_figure
 from tools.device import select
 
 PCA_DIMENSIONS = 50
@@ -111,7 +111,8 @@ def read(path, title, args, device):
     kept = path.suffix == '.npz'
     chosen = {'load_features': path if kept else None, 'pretrained': None if kept else path, 'save_features': None,
               'ensemble': False, 'all_modalities': False}
-    args = Namespace(**vars(args) | chosen)
+    about = feature_files.load(path)[1] if kept else {}  # a file says itself what it is of, whatever the flags
+    args = Namespace(**vars(args) | {name: about[name] for name in feature_files.USUAL if name in about} | chosen)
     (data,) = features.from_args(args, device).values()
     train, train_labels, val, val_labels = (tensor.cpu() for tensor in data)
     return Source(title, features.Features(normalize(train), train_labels, normalize(val), val_labels), args)
