@@ -26,7 +26,7 @@ import torch
 
 from data_gen import cli
 from data_gen.arrays import replacing
-from tools import benchmark_report
+from tools import benchmark_report, options
 from tools.benchmark_stages import data_stages, evaluation_stages, feature_stage, load_stage, made_clips
 from tools.benchmark_training import Training, training_stages
 from tools.device import DTYPES, name_of, select
@@ -62,8 +62,7 @@ def main(argv=None):
 def parse(argv):
     parser = cli.Parser(__doc__)
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES, metavar='STAGE', help='default: all')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cuda, cuda:N or cpu (default: cuda where there is one)')
+    options.add_device_flag(parser)
     parser.add_argument('--dtype', nargs='+', choices=DTYPES,
                         help='of the model, one or several (default: float32 on a CPU, bf16 on a GPU)')
     parser.add_argument('--tf32', action='store_true', help='float32 matrix products in TF32, the peak too')

@@ -10,9 +10,9 @@ from torch.nn import functional
 from data_gen.cli import InputError
 from feeder.feeders import downstream_batches, downstream_streams, generator_at
 from feeder.store import ClipStore
-from tools import checkpoint, scores
+from tools import checkpoint
 from tools.device import amp_dtype, autocast
-from tools.probe import EVALUATE_EVERY, linear_head
+from tools.probe import EVALUATE_EVERY, best_seen, five_best, last_epoch, linear_head
 from tools.schedule import learning_rate, set_learning_rate
 
 
@@ -105,10 +105,6 @@ def late_fusion(every):
 def score(looks, task, args):
     """The scores of the last look, and under its own name the best accuracy of all; looks: {epoch: logits (M, C)}."""
     labels = task.val.labels.cpu()
-    five = {epoch: values.topk(min(5, task.classes)).indices for epoch, values in looks.items()}
-    hits = {epoch: classes == labels[:, None] for epoch, classes in five.items()}
-    seen = {epoch: 100 * hit[:, 0].double().mean().item() for epoch, hit in hits.items()}
-    best, last = max(seen, key=seen.get), max(looks)
-    return {**scores.summary(five[last][:, 0], labels, task.classes, args.seed),
-            'top5_accuracy': 100 * hits[last].any(1).double().mean().item(),
-            'best_accuracy': seen[best], 'best_epoch': best}
+    five = {epoch: five_best([values.T[None]])[0] for epoch, values in looks.items()}
+    correct = {epoch: (classes[0] == labels).sum().item() for epoch, classes in five.items()}
+    return last_epoch(five[max(looks)], labels, task.classes, args.seed) | best_seen(correct, len(labels))

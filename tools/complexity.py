@@ -23,7 +23,7 @@ from data_gen.skeleton import BODIES, JOINTS
 from feeder.feeders import SIZE
 from feeder.modalities import MODALITIES
 from model.umurl import UmURL
-from tools import checkpoint
+from tools import checkpoint, options
 from tools.device import amp_dtype, autocast, name_of, select
 
 JOINT, BONE, MOTION = ((modality,) for modality in MODALITIES)
@@ -59,8 +59,7 @@ def parse(argv):
     which.add_argument('--checkpoint', type=Path, metavar='FILE', help='the model of a checkpoint instead')
     parser.add_argument('-b', '--batch-size', type=cli.positive, metavar='N',
                         help='clips of a batch (default {cpu} on a CPU, {cuda} on a GPU)'.format(**BATCH))
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cuda, cuda:N or cpu (default: cuda where there is one)')
+    options.add_device_flag(parser)
     parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='off',
                         help='mixed precision of what is timed (default off)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')

@@ -37,10 +37,14 @@ def add_data_flags(parser, dataset_flag, protocol="default cross_subject, or the
                         help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)')
 
 
-def add_machine_flags(parser, amp):
-    """Where, and how precisely, to compute; `amp` is the default of --amp."""
+def add_device_flag(parser):
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='cuda, cuda:N or cpu (default: cuda where there is one)')
+
+
+def add_machine_flags(parser, amp):
+    """Where, and how precisely, to compute; `amp` is the default of --amp."""
+    add_device_flag(parser)
     parser.add_argument('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
     parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default=amp,
                         help=f'mixed precision; auto: on a GPU bf16 or else fp16, off on a CPU (default {amp})')
