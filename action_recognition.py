@@ -1,122 +1,157 @@
-"""Linear probe: train one linear layer on a frozen encoder's features, report the accuracy on the test part.
+"""Linear probe: train one linear layer on a frozen encoder's features, report the accuracy on the test split.
 
     python action_recognition.py --pretrained ./checkpoints/ntu60_xsub/checkpoint_0450.pth.tar \\
         --finetune-dataset ntu60 --protocol cross_subject --lr 0.03 --batch-size 512
 
-The encoder is frozen and sees whole clips, so its features never change: they are extracted once, and the probe trains
-on them in seconds. `--lr 0.01 0.03 0.1` trains a probe with each at once; --ensemble and --all-modalities evaluate
-several subsets of the modalities; --finetune trains the encoder too. Runs on one GPU or on the CPU; under torchrun all
-processes share the extraction.
+The encoder is frozen, so its features are extracted once. `--lr 0.01 0.03 0.1` trains a probe with each learning rate.
+--finetune trains the encoder too, with --data-ratio on a share of the labels. Runs on one GPU or on the CPU.
 """
-from data_gen import cli
-from tools import features, finetune, options, results, scores
-from tools.distributed import process_group, rank
-from tools.probe import DEFAULTS, probe
+from functools import partial
+from pathlib import Path
 
-COLUMNS = {'top-5': 'top5_accuracy', 'per class': 'mean_class_accuracy', 'best seen': 'best_accuracy',
-           'loss': 'training_loss'}
+from data_gen.cli import InputError, Parser, non_negative_float, positive_int, run
+from tools import options, results, scores
+from tools.device import amp_dtype, select
+from tools.distributed import first_process_only
+from tools.evaluation import feature_files, probe_report, semi_supervised
+from tools.evaluation.features import classes_of, input_hashes, load_or_extract
+from tools.evaluation.finetune import finetune, load_inputs
+from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
+from tools.evaluation.probe import train_probe
+from tools.evaluation.semi_supervised import DRAWS, draw_labels
+from tools.schedule import lr_factors
+
+# Linear probe: as in the official code. Fine-tuning: as in other papers.
+DEFAULTS = {'lr': ([0.03], [0.01]), 'batch_size': (512, 64), 'epochs': (150, 80), 'schedule': ([120, 140], [50, 70])}
+HELP = {name: f'default {probe}; with --finetune {finetuning}' for name, (probe, finetuning) in DEFAULTS.items()}
+CONFIGURATION = ['dataset', 'protocol', 'modalities', 'ensemble', 'all_modalities', 'lr', 'epochs', 'batch_size',
+                 'schedule', 'cos', 'momentum', 'weight_decay', 'amp', 'tf32', 'seed']
+FINETUNE_ONLY = ['data_ratio', 'repeats', 'draw']
 
 
-def main(argv=None):
-    args = parse(argv)
-    with process_group(args.device) as device:
-        if args.finetune:
-            finetune.run(args, device)
-            return
-        data = features.from_args(args, device)
-        if rank():
-            return  # one process fits the probe
-    part = next(iter(data.values()))
-    classes, class_names = features.classes(args, part.train_labels, part.val_labels)
-
-    made = probe(data, features.rows(args), classes, args)  # {name: a dict of scores for each learning rate}
-    chosen = features.chosen(args)
-    report(args, part, made, chosen)
-    first = made[chosen][0]
-    if args.per_class:
-        scores.write_per_class(args.per_class, part.val_labels, first['predictions'], classes, class_names)
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    if not first_process_only():
+        return
+    rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
+    config = {'task': 'fine-tuning' if args.finetune else 'linear probe'}
+    config |= {name: getattr(args, name) for name in CONFIGURATION + FINETUNE_ONLY * args.finetune}
     if args.results:
-        by_lr = by_learning_rate(made, chosen)
-        results.write(args.results, args, task='linear probe', **first | by_lr[0], by_lr=by_lr, labels=part.val_labels,
-                      class_names=class_names)
+        config |= input_hashes(args.data_root, args.dataset, args.protocol, args.pretrained, args.load_features)
+    if args.skip_finished and results.read_finished(args.results, config):
+        print(f'{args.results}: finished already')
+        return
+
+    if args.finetune:
+        record, details, report = run_finetuning(args, rows, config)
+    else:
+        record, details, report = run_probe(args, rows)
+    name = main_row(rows).name
+    name = f'{"+".join(args.modalities)}, late fusion ({name})' if args.ensemble else name
+    print(f'{config["task"]}, {args.dataset} {args.protocol}, {name}: {details}')
+    results.print_origin(record['pretrained_on'])
+    print(report)
+    if args.per_class:
+        scores.write_per_class(args.per_class, record['labels'], record['predictions'], len(record['class_accuracy']),
+                               record['class_names'])
+    if args.results:
+        results.write(args.results, config, task=config['task'], **record)
 
 
-def parse(argv):
-    parser = cli.Parser(__doc__)
+def run_probe(args, rows):
+    """Train the probe on the features of a frozen encoder: (the record for --results, details, report)."""
+    data = args.data_root, args.dataset, args.protocol
+    features, origin = load_or_extract(needed_subsets(rows), *data, args.pretrained, args.load_features,
+                                       args.save_features, args.extract_batch, args.amp, select(args.device))
+    _, train_labels, _, labels = next(iter(features.values()))
+    num_classes, class_names = classes_of(*data, train_labels, labels)
+    scored = train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
+                         args.batch_size, args.momentum, args.weight_decay, args.seed)
+    result = probe_report.main_result(scored, main_row(rows).name)
+    details = f'{len(train_labels)} training clips, {len(labels)} test clips'
+    if result['training_loss'] is not None:
+        details += f', last training loss {result["training_loss"]:.4f}'
+    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names, **result}
+    return record, details, probe_report.report(scored, main_row(rows).name)
+
+
+def run_finetuning(args, rows, config):
+    """Fine-tune on every draw of the labels, resuming from --results: (the record for --results, details, report)."""
+    data, device = (args.data_root, args.dataset, args.protocol), select(args.device)
+    backbone, train, val, origin = load_inputs(options.data_folder(*data), args.pretrained, args.modalities, device)
+    train_labels, labels = train.labels.cpu(), val.labels.cpu()
+    num_classes, class_names = classes_of(*data, train_labels, labels)
+    draws = {(ratio, repeat): draw_labels(train_labels, ratio, args.draw, args.seed, repeat)
+             for ratio in args.data_ratio or [1.] for repeat in range(args.repeats)}
+    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names,
+              'draws': semi_supervised.name_clips(draws, train.names) if args.data_ratio else []}
+
+    def save(runs):
+        if args.results:
+            results.write(args.results, config, task=config['task'], **record, runs=runs)
+
+    finished = {} if args.save_model else semi_supervised.load_finished_runs(args.results, config, draws, rows)
+    finetune_once = partial(
+        finetune, backbone, train, val, num_classes, lr=args.lr[0], batch_size=args.batch_size,
+        factors=lr_factors(args.epochs, args.schedule, args.cos), momentum=args.momentum,
+        weight_decay=args.weight_decay, dtype=amp_dtype(args.amp, device), seed=args.seed,
+        extract_batch=args.extract_batch, save_model=args.save_model)
+    runs = semi_supervised.run_all(finetune_once, draws, rows, finished, labels, num_classes, save)
+    details = (f'{len(train_labels)} training clips, {len(labels)} test clips, {args.epochs} epochs, runs per line: '
+               f'{args.repeats}')
+    return record | semi_supervised.main_result(runs, main_row(rows).name), details, semi_supervised.report(runs)
+
+
+def parse_args(argv: list[str] | None):
+    parser = Parser(__doc__)
     options.add_evaluation_flags(parser)
-    parser.add_argument('--epochs', type=cli.positive, help=default('epochs'))
-    parser.add_argument('-b', '--batch-size', type=cli.positive, help=default('batch_size'))
-    parser.add_argument('--lr', '--learning-rate', type=cli.fraction, nargs='+',
-                        help=f'several: a probe with each, on the same batches; the first gives the main result '
-                             f'({default("lr")})')
-    parser.add_argument('--schedule', type=int, nargs='*',
-                        help=f'epochs at which lr falls to a tenth ({default("schedule")})')
-    parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
-    parser.add_argument('--momentum', type=cli.fraction, default=0.9, help='default 0.9')
-    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.fraction, default=0., help='default 0')
-    finetune.add_flags(parser)
-    options.add_ignored_flags(
-        parser, workers='the clips lie on the device, there are no loader workers',
-        print_freq='a progress bar shows the epochs', resume='the probe trains in seconds, from the start',
-        start_epoch='the probe trains in seconds, from the start', world_size='torchrun sets the number of processes',
-        dist_url='torchrun sets the address', local_rank='torchrun sets the rank')
-    args = options.parse(parser, argv)
-    settle(args)
-    finetune.settle(args)
+    flag = parser.add_argument
+    flag('--epochs', type=positive_int, help=HELP['epochs'])
+    flag('-b', '--batch-size', type=positive_int, help=HELP['batch_size'])
+    flag('--lr', '--learning-rate', type=non_negative_float, nargs='+',
+         help=f'several: a probe with each; the first gives the main result ({HELP["lr"]})')
+    flag('--schedule', type=int, nargs='*', help=f'epochs at which --lr falls to a tenth ({HELP["schedule"]})')
+    flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
+    flag('--momentum', type=non_negative_float, default=0.9, help='default 0.9')
+    flag('--wd', '--weight-decay', dest='weight_decay', type=non_negative_float, default=0., help='default 0')
+    flag('--finetune', action='store_true', help='train the encoder together with the linear layer')
+    flag('--data-ratio', type=non_negative_float, nargs='+', metavar='R',
+         help='with --finetune: use only these shares of the labels, such as 0.01 0.1 (default: all labels)')
+    flag('--repeats', type=positive_int, metavar='N', help='number of runs (default 5 with --data-ratio, else 1)')
+    flag('--draw', choices=DRAWS, help='draw from all clips (default), or the same number from each class')
+    flag('--save-model', type=Path, metavar='FILE.pth.tar', help='with --finetune, a single run: save the weights')
+    options.accept_official_flags(parser)
+    args = options.parse_args(parser, argv, feature_files.read_source)
+    defaults = {name: values[args.finetune] for name, values in DEFAULTS.items()}
+    if args.finetune:
+        defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
+    vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
+    validate_args(args)
+    options.make_parents(args.results, args.per_class, args.save_features, args.save_model)
     return args
 
 
-def default(name):
-    probe_s, finetune_s = (str(values[name]).strip('[]').replace(',', '') for values in (DEFAULTS, finetune.DEFAULTS))
-    return f'default {probe_s}; with --finetune {finetune_s}'
-
-
-def settle(args):
-    """Fill in the defaults that the probe and --finetune do not share; the probe's --lr is a list, --finetune's one."""
-    if args.lr and len(set(args.lr)) < len(args.lr):
-        raise cli.InputError(f'--lr has a value twice: {" ".join(map(str, args.lr))}')
-    if args.lr and args.finetune:
-        if len(args.lr) > 1:
-            raise cli.InputError('--finetune takes one --lr')
-        args.lr = args.lr[0]
-    for name, value in (finetune.DEFAULTS if args.finetune else DEFAULTS).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-
-
-def report(args, part, made, chosen):
-    """Print the chosen result of the first learning rate, and tables where there is more than that."""
-    first = made[chosen][0]
-    name = f'{"+".join(args.modalities)}, late fusion ({chosen})' if args.ensemble else chosen
-    loss = '' if first['training_loss'] is None else f', last training loss {first["training_loss"]:.4f}'
-    print(f'linear probe, {args.dataset} {args.protocol}, {name}: '
-          f'{len(part.train)} training clips, {len(part.val)} test clips{loss}')
-    results.print_origin(args)
-    print(f'top-1 accuracy, last epoch:  {scores.with_interval(first)}')
-    print(f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %')
-    print(f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %')
-    print(f'top-1 accuracy, best seen:   {first["best_accuracy"]:.2f} % (epoch {first["best_epoch"]}; chosen on the '
-          'test part, which is how the release reports)')
-    if len(made) > 1:
-        for number, lr in enumerate(args.lr):
-            print(f'\nlr {lr:g}')
-            print(scores.table([rows[number] for rows in made.values()], COLUMNS))
-    elif len(args.lr) > 1:
-        print(scores.table([row | {'modalities': f'lr {row["lr"]:g}'} for row in made[chosen]], COLUMNS))
-    if len(args.lr) > 1:
-        print(f'(the lines above the table: lr {args.lr[0]:g}, the first given; to choose an lr by these numbers is to '
-              'choose on the test part)')
-
-
-def by_learning_rate(made, chosen):
-    """For the results file: of each learning rate the chosen result and, where there are several, a table of them all;
-    without the predictions."""
-    by_lr = []
-    for of_lr in zip(*made.values(), strict=True):
-        rows = dict(zip(made, scores.without_predictions(of_lr), strict=True))
-        by_lr.append(rows[chosen] | ({'table': list(rows.values())} if len(rows) > 1 else {}))
-    return by_lr
+def validate_args(args) -> None:
+    """InputError for flags that make no sense together."""
+    ratios = args.data_ratio or []
+    given = [f'--{name.replace("_", "-")}' for name in (*FINETUNE_ONLY, 'save_model')
+             if getattr(args, name) is not None]
+    single_draw = len(ratios) < 2 and args.repeats == 1
+    for wrong, message in (
+            (len(set(args.lr)) < len(args.lr), '--lr has a value twice'),
+            (given and not args.finetune, f'{" ".join(given)}: needs --finetune'),
+            (args.finetune and len(args.lr) > 1, '--finetune takes one --lr'),
+            (args.finetune and not args.pretrained, '--finetune needs --pretrained CHECKPOINT'),
+            (args.finetune and (args.save_features or args.load_features), '--finetune uses no features files'),
+            (not all(0 < ratio <= 1 for ratio in ratios), '--data-ratio takes shares above 0 and at most 1'),
+            (len(set(ratios)) < len(ratios), '--data-ratio has a share twice'),
+            (args.draw and not ratios, '--draw needs --data-ratio'),
+            (args.finetune and args.per_class and not single_draw, '--per-class needs a single --data-ratio and run'),
+            (args.save_model and (not single_draw or args.ensemble or args.all_modalities),
+             '--save-model needs a single --data-ratio, run and model')):
+        if wrong:
+            raise InputError(message)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    run(main)

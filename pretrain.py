@@ -6,8 +6,8 @@ Two machines, on each:             torchrun --nnodes=2 --nproc_per_node=4 --rdzv
                                        --rdzv_endpoint=HOST:29500 pretrain.py …
 SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 python pretrain.py …
 
-Writes checkpoint_{epoch}.pth.tar after the first, every 50th and the last epoch, log.jsonl and tensorboard/, all into
---checkpoint-path. Of the losses shown, total = 5 intra + 5 inter + reg; reg holds its weights already.
+Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last epoch, log.jsonl and
+tensorboard/. Of the losses shown, total = 5 intra + 5 inter + reg; reg already includes its weights.
 """
 import math
 import sys
@@ -17,184 +17,212 @@ from pathlib import Path
 import torch
 
 from data_gen import cli
-from feeder import store
-from feeder.feeders import SIZE, PretrainFeeder
-from feeder.modalities import MODALITIES
-from feeder.placement import Resident, Staged, fits
+from feeder.dataset import load_split
+from feeder.feeders import VIEW_FRAMES, PretrainFeeder
+from feeder.prefetch import Prefetcher, Resident, fits_on
 from model.objective import Losses, Weights, umurl_objective
-from model.umurl import FusedViews, UmURL
+from model.umurl import EarlyFusionBaseline, UmURL
 from tools import checkpoint, options
-from tools.device import DTYPES, amp_dtype
-from tools.distributed import agree, process_group, rank, world_size
-from tools.log import RunLog
-from tools.schedule import learning_rate, set_learning_rate
-from tools.training import compiled, optimizer_and_scaler, parallel, train_step
+from tools.device import amp_dtype, autocast, compiled
+from tools.distributed import check_agreement, data_parallel, gather, process_group, rank, world_size
+from tools.log import LOG_FILES, RunLog
+from tools.results import move_aside
+from tools.schedule import adjust_learning_rate, lr_factors
 
-SAVE_EVERY = 50
-CHECKPOINTED_PARTS = 4  # of a batch, with --checkpoint-activations
+SAVE_EVERY = 50  # epochs
+# What a run cannot change when it resumes; learning rate, schedule, weight decay and the number of epochs it can.
+FIXED = ('objective', 'modalities', 'weights', 'dataset', 'protocol', 'hidden_size', 'seed', 'batch_size')
+RECORDED = (*FIXED, 'epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 
 
 def main(argv=None):
-    args = parse(argv)
-    folder = options.data_folder(args)
+    args = parse_args(argv)
+    config = {name: getattr(args, name) for name in RECORDED} | {'weights': args.weights._asdict()}
+    folder = options.data_folder(args.data_root, args.dataset, args.protocol)
     with process_group(args.device) as device:
-        clips = store.load(folder, 'train', quiet=rank() != 0).in_precision(DTYPES[args.data_dtype])
-        feeder = PretrainFeeder(clips, batch_per_rank(args.batch_size, len(clips)), args.seed, rank(), world_size(),
-                                args.modalities, fused_only=args.objective == 'baseline')
-        on_host = device.type == 'cuda' and args.data_device != 'cuda'
-        feeder.source = Staged(clips, device) if on_host else Resident(clips, device)
+        dataset = load_split(folder, 'train', quiet=rank() != 0)
+        feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
+                                world_size(), args.modalities, fused_only=args.objective == 'baseline',
+                                source=frames_source(dataset, device, args.data_device))
+        model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
+                                        dataset.frames.shape[1:], args.seed, device)
+        optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay,
+                                     fused=True)
+        dtype = amp_dtype(args.amp, device)
+        loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
-        if device.type == 'cpu' and args.hidden_size > 256 and rank() == 0:
-            print('note: no GPU is used; --hidden-size 128 --batch-size 128 is a size for a CPU', file=sys.stderr)
-        torch.manual_seed(args.seed)
-        bodies, joints, coordinates = clips.frames.shape[1:]
-        network = FusedViews if args.objective == 'baseline' else UmURL
-        model = network(bodies * joints * coordinates, SIZE * coordinates, args.hidden_size, num_head=1, num_layer=1)
-        model.train_only(args.modalities)
-        model.parts = args.accumulate or (CHECKPOINTED_PARTS if args.checkpoint_activations else 1)
-        optimizer, scaler, first_epoch = restore(args, model.to(device), device)
-        trained, objective = parallel(model, device), umurl_objective
+        resume_path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
+        first_epoch = resume(resume_path, config, model_without_ddp, optimizer, loss_scaler) if resume_path else 0
+        first_epoch = first_epoch if args.start_epoch is None else args.start_epoch
+        check_agreement(first_epoch, 'the epoch to resume from')
+        if first_epoch >= args.epochs:
+            return print_finished(resume_path, first_epoch)
+        start_folder(args.checkpoint_path, resume_path, first_epoch)
+
+        model, objective = data_parallel(model_without_ddp, device), umurl_objective
         if args.compile:
-            trained, objective = compiled(trained, objective)
-
-        args.checkpoint_path.mkdir(parents=True, exist_ok=True)
-        log = RunLog(args.checkpoint_path, args, device, first_epoch)
-        with cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step',
-                          initial=first_epoch * len(feeder), disable=rank() != 0) as bar:
+            model, objective = compiled(model), compiled(objective)
+        log = RunLog(args.checkpoint_path, config, device, first_epoch)
+        factors = lr_factors(args.epochs, args.schedule, args.cos)
+        with cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', initial=first_epoch * len(feeder),
+                          disable=rank() != 0) as bar:
             for epoch in range(first_epoch, args.epochs):
-                lr = learning_rate(args, epoch)
-                set_learning_rate(optimizer, lr)
-                scalars = train_epoch(trained, objective, feeder, optimizer, scaler, epoch, args, bar)
+                lr = args.lr * factors[epoch]
+                adjust_learning_rate(optimizer, lr)
+                scalars = train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch, args.weights, dtype,
+                                          args.print_freq, bar)
                 log.epoch(epoch, scalars | {'lr': lr})
                 if rank() == 0 and (epoch % SAVE_EVERY == 0 or epoch == args.epochs - 1):
-                    checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model, optimizer, epoch + 1,
-                                    scaler=scaler.state_dict(), about=about(args))
-                if on_host and args.data_device == 'auto' and epoch == first_epoch and fits(clips, device):
-                    feeder.source = Resident(clips, device)  # beside all that an epoch of training has taken
+                    checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model_without_ddp, optimizer,
+                                    epoch + 1, scaler=loss_scaler.state_dict(), config=config)
         log.close()
+    return 0
 
 
-def parse(argv):
+def train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch: int, weights: Weights, dtype,
+                    print_freq: int, bar) -> dict[str, float]:
+    """Train for one epoch; the mean of each loss, and clips per second over all processes."""
+    model.train()
+    device = feeder.source.device
+    sums, started = torch.zeros(len(Losses._fields), device=device), time.perf_counter()
+    for step, (uni, fused) in enumerate(feeder.epoch(epoch), 1):
+        with autocast(dtype, device):
+            projections = model(uni, fused)
+        losses = objective(gather(projections), weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss_scaler.scale(losses.total).backward()
+        loss_scaler.step(optimizer)
+        loss_scaler.update()
+
+        sums += torch.stack(losses).detach()  # nothing up to here waits for the device
+        bar.update()
+        if step % print_freq == 0 or step == len(feeder):
+            means = dict(zip(Losses._fields, (sums / step).tolist(), strict=True))
+            if not math.isfinite(means['total']):
+                sys.exit(f'error: the loss is not finite in epoch {epoch}, step {step}; the last checkpoint is good')
+            bar.set_postfix(epoch=epoch, total=f'{means["total"]:.3f}', refresh=False)
+    num_clips = len(feeder) * feeder.batch_size * world_size()
+    return means | {'clips_per_second': num_clips / (time.perf_counter() - started)}
+
+
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     options.add_data_flags(parser, '--pre-dataset')
     parser.add_argument('--checkpoint-path', type=Path, default=Path('checkpoints/ntu60_xsub'), metavar='DIR',
-                        help='where checkpoints and logs go (default checkpoints/ntu60_xsub)')
+                        help='folder for checkpoints and logs (default checkpoints/ntu60_xsub)')
     parser.add_argument('--resume', metavar='PATH|auto',
-                        help='go on from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
-    parser.add_argument('--hidden-size', type=cli.even, default=1024, help='encoder width (default 1024)')
+                        help='continue from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
+    parser.add_argument('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
     parser.add_argument('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
-                        help="umurl (default), or the paper's ablations: two views fused from all modalities with one "
-                             'projector; without the intra-modal, without the inter-modal consistency')
-    parser.add_argument('--modalities', nargs='+', choices=MODALITIES, default=list(MODALITIES),
-                        help='what to pre-train on (default: all three)')
+                        help="umurl (default), or one of the paper's ablations: the simple baseline (two views fused "
+                             'from all modalities, one projector), no intra-modal or no inter-modal consistency')
+    options.add_modalities_flag(parser)
     for name, weight in Weights()._asdict().items():
-        parser.add_argument(f'--{name}-weight', type=cli.fraction, metavar='W',
-                            help=f'of the {name} term of the loss (default {weight})')
-    parser.add_argument('--epochs', type=cli.positive, default=451, help='default 451')
-    parser.add_argument('--start-epoch', type=cli.natural, help='count epochs from here (default: what --resume says)')
-    parser.add_argument('-b', '--batch-size', type=cli.positive, default=512,
-                        help='clips a step, over all processes (default 512)')
-    parser.add_argument('--lr', '--learning-rate', type=cli.fraction, default=5e-4, help='default 5e-4')
+        parser.add_argument(f'--{name}-weight', type=cli.non_negative_float, metavar='W',
+                            help=f'weight of the {name} term of the loss (default {weight})')
+    parser.add_argument('--epochs', type=cli.positive_int, default=451, help='default 451')
+    parser.add_argument('--start-epoch', type=cli.non_negative_int,
+                        help='number of the first epoch (default: 0, or as in the checkpoint of --resume)')
+    parser.add_argument('-b', '--batch-size', type=cli.positive_int, default=512,
+                        help='clips per step, over all processes (default 512)')
+    parser.add_argument('--lr', '--learning-rate', type=cli.non_negative_float, default=5e-4, help='default 5e-4')
     parser.add_argument('--schedule', type=int, nargs='*', default=[351],
-                        help='epochs at which lr falls to a tenth (default 351)')
-    parser.add_argument('--cos', action='store_true', help='cosine schedule in place of --schedule')
-    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.fraction, default=1e-5,
+                        help='epochs at which the learning rate drops to a tenth (default 351)')
+    parser.add_argument('--cos', action='store_true', help='cosine schedule instead of --schedule')
+    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.non_negative_float, default=1e-5,
                         help='default 1e-5')
-    parser.add_argument('-p', '--print-freq', type=cli.positive, default=10,
-                        help='steps between updates of the losses shown (default 10)')
-    parser.add_argument('--accumulate', type=cli.positive, metavar='N',
-                        help='the batch passes the encoder in N parts, to fit a large batch on a small GPU: the same '
-                             'losses and gradients, also of BatchNorm and the objective, for a third more time')
-    parser.add_argument('--checkpoint-activations', action='store_true',
-                        help=f'compute activations again in the backward: the same as --accumulate '
-                             f'{CHECKPOINTED_PARTS}')
+    parser.add_argument('-p', '--print-freq', type=cli.positive_int, default=10,
+                        help='steps between updates of the loss shown (default 10)')
+    parser.add_argument('--encoder-chunks', type=cli.positive_int, default=1, metavar='N',
+                        help='pass the batch through the encoder in N chunks, to fit a large batch on a small GPU: the '
+                             'same losses and gradients, for a third more time')
     parser.add_argument('--compile', action='store_true',
-                        help='torch.compile the model and the objective: minutes at the start, then faster steps')
+                        help='torch.compile model and objective: minutes at the start, then faster steps')
     parser.add_argument('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
-                        help='where the clips lie when a GPU trains: there, in host memory (each next batch is copied '
-                             'meanwhile), or (auto) there if they fit beside what the first epoch took')
-    parser.add_argument('--data-dtype', choices=DTYPES, default='float32',
-                        help='the precision in which clips are kept; views are always float32 (default float32)')
+                        help='where the clips are kept when training on a GPU: on the GPU, in host memory (the next '
+                             'batch is copied meanwhile), or (auto) on the GPU if they take up to a quarter of it')
     options.add_machine_flags(parser, amp='auto')
-    options.add_ignored_flags(
-        parser, workers='the clips lie on the training device, there are no loader workers',
-        momentum='Adam is used, with its usual betas', world_size='torchrun or SLURM sets the number of processes',
-        dist_url='torchrun or SLURM sets the address', local_rank='torchrun or SLURM sets the rank')
-    args = options.parse(parser, argv)
-    args.weights = loss_weights(args)
+    options.accept_official_flags(parser)
+    args = options.parse_args(parser, argv)
+    args.weights = loss_weights(args.objective, {name: getattr(args, f'{name}_weight') for name in Weights._fields})
     return args
 
 
-def loss_weights(args):
-    """The published weights, less the term that --objective leaves out, or as the flags say."""
-    weights = Weights(**({args.objective[3:]: 0} if args.objective.startswith('no-') else {}))
-    given = {name: getattr(args, f'{name}_weight') for name in Weights._fields}
-    return weights._replace(**{name: weight for name, weight in given.items() if weight is not None})
+def loss_weights(objective: str, overrides: dict[str, float | None]) -> Weights:
+    """The published weights, without the term that the objective leaves out, or as the flags say."""
+    weights = Weights(**({objective.removeprefix('no-'): 0} if objective.startswith('no-') else {}))
+    return weights._replace(**{name: weight for name, weight in overrides.items() if weight is not None})
 
 
-def about(args):
-    """What a checkpoint says of itself."""
-    names = ('objective', 'modalities', 'dataset', 'protocol', 'hidden_size', 'seed', 'epochs', 'batch_size')
-    return {name: getattr(args, name) for name in names}
-
-
-def batch_per_rank(batch_size, clips):
-    """This process's share of the global batch; said where that is not quite as asked for."""
-    batch = min(batch_size, clips)
+def batch_size_per_process(batch_size: int, num_clips: int) -> int:
+    """This process's share of the global batch. Prints a note if the batch had to be made smaller."""
+    batch = min(batch_size, num_clips)
     batch -= batch % world_size()
     if batch < 2 * world_size():
-        raise cli.InputError(f'a batch of {batch} is too small: BatchNorm needs 2 clips a process (--batch-size '
-                             f'{batch_size}, {clips} clips)')
+        raise cli.InputError(f'a batch of {batch} is too small: BatchNorm needs 2 clips per process (--batch-size '
+                             f'{batch_size}, {num_clips} clips)')
     if batch < batch_size and rank() == 0:
-        why = f'only {clips} clips' if clips < batch_size else f'{world_size()} processes share it'
-        print(f'note: {why}, so the batch size is {batch}', file=sys.stderr)
+        reason = f'only {num_clips} clips' if num_clips < batch_size else f'shared by {world_size()} processes'
+        print(f'note: the batch size is {batch} ({reason})', file=sys.stderr)
     return batch // world_size()
 
 
-def restore(args, model, device):
-    """The optimizer, the scaler and the first epoch: new, or as --resume has them (with the model's weights)."""
-    optimizer, scaler = optimizer_and_scaler(model, args, device)
-    path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
-    first_epoch = 0
-    if path is not None:
-        saved = checkpoint.read(path)
-        for name in ('objective', 'modalities'):
-            was = saved.get('about', {}).get(name, getattr(args, name))
-            if was != getattr(args, name):
-                raise cli.InputError(f'{path} was trained with {name} {was}, not {getattr(args, name)}')
-        checkpoint.load_into(model, saved['state_dict'], path)
-        first_epoch = checkpoint.load_optimizer(optimizer, saved, path, args.weight_decay)
-        if scaler.is_enabled() and saved.get('scaler'):
-            scaler.load_state_dict(saved['scaler'])
-    if args.start_epoch is not None:
-        first_epoch = args.start_epoch
-    agree(first_epoch, 'the epoch to go on from')
-    if first_epoch >= args.epochs:
-        raise cli.InputError(f'{path or "--start-epoch"}: {first_epoch} epochs are done; ask for more with --epochs')
+def frames_source(dataset, device: torch.device, data_device: str):
+    """Keep the clips on the training device, or in host memory if --data-device says so or they are too large."""
+    if device.type == 'cuda' and (data_device == 'cpu' or data_device == 'auto' and not fits_on(dataset, device)):
+        return Prefetcher(dataset, device)
+    return Resident(dataset, device)
+
+
+def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: int, frame_shape, seed: int, device):
+    """The model on the device, initialised from the seed; frame_shape: bodies, joints, coordinates."""
+    if device.type == 'cpu' and hidden_size > 256 and rank() == 0:
+        print('note: no GPU is used; --hidden-size 128 --batch-size 128 suits a CPU', file=sys.stderr)
+    bodies, joints, coordinates = frame_shape
+    network = EarlyFusionBaseline if objective == 'baseline' else UmURL
+    torch.manual_seed(seed)
+    model = network(bodies * joints * coordinates, VIEW_FRAMES * coordinates, hidden_size, num_head=1, num_layer=1,
+                    encoder_chunks=encoder_chunks)
+    model.freeze_unused(modalities)
+    return model.to(device)
+
+
+def resume(path: Path, config: dict, model, optimizer, loss_scaler) -> int:
+    """Load a checkpoint of ours or of the official code; returns the number of finished epochs."""
+    saved = checkpoint.read(path)
+    recorded = saved.get('config') or saved.get('about') or {}  # 'about': written by version 1
+    finished = saved.get('epoch') == config['epochs']
+    for name in RECORDED if finished else FIXED:
+        if name in recorded and recorded[name] != config[name]:
+            raise cli.InputError(f'{path} was trained with {name} {recorded[name]}, not {config[name]}: use the same '
+                                 'setting, or another --checkpoint-path')
+    checkpoint.load_into(model, saved['state_dict'], path)
+    num_epochs = checkpoint.load_optimizer(optimizer, saved, path, config['weight_decay'])
+    if loss_scaler.is_enabled() and saved.get('scaler'):
+        loss_scaler.load_state_dict(saved['scaler'])
+    return num_epochs
+
+
+def print_finished(path, num_epochs: int) -> int:
+    """A run that is finished is a success when it is resumed, and a mistake when only --start-epoch asks for it."""
+    if path is None:
+        raise cli.InputError(f'--start-epoch {num_epochs} is not below --epochs')
     if rank() == 0:
-        if path is not None:
-            print(f'resuming from {path} at epoch {first_epoch}')
-        elif moved := checkpoint.move_aside(args.checkpoint_path):
-            print(f'note: the earlier run was moved to {moved} (--resume auto goes on with one)', file=sys.stderr)
-    return optimizer, scaler, first_epoch
+        print(f'{path}: finished already ({num_epochs} epochs); train longer with --epochs')
+    return 0
 
 
-def train_epoch(trained, objective, feeder, optimizer, scaler, epoch, args, bar):
-    """One epoch; the mean of each loss, and clips a second over all processes."""
-    device = feeder.source.device
-    dtype = amp_dtype(args.amp, device)
-    trained.train()
-    sums, began = torch.zeros(len(Losses._fields), device=device), time.perf_counter()
-    for step, batch in enumerate(feeder.epoch(epoch), 1):
-        sums += train_step(trained, batch, optimizer, scaler, dtype, args.weights, objective)
-        bar.update()
-        if step % args.print_freq == 0 or step == len(feeder):
-            means = dict(zip(Losses._fields, (sums / step).tolist(), strict=True))
-            if not math.isfinite(means['total']):
-                sys.exit(f'error: the loss is not finite in epoch {epoch}, step {step}; the last checkpoint stands')
-            bar.set_postfix(epoch=epoch, total=f'{means["total"]:.3f}', refresh=False)
-    clips = len(feeder) * feeder.batch_size * world_size()
-    return means | {'clips_per_second': clips / (time.perf_counter() - began)}
+def start_folder(folder: Path, resume_path, first_epoch: int) -> None:
+    """Create the run's folder; move an earlier run's files aside unless this run resumes."""
+    if rank() != 0:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume_path is not None:
+        print(f'resuming from {resume_path} at epoch {first_epoch}')
+    elif checkpoints := checkpoint.list_checkpoints(folder):
+        logs = [folder / name for name in LOG_FILES if (folder / name).exists()]
+        target = move_aside(*checkpoints, *logs)
+        print(f'note: the earlier run was moved to {target} (--resume auto continues it)', file=sys.stderr)
 
 
 if __name__ == '__main__':

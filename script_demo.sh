@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# The whole job on embedded demo data, in minutes and without a GPU: synthetic raw recordings -> arrays ->
-# pre-training -> linear probe -> retrieval, against an encoder that was not trained. Everything lands in demo/.
-#   ./script_demo.sh
+# The whole job on synthetic recordings, in minutes and without a GPU: raw recordings -> arrays -> pre-training ->
+# linear probe and retrieval, compared with an untrained encoder. Everything is in demo/.
 set -euo pipefail
-. "$(dirname "$0")/tools/environment.sh"
-make_environment
+. "$(dirname "$0")/tools/scripts.sh"
+make_environment requirements.txt
 python -m tools.demo "$@"

@@ -1,4 +1,4 @@
-"""What every command of the project shares: one line for a user's mistake, and exit code 2."""
+"""What all commands share: argument types, progress bars, and one line and exit code 2 for a user's mistake."""
 import argparse
 import os
 import sys
@@ -7,69 +7,63 @@ from tqdm import tqdm
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used; the message says what, where, and what to do."""
+    """The user's input cannot be used. The message says what is wrong, where, and what to do."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake with one line in place of the whole usage."""
+    """An argument parser that reports a mistake in one line instead of the whole usage."""
 
-    def __init__(self, doc):
+    def __init__(self, doc: str):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def error(self, message):
+    def error(self, message: str):
         raise InputError(f'{message} (all flags: {self.prog} --help)')
 
 
-def natural(text, least=0):
-    """An argparse type: a whole number from `least`."""
+def non_negative_int(text: str, least: int = 0) -> int:
+    """An argparse type: a whole number, at least 0."""
     if not (text.isascii() and text.isdecimal() and int(text) >= least):
-        raise argparse.ArgumentTypeError(f'{text} is not a whole number from {least}')
+        raise argparse.ArgumentTypeError(f'{text} is not a whole number from {least} up')
     return int(text)
 
 
-def positive(text):
-    """An argparse type: a whole number from 1."""
-    return natural(text, 1)
+def positive_int(text: str) -> int:
+    """An argparse type: a whole number, at least 1."""
+    return non_negative_int(text, 1)
 
 
-def even(text):
-    """An argparse type: an even number from 2; sines and cosines share a model's width."""
-    if positive(text) % 2:
+def even_int(text: str) -> int:
+    """An argparse type: an even number, at least 2 (a model's width is shared by sines and cosines)."""
+    if positive_int(text) % 2:
         raise argparse.ArgumentTypeError(f'{text} is odd')
     return int(text)
 
 
-def fraction(text):
-    """An argparse type: a finite number from 0."""
+def non_negative_float(text: str) -> float:
+    """An argparse type: a finite number, at least 0."""
     number = float(text)
     if not 0 <= number < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} is not a number from 0')
+        raise argparse.ArgumentTypeError(f'{text} is not a number from 0 up')
     return number
 
 
-def progress(iterable, what, total=None, unit='it', **more):
-    """A tqdm bar on stderr; in a log file a line every half minute, and none for what is soon over (leave=False)."""
+def progress(iterable, description: str, total: int | None = None, unit: str = 'it', **more) -> tqdm:
+    """A tqdm bar on stderr. In a log file: a line every half minute, and none for short jobs (leave=False)."""
     terminal = sys.stderr.isatty()
     more['disable'] = more.get('disable', False) or not (terminal or more.get('leave', True))
-    return tqdm(iterable, what, total, unit=unit, mininterval=0.1 if terminal else 30, **more)
+    return tqdm(iterable, description, total, unit=unit, mininterval=0.1 if terminal else 30, **more)
 
 
-def run(main):
-    """Run a command's `main`: what goes wrong on the user's side is one line on stderr and exit code 2."""
+def run(main) -> None:
+    """Run a command's `main` and exit: with its code, or after one line on stderr for what went wrong."""
     try:
         sys.exit(main())
-    except InputError as error:
-        sys.exit(fail(error))
-    except BrokenPipeError:  # the reader of our output (head, less) has gone; nothing is left to flush to it
+    except BrokenPipeError:  # the reader of our output (head, less) has left: there is nobody to flush to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # no permission, a full disk, …
-        sys.exit(fail(error))
+    except (InputError, OSError) as error:  # OSError: no permission, a full disk, …
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
-
-
-def fail(error):
-    print(f'error: {error}', file=sys.stderr)
-    return 2

@@ -1,17 +1,17 @@
 """Prepare recordings of your own: files listed in a CSV -> the arrays of the data set `custom`.
 
-    python data_gen/custom_gendata.py --recordings list.csv --joints coco17
+    python -m data_gen.custom_gendata --recordings list.csv --joints coco17
 
-list.csv has the columns path (from the list's own folder, or absolute), label (the action, any text), part (train or
-val) and, if known, performer. A path is one recording, in metres, best at 30 frames a second:
+list.csv has the columns path (relative to the list's folder, or absolute), label (the action, any text), split (train
+or val) and, if known, performer. A path is one recording, in metres, best at 30 frames a second:
   .skeleton   the text format of NTU RGB+D (25 joints)
   .npy .npz   numbers (frames, joints, 3) or (frames, bodies, joints, 3), or with 2 for 3: then z is 0; of an .npz the
               array named `joints`, or the first
   .csv        a line per frame of bodies x joints x 3 numbers; the first line may be a header
-A body that is not seen is all zeros; of more than two the two liveliest are taken. Other skeletons than that of NTU
-RGB+D are mapped to its 25 joints (data_gen/joint_maps.py). The axes are `kinect` (y up, x to the sensor's left, z away
-from it) for ntu25 and kinect20, and `image` (y down, x to the picture's right, z away from the camera) for coco17 and
-mediapipe33, unless --axes says otherwise. Unusable files are skipped and listed at the end.
+A body that is not seen is all zeros; of more than two, the two that move most are taken. Skeletons other than that of
+NTU RGB+D are mapped to its 25 joints (data_gen/joint_maps.py). The axes are `kinect` (y up, x to the sensor's left, z
+away from it) for ntu25 and kinect20, and `image` (y down, x to the picture's right, z away from the camera) for coco17
+and mediapipe33, unless --axes says otherwise. Unusable files are skipped and listed at the end.
 """
 import csv
 import os
@@ -20,55 +20,53 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
 from data_gen import cli, pipeline  # noqa: E402
 from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
-from data_gen.poses import read_poses, two_bodies  # noqa: E402
-from data_gen.protocols import DATASETS  # noqa: E402
-from data_gen.skeleton import SkeletonError, read_xyz  # noqa: E402
+from data_gen.skeleton import BODIES, SkeletonError, energy, read_xyz  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
-COLUMNS = ('path', 'label', 'part')
-PARTS = {'train': 'train', 'val': 'val', 'test': 'val'}
+COLUMNS = ('path', 'label', 'split')
+SPLITS = {'train': 'train', 'val': 'val', 'test': 'val'}
 ENDINGS = ('.skeleton', '.npy', '.npz', '.csv')
+FARTHEST = 100  # metres; larger coordinates are pixels or millimetres
 
 
 class Recording(NamedTuple):
-    """A line of the list; `name` is its path as written there."""
-    name: str
+    """A line of the list."""
+    name: str  # the path as written there
     file: str
     label: str
-    part: str
+    split: str
     performer: str
 
 
 def main(argv=None):
-    args = parse(argv)
+    args = parse_args(argv)
     recordings = read_list(args.recordings, args.joints)
     class_names = sorted({recording.label for recording in recordings}, key=by_number)
-    note(recordings)
-    parts = {part: ([recording.name for recording in recordings if recording.part == part],
-                    [class_names.index(recording.label) for recording in recordings if recording.part == part])
-             for part in ('train', 'val')}
-    dataset = DATASETS['custom']
-    name, = dataset.benchmarks
-    folder = (args.out_folder or ROOT / 'data' / dataset.folder) / name
-    about = {'class_names': class_names, 'joints': args.joints, 'axes': args.axes}
-    read = partial(read_one, joints=args.joints, axes=args.axes)
-    jobs = [Job(read, recording.file, (recording.name,)) for recording in recordings]
-    return pipeline.run([pipeline.Benchmark('custom', name, folder, parts, about=about)], jobs, args)
+    print_summary(recordings)
+    splits = {split: ([recording.name for recording in recordings if recording.split == split],
+                      [class_names.index(recording.label) for recording in recordings if recording.split == split])
+              for split in ('train', 'val')}
+    folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
+    details = {'class_names': class_names, 'joints': args.joints, 'axes': args.axes}
+    jobs = [Job(partial(read_one, joints=args.joints, axes=args.axes), recording.file, (recording.name,))
+            for recording in recordings]
+    benchmark = pipeline.Benchmark('custom', 'split', folder, splits, details)
+    return pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)
 
 
-def parse(argv):
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     parser.add_argument('--recordings', type=Path, required=True, metavar='LIST.csv', help='the list of recordings')
-    parser.add_argument('--joints', choices=SKELETONS, default='ntu25', help='the files\' skeleton (default ntu25)')
+    parser.add_argument('--joints', choices=SKELETONS, default='ntu25', help="the files' skeleton (default ntu25)")
     parser.add_argument('--axes', choices=AXES, help='which way x, y and z point (default: by skeleton, see above)')
-    parser.add_argument('--out_folder', type=Path, metavar='FOLDER',
-                        help="the data set's own folder (default: data/custom)")
-    pipeline.add_flags(parser)
+    pipeline.add_flags(parser, 'data/custom')
     args = parser.parse_args(argv)
     if not args.recordings.is_file():
         parser.error(f'--recordings {args.recordings}: no such file')
@@ -76,14 +74,17 @@ def parse(argv):
     return args
 
 
-def read_list(path, joints):
+def read_list(path: Path, joints: str) -> list[Recording]:
     """The Recordings of a list, in its order; InputError, with the line, for a mistake in the list itself."""
     with open(path, newline='', encoding='utf-8-sig') as file:
         reader, line_of, recordings = csv.DictReader(file), {}, []
         try:
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            if absent := [name for name in COLUMNS if name not in reader.fieldnames]:
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            if 'split' not in columns:  # its name until version 1.0
+                columns = ['split' if name == 'part' else name for name in columns]
+            if absent := [name for name in COLUMNS if name not in columns]:
                 raise ValueError(f'no column {absent[0]}; the first line must be {",".join(COLUMNS)}[,performer]')
+            reader.fieldnames = columns
             for row in reader:
                 recording = read_row(row, path.parent, joints)
                 first = line_of.setdefault(recording.file, reader.line_num)
@@ -91,59 +92,109 @@ def read_list(path, joints):
                     raise ValueError(f'{recording.name} is on line {first} already; list each recording once')
                 recordings.append(recording)
             if not recordings:
-                raise ValueError('no recording follows; write a line for each')
+                raise ValueError('no recordings; write a line for each')
         except UnicodeDecodeError as error:
-            raise cli.InputError(f'{path}: not UTF-8 text; save the list as such') from error
+            raise cli.InputError(f'{path}: not UTF-8 text; save the list as UTF-8') from error
         except (ValueError, csv.Error) as error:
             raise cli.InputError(f'{path}:{max(reader.line_num, 1)}: {error}') from error
     return recordings
 
 
-def read_row(row, folder, joints):
+def read_row(row: dict[str, str], folder: Path, joints: str) -> Recording:
     """One line {column: text} as a Recording; ValueError for a mistake in it."""
     if None in row or None in row.values():
-        raise ValueError('not as many fields as columns; put a field with a comma in quotes')
+        raise ValueError('the number of fields is not that of columns; put a field that has a comma in quotes')
     row = {column: text.strip() for column, text in row.items()}
-    name, label, part = (row[column] for column in COLUMNS)
+    name, label, split = (row[column] for column in COLUMNS)
     file, ending = os.path.abspath(folder / name), os.path.splitext(name)[1].lower()
     if not label:
         raise ValueError('no label; write the name of the action')
-    if part.lower() not in PARTS:
-        raise ValueError(f'the part is "{part}"; write train or val')
+    if split.lower() not in SPLITS:
+        raise ValueError(f'the split is "{split}"; write train or val')
     if not os.path.isfile(file):
-        raise ValueError(f'there is no file "{name}"; write its path from the folder of the list')
+        raise ValueError(f'there is no file "{name}"; write its path relative to the folder of the list')
     if ending not in ENDINGS:
-        raise ValueError(f'{name} is none of {" ".join(ENDINGS)}; convert it to one of them')
+        raise ValueError(f'{name} does not end in {" ".join(ENDINGS)}; convert it to one of them')
     if ending == '.skeleton' and joints != 'ntu25':
-        raise ValueError(f'{name} has the joints ntu25, not {joints}; list other files in a list of their own')
-    return Recording(name, file, label, PARTS[part.lower()], row.get('performer', ''))
+        raise ValueError(f'{name} has the joints ntu25, not {joints}; put such files in a list of their own')
+    return Recording(name, file, label, SPLITS[split.lower()], row.get('performer', ''))
 
 
-def by_number(text):
+def by_number(text: str) -> tuple:
     """A sort key: 2 comes before 10, and numbers before words."""
     return (0, int(text), text) if text.isdecimal() else (1, 0, text)
 
 
-def note(recordings):
-    """Say what the list holds, and what of it would make scores mean little."""
-    train, val = ([recording for recording in recordings if recording.part == part] for part in ('train', 'val'))
-    classes, others = ({recording.label for recording in part} for part in (train, val))
-    print(f'{len(train)} train + {len(val)} val recordings of {len(classes | others)} classes')
-    if unknown := sorted(others - classes, key=by_number):
+def print_summary(recordings: list[Recording]) -> None:
+    """Print what the list holds, and a note if that makes scores meaningless."""
+    train, val = ([recording for recording in recordings if recording.split == split] for split in ('train', 'val'))
+    train_classes, val_classes = ({recording.label for recording in split} for split in (train, val))
+    print(f'{len(train)} train + {len(val)} val recordings of {len(train_classes | val_classes)} classes')
+    if unknown := sorted(val_classes - train_classes, key=by_number):
         print(f'note: val has classes that train has not: {", ".join(unknown)}', file=sys.stderr)
-    performers, others = ({recording.performer for recording in part} - {''} for part in (train, val))
-    if shared := sorted(performers & others, key=by_number):
+    performers = [{recording.performer for recording in split} - {''} for split in (train, val)]
+    if shared := sorted(set.intersection(*performers), key=by_number):
         print(f'note: performers both in train and in val: {", ".join(shared)}', file=sys.stderr)
 
 
-def read_one(path, names, joints, axes):
-    """A job's read: the one recording of a file."""
+def read_one(path: str, joints: str, axes: str) -> list:
+    """A job's read: the one recording of a file, (3, T, 25, 2)."""
+    if path.lower().endswith('.skeleton'):
+        return [read_xyz(path)]
+    return [two_bodies(to_ntu(read_poses(path, len(SKELETONS[joints].names)), joints, axes))]
+
+
+def read_poses(path: str, joints: int) -> np.ndarray:
+    """The poses (T, M, J, 3) in an .npy, .npz or .csv of J joints; SkeletonError for any other content."""
+    poses = read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path)
+    if poses.dtype.kind not in 'iuf' or poses.ndim not in (3, 4) or poses.shape[-2:] not in ((joints, 3), (joints, 2)):
+        raise SkeletonError(f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
+                            f'(frames, bodies, {joints}, 3 or 2)')
+    if not poses.any():
+        raise SkeletonError('no body in any frame')
+    poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])
+    finite = np.isfinite(poses).all((1, 2, 3))
+    if not finite.all():
+        raise SkeletonError(f'frame {finite.argmin()} (from 0) is not finite; a body that is not seen is all zeros')
+    if (farthest := np.abs(poses).max()) > FARTHEST:
+        raise SkeletonError(f'coordinates go up to {farthest:g}: they must be metres, not pixels or millimetres')
+    return np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
+
+
+def read_array(path: str) -> np.ndarray:
+    """The array of an .npy; of an .npz the one named `joints`, or the first."""
     try:
-        if path.lower().endswith('.skeleton'):
-            return [read_xyz(path)]
-        return [two_bodies(to_ntu(read_poses(path, len(SKELETONS[joints].names)), joints, axes))]
-    except SkeletonError as error:
-        return [error]
+        loaded = np.load(path)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return loaded['joints' if 'joints' in loaded.files else loaded.files[0]]
+    except Exception as error:  # a dozen kinds, from numpy, zipfile and zlib
+        raise SkeletonError(f'cannot be read: {error}') from error
+
+
+def read_numbers(path: str, joints: int) -> np.ndarray:
+    """The lines of a .csv (T, M, J, 3); the first may be a header."""
+    rows = []
+    with open(path, encoding='utf-8-sig', errors='replace') as file:
+        for line, text in enumerate(file.read().rstrip().split('\n'), 1):
+            try:
+                rows.append([float(cell) for cell in text.split(',')])
+            except ValueError:
+                if line > 1 or text.startswith(tuple('+-.0123456789')):
+                    raise SkeletonError(f'line {line}: not numbers separated by commas') from None
+    columns = {len(row) for row in rows}
+    if len(columns) != 1 or max(columns) % (3 * joints):
+        raise SkeletonError(f'{" or ".join(map(str, sorted(columns))) or "no"} columns, not {3 * joints} for each body')
+    return np.array(rows).reshape(len(rows), -1, joints, 3)
+
+
+def two_bodies(poses: np.ndarray) -> np.ndarray:
+    """Poses (T, M, 25, 3) -> (3, T, 25, 2): the two bodies that move most, the liveliest first, as in read_xyz."""
+    bodies = np.zeros((max(poses.shape[1], BODIES), len(poses), *poses.shape[2:]))
+    bodies[:poses.shape[1]] = poses.swapaxes(0, 1)
+    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
+    return bodies[liveliest].transpose(3, 1, 2, 0)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,14 @@
 """Prepare NTU RGB+D: raw `.skeleton` files -> the arrays of each protocol.
 
 As published:   cd data_gen && python ntu_gendata.py
-From the root:  python data_gen/ntu_gendata.py --dataset ntu60 --data_path /disk/nturgb+d_skeletons
+From the root:  python -m data_gen.ntu_gendata --dataset ntu60 --data_path /disk/nturgb+d_skeletons
 
-Every recording is read once, for all the protocols it belongs to, by one process per core; memory does not grow with
-the number of recordings. Unusable files are skipped and listed at the end.
+Each recording is read once, for all the protocols it belongs to, by one process per core; memory does not grow with
+the number of recordings. Unusable files are skipped and listed at the end. If a run is stopped (Ctrl-C, a kill, a full
+disk), the same command resumes it.
 """
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))  # the published command runs inside data_gen/
 
 from data_gen import cli, pipeline  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
-from data_gen.skeleton import SkeletonError, read_xyz  # noqa: E402
+from data_gen.skeleton import read_xyz  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = [ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')]
@@ -25,19 +25,24 @@ MISSING = 'samples_with_missing_skeletons.txt'
 
 
 def main(argv=None):
-    args = parse(argv)
+    args = parse_args(argv)
     recordings, stray = find_recordings(args.data_path)
     ignored = read_ignored(args.ignored_sample_path, args.data_path) & recordings.keys()
     names = sorted(recordings.keys() - ignored)
+    present = [args.dataset] if args.dataset else datasets_of(names)
+    benchmarks = [plan(dataset, benchmark, names, (args.out_folder or ROOT / 'data' / DATASETS[dataset].folder))
+                  for dataset in present for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].benchmarks)
+                  if benchmark in DATASETS[dataset].preparable]
+    if names and not benchmarks:
+        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: the recordings belong to '
+                             f'{" and ".join(present)}, which has no such protocol')
     jobs = [Job(read_one, recordings[name], (file_name(name),)) for name in names]
-    benchmarks = plan(args, names)
-    code = pipeline.run(benchmarks, jobs, args) if names else 1
+    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers) if names else 1
 
     if ignored:
-        print(f'{len(ignored)} recordings left out: named in {MISSING}')
-    elsewhere = len(set(names) - {name for benchmark in benchmarks for name in members(benchmark.dataset, names)})
-    if elsewhere:
-        print(f'{elsewhere} recordings left out: they belong to another data set')
+        print(f'{len(ignored)} recordings left out: listed in {MISSING}')
+    if others := [name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)]:
+        print(f'{len(others)} recordings left out: they belong to another data set')
     for path in stray:
         print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
     if not names:
@@ -46,36 +51,34 @@ def main(argv=None):
     return code
 
 
-def parse(argv):
+def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=NTU, help='default: each whose recordings are there')
+    parser.add_argument('--dataset', choices=NTU, help='default: each one that has recordings there')
     parser.add_argument('--data_path', type=Path, nargs='+', metavar='FOLDER',
-                        help='where the .skeleton files lie (default: those of data/nturgbd_raw[_120] that exist)')
+                        help='where the .skeleton files are (default: those of data/nturgbd_raw[_120] that exist)')
     parser.add_argument('--ignored_sample_path', type=Path, metavar='FILE',
                         help=f'recordings to leave out (default: {MISSING} beside each data folder)')
-    parser.add_argument('--out_folder', type=Path, metavar='FOLDER',
-                        help="the data set's own folder (default: data/NTU-RGB-D-60-AGCN or -120-)")
     parser.add_argument('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
-    pipeline.add_flags(parser)
+    pipeline.add_flags(parser, 'data/NTU-RGB-D-60-AGCN or -120-')
     args = parser.parse_args(argv)
     if args.out_folder and not args.dataset:
-        parser.error('--out_folder is one data set\'s folder: say which with --dataset')
+        parser.error('--out_folder is the folder of one data set: add --dataset')
     datasets = [args.dataset] if args.dataset else NTU
-    known = dict.fromkeys(benchmark for key in datasets for benchmark in DATASETS[key].preparable)
+    known = dict.fromkeys(benchmark for dataset in datasets for benchmark in DATASETS[dataset].preparable)
     for benchmark in args.benchmark or ():
         if benchmark not in known:
             parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has {", ".join(known)}')
     args.data_path = args.data_path or [folder for folder in DEFAULT_FOLDERS if folder.is_dir()]
     if not args.data_path:
-        parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or say where with --data_path')
+        parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or give their folder with --data_path')
     for folder in args.data_path:
         if not folder.is_dir():
             parser.error(f'--data_path {folder}: no such folder')
     return args
 
 
-def find_recordings(folders):
-    """(name -> path, [paths of other files]); a recording found twice is taken from the first folder."""
+def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
+    """({name: path}, paths of other files); a recording that is in several folders is taken from the first."""
     recordings, stray = {}, []
     for folder in folders:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -88,75 +91,40 @@ def find_recordings(folders):
     return recordings, stray
 
 
-def read_ignored(given, folders):
-    """The names listed as having missing skeletons: header lines, endings and trailing spaces do no harm."""
+def read_ignored(given: Path | None, folders: list[Path]) -> set[Name]:
+    """The recordings listed as having missing skeletons; header lines, endings and trailing spaces do no harm."""
     paths = [given] if given else [folder.absolute().parent / MISSING for folder in folders]
     found = [path for path in paths if path.is_file()]
     absent = [str(path) for path in paths if path not in found]
     if absent:
-        print(f'warning: {" and ".join(absent)} not there, so no recording is left out by it; the official lists of '
-              'missing skeletons come with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
+        print(f'warning: {" and ".join(absent)} not found, so it leaves no recording out. The official lists come with '
+              'the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
     lines = [line for path in found for line in path.read_text(encoding='latin-1').splitlines()]
     return {Name.parse(line.strip().removesuffix('.skeleton')) for line in lines} - {None}
 
 
-def plan(args, names):
-    """The benchmarks to prepare, each with the recordings of its parts in sorted order."""
-    sixty = len(members('ntu60', names))
-    datasets = [args.dataset] if args.dataset else ['ntu60'] * (sixty > 0) + ['ntu120'] * (sixty < len(names))
-    benchmarks = []
-    for key in datasets:
-        dataset = DATASETS[key]
-        for benchmark in dict.fromkeys(args.benchmark or dataset.benchmarks):
-            if benchmark not in dataset.preparable:  # another data set's; parse() knows it
-                continue
-            parts = {}
-            for part in ('train', 'val'):
-                chosen = [name for name in members(key, names) if dataset.trains(name, benchmark) == (part == 'train')]
-                parts[part] = [file_name(name) for name in chosen], [name.label for name in chosen]
-            folder = (args.out_folder or ROOT / 'data' / dataset.folder) / benchmark
-            benchmarks.append(pipeline.Benchmark(key, benchmark, folder, parts, dataset.counts.get(benchmark),
-                                                 partial(missing, dataset)))
-    if names and not benchmarks:
-        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: the recordings are of {" and ".join(datasets)}, '
-                             'without such a protocol')
-    return benchmarks
+def datasets_of(names: list[Name]) -> list[str]:
+    """NTU-60 if any of the recordings belongs to it, NTU-120 if any does not."""
+    in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
+    return ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
 
 
-def members(key, names):
-    return [name for name in names if DATASETS[key].holds(name)]
+def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> pipeline.Benchmark:
+    """One benchmark, with the recordings of its splits in sorted order."""
+    known, splits = DATASETS[dataset], {}
+    for split in ('train', 'val'):
+        inside = [name for name in names if known.holds(name) and known.trains(name, benchmark) == (split == 'train')]
+        splits[split] = [file_name(name) for name in inside], [name.label for name in inside]
+    return pipeline.Benchmark(dataset, benchmark, out_folder / benchmark, splits)
 
 
-def file_name(name):
+def file_name(name: Name) -> str:
     return f'{name}.skeleton'
 
 
-def read_one(path, names):
+def read_one(path: str) -> list:
     """A job's read: the one recording of a file."""
-    try:
-        return [read_xyz(path)]
-    except SkeletonError as error:
-        return [error]
-
-
-def missing(dataset, files):
-    """What a set of recordings lacks of NTU RGB+D, in words: whole setups, and the actions with the fewest."""
-    names = [Name.parse(file.removesuffix('.skeleton')) for file in files]
-    setups = sorted(set(range(1, dataset.setups + 1)) - {name.setup for name in names})
-    actions = sorted(set(range(1, dataset.classes + 1)) - {name.action for name in names})
-    lacking = [f'no {what} {ranges(numbers)}' for what, numbers in (('setup', setups), ('action', actions)) if numbers]
-    return ', '.join(lacking) or 'every setup and action has some'
-
-
-def ranges(numbers):
-    """[1, 2, 3, 7] -> '1-3 7'."""
-    text, start = [], None
-    for number in numbers:
-        start = number if start is None else start
-        if number + 1 not in numbers:
-            text.append(str(number) if number == start else f'{start}-{number}')
-            start = None
-    return ' '.join(text)
+    return [read_xyz(path)]
 
 
 if __name__ == '__main__':

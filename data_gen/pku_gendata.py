@@ -1,110 +1,187 @@
-"""Prepare PKU-MMD: skeletons and labels of whole videos -> the arrays of each protocol, a recording per action.
+"""Prepare PKU-MMD: skeletons and labels of whole videos -> the arrays of each protocol, one recording per action.
 
-Phase 2:  python data_gen/pku_gendata.py --data_path /disk/pku_mmd_2
-Phase 1:  python data_gen/pku_gendata.py --data_path /disk/pku_mmd_1 --dataset pku1
+Phase 2:  python -m data_gen.pku_gendata --data_path /disk/pku_mmd_2
+Phase 1:  python -m data_gen.pku_gendata --data_path /disk/pku_mmd_1 --dataset pku1
 
-The folder, as published: skeleton/NAME.txt, a line of 2 bodies x 25 joints x 3 coordinates per frame; label/NAME.txt, a
-line `class,start,end,confidence` per action; cross_subject_v2.txt and cross_view_v2.txt (phase 1: cross-subject.txt …),
-whose line 2 lists the training videos; all others are `val`. Line i of a label file, counted from 0, is the recording
-NAME.txt_i: frames[start:end], at most 300 of them, the bodies in the order of the file. Each video is read once.
-Skipped and listed: an interval that is empty, begins behind the video's end or overlaps that of an earlier line that is
-kept, a class that is not 1 to 51, an action whose coordinates are all zero, and every action of a video that is no such
-text.
+The folder is as published: skeleton/NAME.txt (a line of 2 bodies x 25 joints x 3 coordinates per frame), label/NAME.txt
+(a line `class,start,end,confidence` per action), and a file per protocol whose line 2 lists the training videos. Line i
+of a label file, from 0, becomes the recording NAME.txt_i. Unusable actions are skipped and listed at the end.
 """
 import re
 import sys
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
 from data_gen import cli, pipeline  # noqa: E402
-from data_gen.pku import read_actions, read_video  # noqa: E402
+from data_gen.preprocess import MAX_FRAME  # noqa: E402
 from data_gen.protocols import DATASETS  # noqa: E402
+from data_gen.skeleton import BODIES, JOINTS, SkeletonError, parse_numbers  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = {'pku1': ROOT / 'data' / 'pku_mmd_1', 'pku2': ROOT / 'data' / 'pku_mmd_2'}
-SPLITS = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view', 'cross-view')}
+SPLIT_FILES = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view', 'cross-view')}
 PHASES = {'pku1': ('',), 'pku2': ('_v2', '-v2', '')}
+CLASSES = DATASETS['pku2'].classes
+COLUMNS = BODIES * JOINTS * 3
+
+
+class Action(NamedTuple):
+    """A line (from 1) of a label file: label from 0, of frames[start:end]; why it is unusable; what it overlaps."""
+    line: int
+    label: int = -1
+    start: int = 0
+    end: int = 0
+    flaw: str = ''
+    overlap: str = ''
 
 
 def main(argv=None):
-    args = parse(argv)
-    skeletons, labels = ({path.stem: path for path in (args.data_path / room).glob('*.txt')}
-                         for room in ('skeleton', 'label'))
+    args = parse_args(argv)
+    skeletons, labels = ({path.stem: path for path in (args.data_path / folder).glob('*.txt')}
+                         for folder in ('skeleton', 'label'))
     videos = {video: read_actions(labels[video], args.keep_overlapping) if video in labels else {}
               for video in sorted(skeletons)}
-    benchmarks = [plan(args, name, videos) for name in dict.fromkeys(args.benchmark)]
-    jobs = [Job(partial(read_video, actions), str(skeletons[video]), tuple(actions))
+    out_folder = args.out_folder or ROOT / 'data' / DATASETS[args.dataset].folder
+    benchmarks = [plan(args.dataset, name, videos, args.data_path, out_folder / name, args.keep_overlapping)
+                  for name in dict.fromkeys(args.benchmark)]
+    jobs = [Job(partial(read_video, list(actions.values())), str(skeletons[video]), tuple(actions))
             for video, actions in videos.items() if actions]
-    code = pipeline.run(benchmarks, jobs, args)
+    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
 
     for benchmark in benchmarks:
-        tell(f'training videos of {benchmark.name} are not there', benchmark.about['missing_videos'])
-    tell('videos left out, without a label file or an action in it',
-         [video for video, actions in videos.items() if not actions])
-    tell('videos left out, without a skeleton', sorted(labels.keys() - skeletons.keys()))
-    tell('recordings kept, but they overlap another one',
-         [f'{name}: {action.overlap}' for actions in videos.values() for name, action in actions.items()
-          if action.overlap and not action.flaw])
+        print_list(f'training videos of {benchmark.name} are missing', benchmark.details['missing_videos'])
+    print_list('videos left out, without a label file or an action in it',
+               [video for video, actions in videos.items() if not actions])
+    print_list('videos left out, without a skeleton', sorted(labels.keys() - skeletons.keys()))
+    print_list('recordings kept, although they overlap another one',
+               [f'{name}: {action.overlap}' for actions in videos.values() for name, action in actions.items()
+                if action.overlap and not action.flaw])
     return code
 
 
-def parse(argv):
+def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='the phase (default pku2)')
+    parser.add_argument('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
     parser.add_argument('--data_path', type=Path, metavar='FOLDER',
-                        help='where skeleton/, label/ and the split files lie (default: data/pku_mmd_2 or _1)')
-    parser.add_argument('--out_folder', type=Path, metavar='FOLDER',
-                        help="the data set's own folder (default: data/PKU-MMD-2 or -1)")
-    parser.add_argument('--benchmark', nargs='+', choices=SPLITS, default=tuple(SPLITS), help='default: both')
+                        help='where skeleton/, label/ and the split files are (default: data/pku_mmd_2 or _1)')
+    parser.add_argument('--benchmark', nargs='+', choices=SPLIT_FILES, default=tuple(SPLIT_FILES), help='default: both')
     parser.add_argument('--keep-overlapping', action='store_true',
-                        help='keep an action that overlaps an earlier one; they are listed all the same')
-    pipeline.add_flags(parser)
+                        help='keep actions that overlap an earlier one; they are listed either way')
+    pipeline.add_flags(parser, 'data/PKU-MMD-2 or -1')
     args = parser.parse_args(argv)
     args.data_path = args.data_path or DEFAULT_FOLDERS[args.dataset]
-    for room in ('skeleton', 'label'):
-        if not (args.data_path / room).is_dir():
-            parser.error(f'{args.data_path / room}: no such folder (--data_path says where skeleton/ and label/ lie)')
+    for folder in ('skeleton', 'label'):
+        if not (args.data_path / folder).is_dir():
+            parser.error(f'{args.data_path / folder}: no such folder (give the one that holds skeleton/ and label/ '
+                         'with --data_path)')
     return args
 
 
-def plan(args, name, videos):
-    """The benchmark of this name; videos {video: {recording: Action}} are dealt out by its split file."""
-    path, training = read_split(args.data_path, args.dataset, name)
+def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_path: Path, folder: Path,
+         keep_overlapping: bool) -> pipeline.Benchmark:
+    """One benchmark, by its split file; videos {video: {recording: Action}}."""
+    path, training = read_split(data_path, dataset, name)
     if not any(videos.get(video) for video in training):
         raise cli.InputError(f'{path}: none of its {len(training)} training videos has a skeleton and a label file')
-    # A recording that its label line rules out has the label -1, so that --keep-overlapping is another plan: one folder
-    # cannot come about half with it and half without.
-    parts = {}
-    for part in ('train', 'val'):
-        chosen = {recording: -1 if action.flaw else action.label for video, actions in videos.items()
-                  if (video in training) == (part == 'train') for recording, action in actions.items()}
-        parts[part] = list(chosen), list(chosen.values())
-    dataset = DATASETS[args.dataset]
-    about = {'split': path.name, 'missing_videos': [video for video in training if video not in videos],
-             'overlapping': 'kept' if args.keep_overlapping else 'skipped'}
-    folder = (args.out_folder or ROOT / 'data' / dataset.folder) / name
-    return pipeline.Benchmark(args.dataset, name, folder, parts, dataset.counts.get(name), about=about)
+    # A recording with a flaw in its label line has the label -1 in the plan. So a run with --keep-overlapping has
+    # another plan than one without, and cannot resume it.
+    splits = {}
+    for split in ('train', 'val'):
+        labels = {recording: -1 if action.flaw else action.label for video, actions in videos.items()
+                  if (video in training) == (split == 'train') for recording, action in actions.items()}
+        splits[split] = list(labels), list(labels.values())
+    details = {'split': path.name, 'missing_videos': [video for video in training if video not in videos],
+               'overlapping': 'kept' if keep_overlapping else 'skipped'}
+    return pipeline.Benchmark(dataset, name, folder, splits, details)
 
 
-def read_split(folder, dataset, benchmark):
-    """A protocol's split file, and the training videos {video: None} of its line 2, there with or without `.txt`."""
-    names = [f'{stem}{phase}.txt' for phase in PHASES[dataset] for stem in SPLITS[benchmark]]
+def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[str]]:
+    """A protocol's split file, and the training videos of its line 2, each once; there with or without `.txt`."""
+    names = [f'{stem}{phase}.txt' for phase in PHASES[dataset] for stem in SPLIT_FILES[benchmark]]
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise cli.InputError(f'{folder}: no split file for {benchmark}, looked for {", ".join(names)}')
     lines = path.read_text(encoding='latin-1').splitlines()
-    listed = [name.removesuffix('.txt') for name in re.split(r'[,\s]+', ''.join(lines[1:2])) if name]
-    if not listed:
+    training = [name.removesuffix('.txt') for name in re.split(r'[,\s]+', ''.join(lines[1:2])) if name]
+    if not training:
         raise cli.InputError(f'{path}: line 2 lists no training videos')
-    return path, dict.fromkeys(listed)
+    return path, list(dict.fromkeys(training))
 
 
-def tell(what, names):
+def read_actions(path: Path, keep_overlapping: bool) -> dict[str, Action]:
+    """A label file's {recording: Action}; empty lines are no actions, but count in the names."""
+    actions, used = {}, []
+    for line, text in enumerate(path.read_text(encoding='latin-1').split('\n'), 1):
+        if text.strip():
+            action = read_action(line, text)
+            other = next((other for other in used if action.start < other.end and other.start < action.end), None)
+            if other and not action.flaw:
+                overlap = f'{action.start},{action.end} overlaps {other.start},{other.end} of line {other.line}'
+                action = action._replace(overlap=overlap, flaw='' if keep_overlapping else overlap)
+            if not action.flaw:
+                used.append(action)
+            actions[f'{path.name}_{line - 1}'] = action
+    return actions
+
+
+def read_action(line: int, text: str) -> Action:
+    """One line of a label file, regardless of the others."""
+    try:
+        number, start, end, _ = text.split(',')
+        action = Action(line, int(number) - 1, int(start), int(end))
+    except ValueError:
+        return Action(line, flaw='not class,start,end,confidence')
+    if not 0 <= action.label < CLASSES:
+        return action._replace(flaw=f'class {action.label + 1} is not in 1 to {CLASSES}')
+    if not 0 <= action.start < action.end:
+        return action._replace(flaw=f'{action.start},{action.end} is not an interval')
+    return action
+
+
+def read_video(actions: list[Action], path: str) -> list:
+    """A job's read: the actions of one video, each as (3, T, 25, 2) or a SkeletonError."""
+    frames = read_frames(path)
+    return [cut(frames, action) for action in actions]
+
+
+def cut(frames: np.ndarray, action: Action) -> np.ndarray | SkeletonError:
+    """An action (3, T, 25, 2) of a video's frames (F, 2, 25, 3), or a SkeletonError.
+
+    The bodies keep the order of the file, unless the first is never there: normalisation centres on the first.
+    """
+    clip = frames[action.start:action.end][:MAX_FRAME]
+    first, second = clip.any((0, 2, 3))
+    flaw = action.flaw
+    if not flaw and action.start >= len(frames):
+        flaw = f'{action.start},{action.end} begins after the {len(frames)} frames of the video'
+    elif not flaw and not (first or second):
+        flaw = 'all coordinates are zero'
+    if flaw:
+        return SkeletonError(f'label line {action.line}: {flaw}')
+    return (clip if first else clip[:, ::-1]).transpose(3, 0, 2, 1)
+
+
+def read_frames(path) -> np.ndarray:
+    """The frames of a video (F, 2, 25, 3) float32; SkeletonError if a line is not 150 finite numbers."""
+    try:
+        lines = Path(path).read_text(encoding='latin-1').rstrip().split('\n')
+    except OSError as error:
+        raise SkeletonError(f'cannot be read: {error.strerror}') from error
+    frames, bad = parse_numbers(lines, COLUMNS, np.float32)
+    if frames is None:
+        raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers')
+    return frames.reshape(-1, BODIES, JOINTS, 3)
+
+
+def print_list(title, names):
     if names:
-        print(f'{len(names)} {what}:', *names, sep='\n  ')
+        print(f'{len(names)} {title}:', *names, sep='\n  ')
 
 
 if __name__ == '__main__':

@@ -5,16 +5,16 @@ MAX_FRAME = 300
 SPINE, LEFT_SHOULDER, RIGHT_SHOULDER = 1, 4, 8
 
 
-def pre_normalization(data):
+def pre_normalization(data: np.ndarray) -> np.ndarray:
     """Normalise padded recordings (N, 3, T, 25, 2); returns a new float32 array of the same shape.
 
-    What the release computes, without its joint-by-joint loops. The older 2s-AGCN script also aligns the spine with z:
-    not here, a published encoder lost five points on arrays made that way.
+    Computes what the official code does, without its loops over joints. The older 2s-AGCN script also turns the spine
+    along z. We do not: a published encoder lost five points on such arrays.
     """
     return np.stack([normalize(clip, clip.shape[1]) for clip in data]) if len(data) else np.empty_like(data, np.float32)
 
 
-def normalize(xyz, size=MAX_FRAME):
+def normalize(xyz: np.ndarray, size: int = MAX_FRAME) -> np.ndarray:
     """One recording (3, T, 25, 2) -> (3, size, 25, 2) float32: cut, or filled up by repetition."""
     normalized = np.zeros((*xyz.shape[:1], size, *xyz.shape[2:]), np.float32)
     bodies = np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)  # (M, T, V, C)
@@ -22,7 +22,7 @@ def normalize(xyz, size=MAX_FRAME):
     lengths = {len(body) for body in bodies} - {0}
     if not lengths:
         return normalized
-    # All frames are treated alike: where the bodies repeat with one period, one period is enough to compute.
+    # Every frame is treated alike, so if the bodies repeat with the same period, one period is enough to compute.
     period = lengths.pop() if len(lengths) == 1 else size
     bodies = np.stack([repeat(body, period) for body in bodies])
     present = bodies.sum(-1, keepdims=True) != 0
@@ -34,22 +34,22 @@ def normalize(xyz, size=MAX_FRAME):
 
 
 def repeat(frames, size):
-    """The frames (T, …) over and over, `size` of them; zeros where there are none."""
+    """`size` frames: the given ones (T, …) over and over, or zeros if there are none."""
     return frames[np.arange(size) % len(frames)] if len(frames) else np.zeros((size, *frames.shape[1:]), frames.dtype)
 
 
 def compact(body):
-    """A body's frames (T, V, C) up to its last non-empty one: what a fill by repetition, from the start, repeats.
+    """A body's frames (T, V, C) up to its last non-empty one; these are repeated to fill the rest.
 
-    A body whose first frame is empty loses all its empty frames. That moves it in time against the other body and
-    against the frame count on disk; inherited from the release, whose encoders were trained on it.
+    A body whose first frame is empty loses all its empty frames, so it shifts in time relative to the other body and to
+    the frame count on disk. Kept on purpose: the official encoders were trained on such arrays.
     """
     seen = body.sum((1, 2)) != 0
     return body[:len(seen) - np.argmax(seen[::-1])] if seen[0] else body[seen]
 
 
 def rotation_to_x(line):
-    """The rotation (3, 3) about line x (1,0,0) that makes `line` parallel to x; none for a line that already is."""
+    """The rotation (3, 3), about line x (1, 0, 0), that turns `line` along x; the identity if it is along x already."""
     x, y, z = np.asarray(line, np.float64).tolist()
     across = (y * y + z * z) ** 0.5
     if abs(x) + abs(y) + abs(z) < 1e-6 or abs(y) + abs(z) < 1e-6:

@@ -1,6 +1,11 @@
-"""The one table of data sets, protocols, and who trains in each; names of recordings."""
+"""The one table of data sets and protocols, who trains in each, and the names of recordings."""
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.cli import InputError
 
 PROTOCOLS = {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup', 'own_split': 'split'}
 
@@ -11,56 +16,9 @@ NTU120_TRAINING_PERFORMERS = NTU60_TRAINING_PERFORMERS | {
 TRAINING_CAMERAS = frozenset({2, 3})
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """One data set, its folder below the data root, and the published clip counts (train, val) of its benchmarks.
-
-    `also` can be prepared, but nothing is published on it; `setups` and `training_performers` are NTU RGB+D's.
-    """
-    folder: str
-    classes: int
-    counts: dict
-    also: tuple = ()
-    setups: int = 0
-    training_performers: frozenset = frozenset()
-
-    @property
-    def benchmarks(self):
-        return tuple(self.counts)
-
-    @property
-    def protocols(self):
-        return [protocol for protocol, benchmark in PROTOCOLS.items() if benchmark in self.counts]
-
-    @property
-    def preparable(self):
-        return self.benchmarks + self.also
-
-    def holds(self, name):
-        """Whether a recording belongs to this data set (NTU-60 is a part of NTU-120)."""
-        return name.setup <= self.setups and name.action <= self.classes
-
-    def trains(self, name, benchmark):
-        """Whether a recording is in the benchmark's training part; the rest is `val`."""
-        return {'xsub': name.performer in self.training_performers,
-                'xview': name.camera in TRAINING_CAMERAS,
-                'xsetup': name.setup % 2 == 0}[benchmark]
-
-
-DATASETS = {
-    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)},
-                     setups=17, training_performers=NTU60_TRAINING_PERFORMERS),
-    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, also=('xview',),
-                      setups=32, training_performers=NTU120_TRAINING_PERFORMERS),
-    'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
-    'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
-    'custom': Dataset('custom', 0, {'split': None}),  # the number of classes is in its manifest
-}
-
-
 @dataclass(frozen=True, order=True)
 class Name:
-    """What `SsssCcccPpppRrrrAaaa` says; numbers as in the name, from 1."""
+    """A recording's name, `SsssCcccPpppRrrrAaaa`; the numbers are those of the name, from 1."""
     setup: int
     camera: int
     performer: int
@@ -70,8 +28,8 @@ class Name:
     PATTERN = re.compile(r'S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(?!000)(\d{3})')
 
     @classmethod
-    def parse(cls, stem):
-        """A Name, or None where `stem` is not one."""
+    def parse(cls, stem: str) -> 'Name | None':
+        """A Name, or None if `stem` is not one."""
         match = cls.PATTERN.fullmatch(stem)
         return cls(*map(int, match.groups())) if match else None
 
@@ -79,5 +37,89 @@ class Name:
         return f'S{self.setup:03d}C{self.camera:03d}P{self.performer:03d}R{self.replication:03d}A{self.action:03d}'
 
     @property
-    def label(self):
+    def label(self) -> int:
         return self.action - 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set, its folder below the data root, and the published clip counts (train, val) of its benchmarks.
+
+    `also`: benchmarks that can be prepared, but have no published results. `setups` and `training_performers` are for
+    NTU RGB+D only.
+    """
+    folder: str
+    classes: int
+    counts: dict
+    also: tuple = ()
+    setups: int = 0
+    training_performers: frozenset = frozenset()
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        return tuple(self.counts)
+
+    @property
+    def protocols(self) -> list[str]:
+        return [protocol for protocol, benchmark in PROTOCOLS.items() if benchmark in self.counts]
+
+    @property
+    def preparable(self) -> tuple[str, ...]:
+        return self.benchmarks + self.also
+
+    def holds(self, name: Name) -> bool:
+        """Whether a recording belongs to this data set (NTU-60 is a part of NTU-120)."""
+        return name.setup <= self.setups and name.action <= self.classes
+
+    def trains(self, name: Name, benchmark: str) -> bool:
+        """Whether a recording is in the benchmark's `train` split; the others are in `val`."""
+        return {'xsub': name.performer in self.training_performers,
+                'xview': name.camera in TRAINING_CAMERAS,
+                'xsetup': name.setup % 2 == 0}[benchmark]
+
+    def describe_missing(self, names: list[Name]) -> str:
+        """Which setups and actions of NTU RGB+D have no recording among these."""
+        setups = set(range(1, self.setups + 1)) - {name.setup for name in names}
+        actions = set(range(1, self.classes + 1)) - {name.action for name in names}
+        missing = [f'no {what} {number_ranges(sorted(numbers))}'
+                   for what, numbers in (('setup', setups), ('action', actions)) if numbers]
+        return ', '.join(missing) or 'every setup and action has some'
+
+
+DATASETS = {
+    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)},
+                     setups=17, training_performers=NTU60_TRAINING_PERFORMERS),
+    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, also=('xview',),
+                      setups=32, training_performers=NTU120_TRAINING_PERFORMERS),
+    'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
+    'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
+    'custom': Dataset('custom', 0, {'split': None}),  # the class names are in its manifest
+}
+
+
+def benchmark_folder(data_root: Path, dataset: str, protocol: str) -> Path:
+    """The folder of a data set's arrays for one protocol, there or not; InputError for a pair that does not exist."""
+    known = DATASETS[dataset]
+    if PROTOCOLS[protocol] not in known.benchmarks:
+        raise InputError(f'{dataset} has no protocol {protocol}: choose {" or ".join(known.protocols)}')
+    return Path(data_root) / known.folder / PROTOCOLS[protocol]
+
+
+def num_classes(dataset: str | None, class_names: list | None, labels) -> int:
+    """The data set's fixed number of classes, or else that of its class names, or else the largest label + 1.
+
+    labels (N,), on the CPU, not empty; InputError for one outside.
+    """
+    low, high = int(np.min(labels)), int(np.max(labels))
+    fixed = DATASETS[dataset].classes if dataset in DATASETS else 0
+    count = fixed or len(class_names or ()) or high + 1
+    if low < 0 or high >= count:
+        raise InputError(f'labels run from {low} to {high}, but {dataset or "the data set"} has {count} classes')
+    return count
+
+
+def number_ranges(numbers: list[int]) -> str:
+    """[1, 2, 3, 7] -> '1-3 7'."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ' '.join(str(start) if start == end else f'{start}-{end}' for start, end in zip(starts, ends, strict=True))

@@ -1,95 +1,90 @@
-"""One part as it lies on disk, in either layout, from this project or another: opened and checked, read in blocks."""
+"""Reads one split from disk, in either layout, written by this project or by another."""
 import pickle
 from pathlib import Path
 
 import numpy as np
 
-from data_gen.arrays import count_file, data_file, label_file, layout_of, trim_file, untrim
+from data_gen.arrays import count_file, data_file, label_file, layout_of, offset_file
 from data_gen.cli import InputError
 from data_gen.skeleton import JOINTS
 
-MENDING = 'prepare the data again (README, "Prepare the data")'
+ADVICE = 'prepare the data again (data_gen/README.md)'
 
 
-class PartReader:
-    """names, labels: lists of N; num_frame (N,) int64; max_frame: the frames of a padded row. InputError if damaged."""
+class SplitReader:
+    """One split of a folder. InputError names the file that is missing or damaged.
 
-    def __init__(self, folder, part):
-        self.folder, self.part = Path(folder), part
-        self.layout = layout_of(folder, part) or 'padded'
-        self.file = data_file(folder, part, self.layout)
+    names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole array, as it is on disk.
+    """
+
+    def __init__(self, folder: Path, split: str):
+        self.folder, self.split = Path(folder), split
+        self.layout = layout_of(folder, split) or 'padded'
+        self.file = data_file(folder, split, self.layout)
         self.data = read_array(self.file)
-        self.num_frame = read_counts(count_file(folder, part))
-        self.names, self.labels = read_labels(label_file(folder, part))
+        self.num_frames = read_counts(count_file(folder, split))
+        self.names, self.labels = read_labels(label_file(folder, split))
         if self.layout == 'padded':
             self.check_shape('(N, 3, T, 25, M)', 5, {1: 3, 3: JOINTS})
-            self.max_frame, rows = self.data.shape[2], len(self.data)
+            stored = np.full(len(self.data), self.data.shape[2])
         else:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
-            trimming = read_array(trim_file(folder, part))
-            if not {'offset', 'period', 'max_frame'} <= trimming.keys():
-                raise InputError(f'{trim_file(folder, part)}: not offset, period and max_frame: {MENDING}')
-            self.offset, self.period = trimming['offset'], trimming['period']
-            self.max_frame, rows = int(trimming['max_frame']), len(self.offset) - 1
-        self.check_counts(rows)
+            older = offset_file(folder, split)
+            # (N + 1,): where each clip begins in the array
+            self.offset = read_array(older, 'offset') if older.is_file() else np.cumsum([0, *self.num_frames])
+            stored = np.diff(self.offset)
+            if stored.sum() != len(self.data):
+                raise InputError(f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}')
+        self.check_counts(stored)
 
-    def __len__(self):
-        return len(self.num_frame)
+    def __len__(self) -> int:
+        return len(self.num_frames)
 
-    def check_shape(self, wanted, dimensions, sizes):
+    def check_shape(self, expected, dimensions, sizes):
         shape = self.data.shape
         floats = self.data.dtype.kind == 'f'
         if not floats or len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
-            raise InputError(f'{self.file}: expected {wanted} floats, found {shape} {self.data.dtype}')
+            raise InputError(f'{self.file}: expected {expected} floats, found {shape} {self.data.dtype}')
 
-    def check_counts(self, rows):
-        if not rows == len(self.num_frame) == len(self.labels) == len(self.names):
-            raise InputError(f'{self.folder}: {rows} clips, {len(self.num_frame)} frame counts, {len(self.labels)} '
-                             f'labels and {len(self.names)} names in the {self.part} part: {MENDING}')
-        wrong = (self.num_frame < 1) | (self.num_frame > self.max_frame)
-        if self.layout == 'trimmed':
-            wrong |= np.diff(self.offset) < self.num_frame
-            if self.offset[-1] != len(self.data):
-                raise InputError(f'{self.file}: {len(self.data)} frames, not {self.offset[-1]}: {MENDING}')
+    def check_counts(self, stored):
+        """`stored` (N,): how many frames of each clip the array holds."""
+        if not len(stored) == len(self.num_frames) == len(self.labels) == len(self.names):
+            found = f'{len(self.num_frames)} frame counts, {len(self.labels)} labels and {len(self.names)} names'
+            raise InputError(f'{self.folder}: {len(stored)} clips, {found} in the {self.split} split: {ADVICE}')
+        wrong = (self.num_frames < 1) | (self.num_frames > stored)
         if wrong.any():
-            worst = int(wrong.argmax())
-            raise InputError(f'{count_file(self.folder, self.part)}: clip {worst} ({self.names[worst]}) has '
-                             f'{self.num_frame[worst]} frames of {self.max_frame}')
+            clip = int(wrong.argmax())
+            raise InputError(f'{count_file(self.folder, self.split)}: clip {clip} ({self.names[clip]}) has '
+                             f'{self.num_frames[clip]} frames of {stored[clip]}')
 
-    def frames(self, first, last):
+    def frames(self, first: int, last: int) -> np.ndarray:
         """The valid frames of clips first to last - 1, one clip after another: (F, M, V, C)."""
-        counts = self.num_frame[first:last]
+        counts = self.num_frames[first:last]
         if self.layout == 'padded':
             valid = np.arange(counts.max()) < counts[:, None]
             return self.data[first:last, :, :counts.max()].transpose(0, 2, 4, 3, 1)[valid]
         offset = self.offset[first:last + 1]
-        within = np.arange(offset[-1] - offset[0]) - np.repeat(offset[:-1] - offset[0], np.diff(offset))
-        return self.data[offset[0]:offset[-1]][within < np.repeat(counts, np.diff(offset))]
-
-    def row(self, index):
-        """Clip `index` as a padded row (C, T, V, M)."""
-        if self.layout == 'padded':
-            return self.data[index]
-        return untrim(self.data[self.offset[index]:self.offset[index + 1]], self.period[index], self.max_frame)
+        stored = np.diff(offset)
+        frame = np.arange(offset[-1] - offset[0]) - np.repeat(offset[:-1] - offset[0], stored)  # number within its clip
+        return self.data[offset[0]:offset[-1]][frame < np.repeat(counts, stored)]
 
 
-def read_counts(file):
-    """The frame counts of a part (N,) int64."""
+def read_counts(file: Path) -> np.ndarray:
+    """The frame counts of a split (N,) int64."""
     counts = read_array(file)
     if counts.ndim != 1 or counts.dtype.kind not in 'iu':
         raise InputError(f'{file}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
     return counts.astype(np.int64)
 
 
-def read_array(file):
-    """An array file; large ones by memory map."""
-    if not file.is_file():
-        raise InputError(f'{file} is not there: prepare the data first (README, "Prepare the data")')
+def read_array(file: Path, name: str | None = None) -> np.ndarray:
+    """The array of an .npy file, a large one by memory map, or the array `name` of an .npz file."""
+    check_exists(file)
     try:
         array = np.load(file, mmap_mode='r' if file.stat().st_size > 1 << 20 else None)
-        return dict(array) if file.suffix == '.npz' else array
+        return array[name] if name else array
     except Exception as error:  # a damaged file can raise almost anything
-        raise InputError(f'{file} is not a numpy array file ({error}): {MENDING}') from error
+        raise InputError(f'{file} is not a numpy array file ({error}): {ADVICE}') from error
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -99,13 +94,17 @@ class PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f'it asks for {module}.{name}')
 
 
-def read_labels(file):
+def read_labels(file: Path) -> tuple[list[str], list[int]]:
     """The names and the labels of a label file."""
-    if not file.is_file():
-        raise InputError(f'{file} is not there: prepare the data first (README, "Prepare the data")')
+    check_exists(file)
     try:
         with open(file, 'rb') as stream:
             names, labels = PlainUnpickler(stream, encoding='latin-1').load()
         return [str(name) for name in names], [int(label) for label in labels]
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error
+
+
+def check_exists(file):
+    if not file.is_file():
+        raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')

@@ -1,78 +1,65 @@
-"""Reading and normalising recordings on every core, the results in order."""
-import multiprocessing
+"""Reads and normalises recordings on every core; the results come in order."""
 import os
-import signal
-import threading
 from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from data_gen import cli
+from data_gen.interrupts import start_worker
 from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import SkeletonError
 from data_gen.writer import encode
 
-JOBS_AT_ONCE = 4  # files a process gets at a time
-AHEAD = 3  # such lots under way for each process: bounds what waits in memory for its turn
+CHUNK = 4  # files that a process gets at a time
+AHEAD = 3  # chunks in progress for each process: bounds the memory of results that wait for their turn
 
 
 class Job(NamedTuple):
-    """One file, and the recordings it holds: read(path, names) gives for each, in order, xyz or a SkeletonError."""
-    read: object
+    """One file and the names of its recordings: read(path) returns, for each name, xyz (3, T, 25, 2) or SkeletonError.
+
+    A SkeletonError that it raises counts for all of them.
+    """
+    read: Callable
     path: str
     names: tuple
 
 
-def cores():
-    """How many processes this machine runs at once for us."""
+def num_cores() -> int:
+    """How many processes this machine can run at once for us."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def in_order(jobs, layout, workers):
+def in_order(jobs: list[Job], layout: str, workers: int) -> Iterator[tuple[Job, list]]:
     """Yield (job, a list of what `prepare` returns for each of its recordings) in the order of `jobs`."""
-    lots = [jobs[first:first + JOBS_AT_ONCE] for first in range(0, len(jobs), JOBS_AT_ONCE)]
-    pool = ProcessPoolExecutor(max(1, min(workers, len(lots))), initializer=start)
-    under_way, lots = deque(), iter(lots)
+    chunks = [jobs[first:first + CHUNK] for first in range(0, len(jobs), CHUNK)]
+    pool = ProcessPoolExecutor(max(1, min(workers, len(chunks))), initializer=start_worker)
+    submitted, chunks = deque(), iter(chunks)
     try:
         while True:
-            while len(under_way) < workers * AHEAD and (lot := next(lots, None)):
-                under_way.append((lot, pool.submit(prepare_lot, lot, layout)))
-            if not under_way:
+            while len(submitted) < workers * AHEAD and (chunk := next(chunks, None)):
+                submitted.append((chunk, pool.submit(prepare_chunk, chunk, layout)))
+            if not submitted:
                 return
-            lot, future = under_way.popleft()
-            yield from zip(lot, future.result(), strict=True)
-    except BrokenProcessPool as error:
-        raise cli.InputError('a worker process was killed (out of memory?): the same command goes on where this run '
-                             'stopped, perhaps with fewer --workers') from error
+            chunk, future = submitted.popleft()
+            yield from zip(chunk, future.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def start():
-    """In a new worker: leave Ctrl-C to the main process, and end when it does, even by kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def prepare_lot(jobs, layout):
+def prepare_chunk(jobs, layout):
     return [[prepare(xyz, layout) for xyz in read(job)] for job in jobs]
 
 
 def read(job):
-    """What a job's file holds; one that no reader foresaw must not end the work on all the others."""
     try:
-        return job.read(job.path, job.names)
-    except Exception as error:
-        return [SkeletonError(f'cannot be read: {type(error).__name__}: {error}')] * len(job.names)
+        return job.read(job.path)
+    except Exception as error:  # one that no reader foresaw must not end the work on all other files
+        known = isinstance(error, SkeletonError)
+        return [error if known else SkeletonError(f'cannot be read: {type(error).__name__}: {error}')] * len(job.names)
 
 
-def prepare(xyz, layout):
-    """One recording (3, T, 25, 2): (its record for the journal, its bytes in the layout, or None if unusable)."""
+def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
+    """One recording (3, T, 25, 2) as its record for the journal and its bytes; no bytes if it is unusable."""
     if isinstance(xyz, SkeletonError):
         return {'reason': str(xyz)}, None
     return encode(normalize(xyz), min(xyz.shape[1], MAX_FRAME), layout)

@@ -1,118 +1,116 @@
-"""One part of one benchmark while it is written, row by row, in order, and gone on with after any kind of stop."""
+"""Writes one split, recording by recording, so that a run can be stopped at any moment and resumed."""
 import hashlib
 import json
 import os
+import pickle
+from pathlib import Path
+
+import numpy as np
 
 from data_gen import __version__
-from data_gen.arrays import (
-    FRAME,
-    LAYOUTS,
-    ROW,
-    data_file,
-    remove_other_layout,
-    trim,
-    write_counts_and_labels,
-    write_header,
-    write_trimming,
-)
-from data_gen.journal import Journal
-from data_gen.manifest import clip_digest, part_summary
-
-ROW_BYTES = 4 * ROW[0] * ROW[1] * ROW[2] * ROW[3]
-FRAME_BYTES = 4 * FRAME[0] * FRAME[1] * FRAME[2]
+from data_gen.arrays import LAYOUTS, ROW_BYTES, count_file, data_file, label_file, offset_file, replacing, write_header
+from data_gen.manifest import clip_digest, split_summary
 
 
-def encode(clip, num_frame, layout):
-    """A normalised recording (3, 300, 25, 2) as (what the journal says of it, the bytes that are stored of it)."""
-    frames, period = trim(clip, num_frame)
-    record = {'frames': num_frame, 'stored': len(frames), 'period': period, 'digest': clip_digest(frames[:num_frame])}
+def encode(clip: np.ndarray, num_frames: int, layout: str) -> tuple[dict, bytes]:
+    """A normalised recording (3, 300, 25, 2) as its record in the journal and its bytes in the layout."""
+    frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
+    record = {'num_frames': num_frames, 'digest': clip_digest(frames)}
     return record, (clip if layout == 'padded' else frames).tobytes()
 
 
-class PartWriter:
-    """`names`, `labels` and what else is said `about` them are the plan; what cannot be used leaves no row."""
+class SplitWriter:
+    """Writes the recordings `names`, in this order; unusable ones are left out.
 
-    def __init__(self, folder, part, names, labels, layout, about=None, again=False):
-        self.folder, self.part, self.names, self.labels = folder, part, names, labels
-        self.layout, self.again = layout, again
-        self.target = data_file(folder, part, layout)
-        self.partial = self.partial_of(layout)
-        self.journal_file = folder / f'{part}_journal.jsonl'
-        self.plan = hashlib.sha256(json.dumps([names, labels, about or {}, __version__]).encode()).hexdigest()
+    Until the split is finished, its array's name ends in .part, and a journal beside it has a JSON line per recording:
+    {'num_frames', 'digest'} or {'reason'}. The journal's first line identifies the plan: names, labels, `details` (more
+    of the manifest) and version. Only a run of the same plan is resumed; --overwrite resumes only what it started.
+    """
 
-    def open(self):
-        """Go on from what an earlier run of the same plan left, or begin."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, split: str, names: list, labels: list, layout: str, details: dict,
+                 overwrite: bool = False):
+        self.folder, self.split, self.names, self.labels, self.layout = folder, split, names, labels, layout
+        self.target = data_file(folder, split, layout)
+        self.partial = {layout: data_file(folder, split, layout).with_suffix('.npy.part') for layout in LAYOUTS}
+        self.journal_path = folder / f'{split}_journal.jsonl'
+        self.plan = hashlib.sha256(json.dumps([names, labels, details, __version__]).encode()).hexdigest()
+        self.first_line = as_line([self.plan, layout, overwrite])
+        self.records = []  # one for each of the names that is dealt with
+        self.file = self.journal = None
+
+    def open(self) -> None:
+        """Resume what an earlier run of the same plan left, or start."""
+        partial = self.partial[self.layout]
         for other in set(LAYOUTS) - {self.layout}:
-            self.partial_of(other).unlink(missing_ok=True)
-        # --overwrite goes on only with what --overwrite began
-        self.journal = Journal(self.journal_file, f'{self.plan} {self.layout}{" again" * self.again}')
-        whole = len(self.journal.records) == len(self.names) and self.target.is_file() and not self.partial.exists()
-        if whole:  # stopped between giving the data their name and writing the manifest
-            os.replace(self.target, self.partial)
-        self.file = open(self.partial, 'r+b' if self.partial.exists() else 'w+b')  # noqa: SIM115, it stays open
-        header = write_header(self.file, self.shape())
-        size = header + self.size()
-        if os.fstat(self.file.fileno()).st_size < size:  # the data went missing: nothing of it can be gone on with
-            self.journal.restart()
-            size = header
-        self.file.truncate(size)
-        self.file.seek(size)
+            self.partial[other].unlink(missing_ok=True)
+        self.records = self.read_journal()
+        if 0 < len(self.names) == len(self.records) and self.target.is_file() and not partial.exists():
+            os.replace(self.target, partial)  # the earlier run was stopped just before it wrote the manifest
+        self.file = open(partial, 'r+b' if partial.exists() else 'w+b')  # noqa: SIM115, it stays open
+        header = write_header(self.file, self.layout, self.num_rows)
+        end = header + self.num_rows * ROW_BYTES[self.layout]
+        if os.fstat(self.file.fileno()).st_size < end:  # data that the journal lists are lost
+            self.records, end = [], header
+        self.file.truncate(end)
+        self.file.seek(end)
+        with replacing(self.journal_path) as file:  # without a line that a kill cut short
+            file.writelines([self.first_line, *map(as_line, self.records)])
+        self.journal = open(self.journal_path, 'ab')  # noqa: SIM115, it stays open
 
-    def partial_of(self, layout):
-        target = data_file(self.folder, self.part, layout)
-        return target.with_name(target.name + '.part')
+    def read_journal(self) -> list[dict]:
+        """The records that an earlier run of the same plan left."""
+        lines = self.journal_path.read_bytes().splitlines(True) if self.journal_path.is_file() else []
+        same_plan = lines[:1] == [self.first_line]
+        return [json.loads(line) for line in lines[1:] if line.endswith(b'\n')] if same_plan else []
 
     @property
-    def done(self):
-        """How many of the names are dealt with."""
-        return len(self.journal.records)
+    def num_frames(self) -> list[int]:
+        """The valid frames of each recording written so far."""
+        return [record['num_frames'] for record in self.records if 'reason' not in record]
 
-    def kept(self):
-        return [record for record in self.journal.records if 'reason' not in record]
+    @property
+    def num_rows(self) -> int:
+        return len(self.num_frames) if self.layout == 'padded' else sum(self.num_frames)
 
-    def shape(self):
-        if self.layout == 'padded':
-            return len(self.kept()), *ROW
-        return sum(record['stored'] for record in self.kept()), *FRAME
+    @property
+    def skipped(self) -> dict[str, str]:
+        """{name: reason} of the unusable recordings."""
+        return {name: record['reason'] for name, record in zip(self.names, self.records, strict=True)
+                if 'reason' in record}
 
-    def size(self):
-        return self.shape()[0] * (ROW_BYTES if self.layout == 'padded' else FRAME_BYTES)
-
-    def append(self, record, data):
-        """The next name's record and bytes; its data are in the file before the journal says so."""
+    def append(self, record: dict, data: bytes | None) -> None:
+        """Write the next recording: its data first, so that the journal lists nothing that is not in the file."""
         if data is not None:
             self.file.write(data)
             self.file.flush()
-        self.journal.append(record)
+        self.records.append(record)
+        self.journal.write(as_line(record))
+        self.journal.flush()
 
-    def finish(self):
-        """Give the files their names; returns the part's entry of the manifest."""
-        rows = [(name, label, record) for name, label, record
-                in zip(self.names, self.labels, self.journal.records, strict=True) if 'reason' not in record]
-        names, labels, records = zip(*rows, strict=True) if rows else ((), (), ())
-        num_frame = [record['frames'] for record in records]
-        write_counts_and_labels(self.folder, self.part, num_frame, names, labels)
-        if self.layout == 'trimmed':
-            write_trimming(self.folder, self.part, [record['stored'] for record in records],
-                           [record['period'] for record in records])
-        write_header(self.file, self.shape())
+    def finish(self) -> dict:
+        """Give the files their final names; returns the split's entry of the manifest."""
+        kept = [(name, label, record['digest']) for name, label, record
+                in zip(self.names, self.labels, self.records, strict=True) if 'reason' not in record]
+        names, labels, digests = zip(*kept, strict=True) if kept else ((), (), ())
+        with replacing(count_file(self.folder, self.split)) as file:
+            np.save(file, np.array(self.num_frames, np.int64))
+        with replacing(label_file(self.folder, self.split)) as file:
+            pickle.dump((list(names), list(labels)), file)
+        write_header(self.file, self.layout, self.num_rows)
         self.file.close()
-        os.replace(self.partial, self.target)
-        remove_other_layout(self.folder, self.part, self.layout)
-        return part_summary(names, labels, num_frame, [record['digest'] for record in records]) | {'plan': self.plan}
+        offset_file(self.folder, self.split).unlink(missing_ok=True)
+        os.replace(self.partial[self.layout], self.target)
+        for other in set(LAYOUTS) - {self.layout}:
+            data_file(self.folder, self.split, other).unlink(missing_ok=True)
+        return split_summary(names, labels, self.num_frames, digests) | {'plan': self.plan}
 
-    def clear(self):
-        """The manifest is written: the journal has done its work."""
-        self.journal.remove()
-
-    def forget(self):
-        """Remove what an unfinished run left beside finished arrays."""
-        for path in (self.journal_file, *map(self.partial_of, LAYOUTS)):
+    def clean_up(self) -> None:
+        """Remove the journal and any unfinished array: the split is finished, or nothing was usable."""
+        for file in filter(None, (self.file, self.journal)):
+            file.close()
+        for path in (*self.partial.values(), self.journal_path):
             path.unlink(missing_ok=True)
 
-    def discard(self):
-        """Nothing was usable: leave no trace."""
-        self.file.close()
-        self.partial.unlink()
-        self.journal.remove()
+
+def as_line(entry) -> bytes:
+    return json.dumps(entry).encode() + b'\n'

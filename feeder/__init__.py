@@ -1,1 +1,1 @@
-"""From arrays on disk to batches of augmented streams, whole batches at a time, on the training device."""
+"""From arrays on disk to what the encoder reads: splits in memory, augmented views, modalities, streams."""

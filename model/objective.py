@@ -1,4 +1,8 @@
-"""The objective of UmURL: consistency within and between modalities, variance and covariance of every projection."""
+"""The objective of UmURL: consistency within and between modalities, variance and covariance of every projection.
+
+Follows section 3 of the paper (arXiv 2311.03106) and the losses in pretrain.py of the official code; the variance and
+covariance terms are those of VICReg (arXiv 2105.04906).
+"""
 from typing import NamedTuple
 
 import torch
@@ -6,7 +10,7 @@ from torch.nn.functional import mse_loss
 
 
 class Weights(NamedTuple):
-    """Of the terms of the objective; the defaults are the published ones."""
+    """Weights of the objective's terms; the defaults are the published ones."""
     intra: float = 5
     inter: float = 5
     variance: float = 5
@@ -23,10 +27,10 @@ class Losses(NamedTuple):
     total: torch.Tensor
 
 
-def variance_covariance(z, weights=PUBLISHED):
-    """VC regularisation of projections z (..., B, D), one value per leading index: variance hinge + covariance.
+def variance_covariance(z: torch.Tensor, weights: Weights = PUBLISHED) -> torch.Tensor:
+    """Variance hinge + covariance of projections z (..., B, D), weighted; one value per leading index.
 
-    With centred Z, ||Z'Z|| = ||ZZ'||: the off-diagonal covariances cost B*B*D and B*B memory, not B*D*D and D*D.
+    With centred Z, ||Z'Z|| = ||ZZ'||: the off-diagonal covariances cost B*B*D work and B*B memory, not B*D*D and D*D.
     """
     z = z - z.mean(-2, keepdim=True)
     var = z.square().sum(-2) / (z.shape[-2] - 1)
@@ -36,15 +40,15 @@ def variance_covariance(z, weights=PUBLISHED):
     return weights.variance * hinge + weights.covariance * off_diagonal / z.shape[-1]
 
 
-def umurl_objective(projections, weights=PUBLISHED):
-    """Losses of the z's of the whole, global batch, in float32: k uni-modal ones, then the k fused ones.
+def umurl_objective(projections, weights: Weights = PUBLISHED) -> Losses:
+    """Losses of the projections of the whole global batch, in float32.
 
-    projections: 2k tensors (B, D), or one (2k, B, D). k is 3, the published case, or the number of modalities trained
-    on; with k = 1, two views of one kind, inter is 0.
+    projections: 2k tensors (B, D), or one (2k, B, D): k uni-modal z's, then their k fused ones. k is 3 as published, or
+    the number of modalities trained on. With k = 1, two views of the same kind, inter is 0.
     """
     z = (projections if torch.is_tensor(projections) else torch.stack(tuple(projections))).float()
     uni, fused = z.chunk(2)
-    intra = len(uni) * mse_loss(uni, fused)  # the sum over the modalities of means over B and D
+    intra = len(uni) * mse_loss(uni, fused)  # the sum over modalities of the means over B and D
     inter = len(uni) * mse_loss(uni, uni.mean(0, keepdim=True).expand_as(uni))
     reg = variance_covariance(z, weights).sum()
     return Losses(intra, inter, reg, weights.intra * intra + weights.inter * inter + reg)

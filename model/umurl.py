@@ -1,6 +1,6 @@
 """UmURL: one early-fusion transformer for joint, bone and motion, and the projectors it is pre-trained with.
 
-Module and parameter names are the release's, so that its checkpoints load. N clips, T frames, H = hidden_size.
+Module and parameter names are the official code's, so its checkpoints load. N clips, H = hidden_size.
 """
 import math
 from typing import NamedTuple
@@ -15,7 +15,7 @@ MAX_LENGTH = 200
 
 
 class Projections(NamedTuple):
-    """Each (B, 4096): z_m of the uni-modal features, z_um of the fused ones through the same projector."""
+    """Each (B, 4096): z_m of the uni-modal features, z_um of the fused features through the same projector."""
     z_j: torch.Tensor
     z_b: torch.Tensor
     z_m: torch.Tensor
@@ -25,7 +25,7 @@ class Projections(NamedTuple):
 
 
 class Embedding(nn.Module):
-    """One modality's two streams to width H."""
+    """Map the two streams of one modality to width H."""
 
     def __init__(self, t_input_size, s_input_size, hidden_size):
         super().__init__()
@@ -39,7 +39,7 @@ class Embedding(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The mean of the modalities' embeddings, mixed by one bias-free map per stream."""
+    """Average the modalities' embeddings, then one bias-free linear map per stream."""
 
     def __init__(self, hidden_size):
         super().__init__()
@@ -52,7 +52,7 @@ class Fusion(nn.Module):
 
 
 class PositionEncoding(nn.Module):
-    """Sinusoidal positions, a buffer of the checkpoint."""
+    """Sinusoidal positions; a buffer in the checkpoint."""
 
     def __init__(self, hidden_size):
         super().__init__()
@@ -68,7 +68,7 @@ class PositionEncoding(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """`nn.MultiheadAttention` on (N, L, H) without its copies of the packed projection; same parameters and start."""
+    """`nn.MultiheadAttention` on (N, L, H) without its copies; same parameter names and initialisation."""
 
     def __init__(self, hidden_size, num_head):
         super().__init__()
@@ -80,12 +80,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x):
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = (part.unflatten(2, (self.num_head, -1)).transpose(1, 2) for part in packed.chunk(3, -1))
+        q, k, v = (each.unflatten(2, (self.num_head, -1)).transpose(1, 2) for each in packed.chunk(3, -1))
         return self.out_proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class Layer(nn.Module):
-    """A post-norm transformer layer, feed-forward as wide as the model."""
+    """A post-norm transformer layer whose feed-forward width is H."""
 
     def __init__(self, hidden_size, num_head):
         super().__init__()
@@ -112,7 +112,7 @@ class Transformer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A transformer per stream, shared by all modalities; max over tokens; (N, 2H) = [temporal, spatial]."""
+    """One transformer per stream, shared by all modalities, then max over tokens: (N, 2H) = [temporal, spatial]."""
 
     def __init__(self, hidden_size, num_head, num_layer):
         super().__init__()
@@ -124,99 +124,100 @@ class Encoder(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Embeddings, fusion and encoder: what the downstream tasks keep."""
+    """Embeddings, fusion and encoder: the part that downstream tasks use."""
 
     def __init__(self, t_input_size, s_input_size, hidden_size, num_head, num_layer):
         super().__init__()
         self.j_emb, self.b_emb, self.m_emb = (Embedding(t_input_size, s_input_size, hidden_size) for _ in range(3))
         self.mm_fusion = Fusion(hidden_size)
         self.ma_encoder = Encoder(hidden_size, num_head, num_layer)
+        self.hidden_size = hidden_size
 
-    def embeddings(self):
+    def embeddings(self) -> dict[str, Embedding]:
         return {'joint': self.j_emb, 'bone': self.b_emb, 'motion': self.m_emb}
 
-    def embed(self, streams):
-        """{modality: streams} -> tokens (temporal, spatial): one modality as it is, two or three fused."""
+    def embed(self, streams: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """{modality: streams} -> tokens (temporal, spatial): a single modality unchanged, two or three fused."""
         embeddings = self.embeddings()
         return self.fuse([embeddings[modality](pair) for modality, pair in streams.items()])
 
     def fuse(self, embedded):
         return embedded[0] if len(embedded) == 1 else self.mm_fusion(embedded)
 
-    def encode(self, streams):
+    def encode(self, streams: dict) -> torch.Tensor:
         """{modality: (temporal (N, 64, 150), spatial (N, 50, 192))} -> features (N, 2H)."""
         return self.ma_encoder(*self.embed(streams))
 
 
 def projector(size):
-    """2H -> 4096, an expander in the manner of VICReg."""
+    """2H -> 4096, an expander as in VICReg."""
     return nn.Sequential(nn.Linear(size, size), nn.BatchNorm1d(size), nn.ReLU(),
                          nn.Linear(size, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, PROJECTION))
 
 
 class UmURL(nn.Module):
-    """The pre-training model: backbone and one projector per modality."""
+    """The pre-training model: backbone and one projector per modality.
 
-    def __init__(self, t_input_size, s_input_size, hidden_size, num_head=1, num_layer=1):
+    With `encoder_chunks` > 1 a batch passes the encoder in that many chunks, and the backward computes each chunk's
+    activations again: the same features and gradients, in the memory of one chunk. This is exact because the encoder
+    treats every clip by itself; projectors and objective still see the whole batch.
+    """
+
+    def __init__(self, t_input_size, s_input_size, hidden_size, num_head=1, num_layer=1, encoder_chunks=1):
         super().__init__()
         self.backbone = Backbone(t_input_size, s_input_size, hidden_size, num_head, num_layer)
         self.j_projector, self.b_projector, self.m_projector = (projector(2 * hidden_size) for _ in range(3))
-        self.parts = 1  # in which `encode_views` takes a batch; with several, activations are computed again
+        self.encoder_chunks = encoder_chunks
 
-    def projectors(self):
+    def projectors(self) -> dict[str, nn.Sequential]:
         return {'joint': self.j_projector, 'bone': self.b_projector, 'motion': self.m_projector}
 
     def forward(self, uni, fused):
-        """Streams of views 1-3, one modality each, and of view 4, all three -> Projections.
+        """Streams of views 1 to 3 (one modality each) and of view 4 (all three) -> Projections.
 
-        With fewer modalities: a plain tuple, the uni-modal z's and then the fused ones.
+        With fewer modalities: a plain tuple of the uni-modal z's, then the fused ones.
         """
         projectors = {modality: projector for modality, projector in self.projectors().items() if modality in uni}
         *features, y_u = self.encode_views(*({modality: uni[modality]} for modality in projectors), fused)
         z = self.project(projectors.values(), features, y_u)
         return Projections(*z) if len(z) == len(Projections._fields) else z
 
-    def encode_views(self, *views):
-        """Features (N, 2H) of each of several views, given as streams: all are one batch for the encoder.
-
-        With `parts` > 1 the clips pass in so many parts, and the backward computes each part's activations again: the
-        same features and gradients, in the memory of one part. The encoder treats every clip by itself, so this is
-        exact; projectors and objective, which do not, still see the whole batch.
-        """
-        if self.parts == 1:
-            return self.encode_part(*views)
-        clips = len(next(iter(views[0].values()))[0])
-        count = min(self.parts, clips)
-        bounds = [clips * part // count for part in range(count + 1)]
-        parts = []
+    def encode_views(self, *views) -> tuple[torch.Tensor, ...]:
+        """Features (N, 2H) of each of several views, given as streams. The encoder sees them as one batch."""
+        if self.encoder_chunks == 1:
+            return self.encode_chunk(*views)
+        num_clips = len(next(iter(views[0].values()))[0])
+        num_chunks = min(self.encoder_chunks, num_clips)
+        bounds = [num_clips * chunk // num_chunks for chunk in range(num_chunks + 1)]
+        features = []
         for first, end in zip(bounds, bounds[1:], strict=False):
-            part = [{modality: tuple(stream[first:end] for stream in pair) for modality, pair in view.items()}
-                    for view in views]
-            parts.append(checkpoint(self.encode_part, *part, use_reentrant=False, preserve_rng_state=False))
-        return tuple(torch.cat(features) for features in zip(*parts, strict=True))
+            chunk = [{modality: tuple(stream[first:end] for stream in pair) for modality, pair in view.items()}
+                     for view in views]
+            features.append(checkpoint(self.encode_chunk, *chunk, use_reentrant=False, preserve_rng_state=False))
+        return tuple(torch.cat(of_view) for of_view in zip(*features, strict=True))
 
-    def encode_part(self, *views):
+    def encode_chunk(self, *views):
         temporal, spatial = (torch.cat(stream) for stream in zip(*map(self.backbone.embed, views), strict=True))
         return self.backbone.ma_encoder(temporal, spatial).chunk(len(views))
 
     @staticmethod
     def project(projectors, features, y_u):
-        """Each projection is a BatchNorm batch of its own; the fused ones come first, as in the release (it shows in
-        the running statistics)."""
+        """Each projection is a BatchNorm batch of its own. The fused ones come first, as in the official code; this
+        order shows in the running statistics."""
         fused = [project(y_u) for project in projectors]
         return *(project(y) for project, y in zip(projectors, features, strict=True)), *fused
 
-    def train_only(self, modalities):
-        """Freeze what a pre-training on these modalities never uses: DDP and Adam then leave it alone."""
-        unused = [part for parts in (self.backbone.embeddings(), self.projectors())
-                  for modality, part in parts.items() if modality not in modalities]
-        for part in unused + [self.backbone.mm_fusion] * (len(modalities) == 1):
-            part.requires_grad_(False)
+    def freeze_unused(self, modalities) -> None:
+        """Freeze what pre-training on these modalities never uses, so that DDP and Adam ignore it."""
+        unused = [module for modules in (self.backbone.embeddings(), self.projectors())
+                  for modality, module in modules.items() if modality not in modalities]
+        for module in unused + [self.backbone.mm_fusion] * (len(modalities) == 1):
+            module.requires_grad_(False)
 
 
-class FusedViews(UmURL):
-    """The paper's simple baseline, figure (a): two views, each fused from all modalities, and one projector, which is
-    the first modality's. The state dict is UmURL's."""
+class EarlyFusionBaseline(UmURL):
+    """The simple baseline of the paper's figure (a): two views, each fused from all modalities, and one projector (that
+    of the first modality). Its state dict is UmURL's."""
 
     def forward(self, first, second):
         """Streams of two views of the same modalities -> (z, z), each (B, 4096)."""
@@ -224,7 +225,7 @@ class FusedViews(UmURL):
         projector = self.projectors()[next(iter(first))]
         return projector(first_features), projector(second_features)
 
-    def train_only(self, modalities):
-        super().train_only(modalities)
+    def freeze_unused(self, modalities) -> None:
+        super().freeze_unused(modalities)
         for modality in modalities[1:]:
             self.projectors()[modality].requires_grad_(False)

@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from data_gen import cli
-from feeder.feeders import SIZE
+from feeder.dataset import ClipDataset
+from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES, streams
-from feeder.store import ClipStore
 from model.umurl import UmURL
 
+HERE = Path(__file__).resolve().parent / 'reference'
+LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 
-@pytest.fixture(scope='session')
-def reference():
-    """The folder of the recorded reference numbers, beside the project's root."""
-    folder = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
-    if not folder.is_dir():
-        pytest.skip('the recorded reference numbers are not here')
-    return folder
+
+@pytest.fixture(scope='session', params=[HERE, LARGER] if LARGER.is_dir() else [HERE], ids=lambda path: path.parent.name)
+def reference(request):
+    """The folder of the numbers recorded from the official code; the larger set is used too where it is at hand."""
+    return request.param
 
 
 @pytest.fixture(scope='session')
@@ -40,10 +40,16 @@ def recorded_checkpoint(reference):
 
 
 @pytest.fixture(scope='session')
-def recorded_model(recorded_checkpoint):
+def width(recorded_checkpoint):
+    """The hidden size of the recorded model."""
+    return recorded_checkpoint('initial')['state_dict']['backbone.ma_encoder.pe.pe'].shape[2]
+
+
+@pytest.fixture(scope='session')
+def recorded_model(recorded_checkpoint, width):
     """recorded_model(name): a new UmURL with the weights of reference/NAME.pth.tar."""
     def build(name):
-        model = UmURL(150, 192, 32)
+        model = UmURL(150, 192, width)
         model.load_state_dict(recorded_checkpoint(name)['state_dict'])
         return model
     return build
@@ -62,13 +68,13 @@ def recorded_batch(recorded, ours):
 
 
 @pytest.fixture(scope='session')
-def recorded_store(recorded, ours):
-    """The 16 recorded recordings, normalised, as a ClipStore."""
+def recorded_dataset(recorded, ours):
+    """The 16 recorded recordings, normalised, as a ClipDataset."""
     data = recorded('data_gen')
     length = torch.from_numpy(data['num_frame'])
     clips = [ours(clip)[:frames] for clip, frames in zip(data['normalized'], length, strict=True)]
     labels = [int(name[17:20]) - 1 for name in data['files']]
-    return ClipStore(torch.cat(clips), length, torch.tensor(labels), data['files'].tolist())
+    return ClipDataset(torch.cat(clips), length, torch.tensor(labels), data['files'].tolist())
 
 
 @pytest.fixture(scope='session')
@@ -124,20 +130,20 @@ def padded_arrays():
 
 
 @pytest.fixture(scope='session')
-def made_store():
-    """made_store(lengths, seed=0): a ClipStore of random clips of so many frames."""
+def random_dataset():
+    """random_dataset(lengths, seed=0): a ClipDataset of random clips of so many frames."""
     def make(lengths, seed=0):
         generator = torch.Generator().manual_seed(seed)
         frames = torch.randn(sum(lengths), 2, 25, 3, generator=generator)
         names = [f'clip {index}' for index in range(len(lengths))]
-        return ClipStore(frames, torch.tensor(lengths), torch.arange(len(lengths)) % 3, names)
+        return ClipDataset(frames, torch.tensor(lengths), torch.arange(len(lengths)) % 3, names)
     return make
 
 
 @pytest.fixture(scope='session')
-def made_clips():
-    """made_clips(n, seed=0): random clips (n, 64, 2, 25, 3)."""
-    return lambda n, seed=0: torch.randn(n, SIZE, 2, 25, 3, generator=torch.Generator().manual_seed(seed))
+def random_clips():
+    """random_clips(n, seed=0): random clips (n, 64, 2, 25, 3)."""
+    return lambda n, seed=0: torch.randn(n, VIEW_FRAMES, 2, 25, 3, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture

@@ -1,23 +1,22 @@
-"""What the two evaluation scripts share, and retrieval: recorded numbers, and the scripts as a user runs them."""
+"""What the two evaluation scripts share, and retrieval, run as a user runs them."""
 import csv
 import hashlib
 import json
-from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
-from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import normalize
 
 import action_recognition
 import action_retrieval
 from data_gen import manifest
-from feeder import store
+from feeder.dataset import load_split
 from model.umurl import UmURL
 from tools import checkpoint
-from tools.feature_files import Features
-from tools.results import data_digest
+from tools.evaluation.feature_files import Features
+from tools.evaluation.features import extract
+from tools.evaluation.knn import knn_predict
 
 SCRIPTS = pytest.mark.parametrize('script', [action_recognition, action_retrieval])
 
@@ -38,35 +37,14 @@ def results(script, setting, tmp_path, *flags):
     return json.loads((tmp_path / 'results.json').read_text())
 
 
-@pytest.mark.parametrize('k', [1, 5, 9, 20])
-def test_retrieval_as_recorded(recorded, k):
-    made = {name: torch.from_numpy(value) for name, value in recorded('evaluation').items()}
-    predictions = action_retrieval.knn(made['train'], made['train_labels'], made['test'], k, 12)
-    assert predictions.equal(made[f'knn_{k}'])
-
-
-@pytest.mark.parametrize('k', [1, 4, 7])
-def test_retrieval_is_that_of_scikit_learn(k):
-    rng = np.random.default_rng(0)
-    labels, train, queries = rng.integers(0, 5, 100), rng.normal(size=(100, 6)), rng.normal(size=(31, 6))
-    theirs = KNeighborsClassifier(k, metric='cosine', algorithm='brute').fit(train, labels).predict(queries)
-    mine = action_retrieval.knn(*map(torch.from_numpy, (train, labels, queries)), k, 5, block=7)
-    assert (mine.numpy() == theirs).all()
-
-
-def test_equal_votes_go_to_the_smallest_label():
-    train = torch.tensor([[1., 0], [1, .1], [1, .2]])
-    assert action_retrieval.knn(train, torch.tensor([2, 0, 1]), torch.tensor([[1., 0]]), 3, 3).tolist() == [0]
-
-
 def test_retrieval_scores_by_hand():
     """Clips on a quarter circle, all queries at its beginning: the n-th clip is the n-th neighbour of each."""
     angles = torch.arange(12) / 8
     train_labels = torch.tensor([4, 0, 1, 1, 1, 2, 1, 1, 1, 1, 3, 1])
     labels = torch.tensor([0, 2, 3, 4, 9])  # found at ranks 2, 6, 11, 1, and nowhere
-    parts = Features(torch.stack((angles.cos(), angles.sin()), 1), train_labels,
+    features = Features(torch.stack((angles.cos(), angles.sin()), 1), train_labels,
                      torch.tensor([1., 0]).repeat(5, 1), labels)
-    made = action_retrieval.evaluate([parts], Namespace(knn_neighbours=1, block=2, seed=0), 10)
+    made = action_retrieval.evaluate([features], 1, 10, 2)
     assert made['predictions'].tolist() == [4] * 5
     assert made['accuracy'] == pytest.approx(20)
     assert [made[f'recall_at_{first}'] for first in (1, 5, 10)] == [25, 50, 75]
@@ -79,7 +57,7 @@ def test_no_class_in_common(tmp_path, capsys):
     np.savez(tmp_path / 'f.npz', train=np.eye(3), train_labels=[0, 1, 2], val=np.eye(3)[:2], val_labels=[3, 4])
     made = results(action_retrieval, [], tmp_path, '--load-features', tmp_path / 'f.npz')
     assert (made['accuracy'], made['mean_average_precision'], made['recall_at_10']) == (0, None, None)
-    assert '2 test clips, of classes without a training clip' in capsys.readouterr().out
+    assert '2 test clips have a class without training clips' in capsys.readouterr().out
 
 
 def test_retrieval_end_to_end(setting, tmp_path, capsys):
@@ -88,8 +66,11 @@ def test_retrieval_end_to_end(setting, tmp_path, capsys):
     assert made['accuracy'] == pytest.approx(100 * np.mean(np.equal(made['predictions'], made['labels'])))
     assert made['mean_average_precision'] > 60
     assert made['accuracy_interval'][0] < made['accuracy'] < made['accuracy_interval'][1] or made['accuracy'] == 100
-    assert (made['seed'], len(made['data_sha256']), made['pretrained_on'], 'table' in made) == (5, 64, None, False)
-    assert made['args']['extract_batch'] == 64
+    assert (len(made['data_sha256']), made['pretrained_on'], 'table' in made) == (64, None, False)
+    assert made['config'] == {
+        'task': 'k-NN retrieval', 'dataset': 'ntu60', 'protocol': 'cross_subject', 'ensemble': False,
+        'modalities': ['joint', 'bone', 'motion'], 'all_modalities': False, 'knn_neighbours': 3, 'amp': 'off',
+        'tf32': False, 'checkpoint_sha256': made['checkpoint_sha256'], 'data_sha256': made['data_sha256']}
     out = capsys.readouterr().out
     assert f'\naccuracy: {made["accuracy"]:.2f} % (95 % interval {made["accuracy_interval"][0]:.2f} to ' in out
     assert f'mAP: {made["mean_average_precision"]:.2f} %  recall@1: {made["recall_at_1"]:.2f} %' in out
@@ -113,10 +94,10 @@ def test_every_subset_from_one_pass(setting, tmp_path, capsys):
 def test_the_ensemble_adds_cosines(setting, tmp_path):
     """The same as one search among features that were scaled to length 1 and put side by side."""
     made = results(action_retrieval, setting, tmp_path, '--ensemble', '--save-features', tmp_path / 'f.npz')
-    kept = [np.load(tmp_path / f'f_{modality}.npz') for modality in ('joint', 'bone', 'motion')]
-    train, val = (torch.cat([normalize(torch.from_numpy(file[part])) for file in kept], 1) for part in ('train', 'val'))
-    labels = torch.from_numpy(kept[0]['train_labels'])
-    assert made['predictions'] == action_retrieval.knn(train, labels, val, 1, 60).tolist()
+    saved = np.load(tmp_path / 'f.npz')
+    train, val = (torch.cat([normalize(torch.from_numpy(saved[f'{split}_{modality}']))
+                             for modality in ('joint', 'bone', 'motion')], 1) for split in ('train', 'val'))
+    assert made['predictions'] == knn_predict(train, torch.from_numpy(saved['train_labels']), val, 1, 60).tolist()
     assert [row['modalities'] for row in made['table']] == ['joint', 'bone', 'motion', '3s']
     assert made['mean_average_precision'] == made['table'][3]['mean_average_precision']
     again = results(action_retrieval, [], tmp_path, '--ensemble', '--load-features', tmp_path / 'f.npz')
@@ -124,9 +105,8 @@ def test_the_ensemble_adds_cosines(setting, tmp_path):
     assert again['checkpoint_sha256'] == made['checkpoint_sha256']
 
 
-def test_the_batch_is_the_encoders(setting, tmp_path):
+def test_batch_and_block_change_nothing(setting, tmp_path):
     made = [results(action_retrieval, setting, tmp_path, *flags) for flags in ([], ['-b', 7], ['--block', 1])]
-    assert [run['args']['extract_batch'] for run in made] == [64, 7, 64]
     assert made[0]['predictions'] == made[1]['predictions'] == made[2]['predictions']
 
 
@@ -140,50 +120,52 @@ def test_per_class_file_in_a_new_folder(setting, tmp_path):
 
 
 def summary_of(clips):
-    length = clips.length.tolist()
-    digests = manifest.clip_digests(clips.frames.numpy(), length)
-    return manifest.part_summary(clips.names, clips.labels.tolist(), length, digests)
+    num_frames = clips.num_frames.tolist()
+    digests = manifest.clip_digests(clips.frames.numpy(), num_frames)
+    return manifest.split_summary(clips.names, clips.labels.tolist(), num_frames, digests)
 
 
 @SCRIPTS
 def test_results_know_their_data_and_what_was_pretrained(script, setting, tmp_path, capsys):
     folder, path = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', tmp_path / 'checkpoint.pth.tar'
-    manifest.write(folder, parts={part: summary_of(store.load(folder, part)) for part in ('train', 'val')})
+    manifest.write(folder, parts={split: summary_of(load_split(folder, split)) for split in ('train', 'val')})
     about = {'objective': 'umurl', 'modalities': ['joint', 'bone'], 'dataset': 'ntu60', 'protocol': 'cross_subject'}
-    torch.save(torch.load(path) | {'about': about}, path)
+    torch.save(torch.load(path) | {'config': about}, path)
     made = results(script, setting, tmp_path)
     assert made['pretrained_on'] == about
     assert made['data_sha256'] == hashlib.sha256((folder / 'manifest.json').read_bytes()).hexdigest()
-    assert f'note: {path} was pre-trained on joint bone alone: its embedding of motion' in capsys.readouterr().err
+    assert f'note: {path} was pre-trained on joint bone only; its embedding of motion' in capsys.readouterr().err
     results(script, setting, tmp_path, '--modalities', 'bone')
     shown = capsys.readouterr()
-    assert 'pre-trained on joint bone alone' not in shown.err
+    assert 'pre-trained on joint bone only' not in shown.err
     assert 'pre-trained on ntu60 cross_subject, joint+bone, objective umurl' in shown.out
 
 
-def test_arrays_without_a_manifest_are_known_by_their_labels_and_frame_counts(setting, tmp_path):
-    folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
-    first, again = (data_digest(folder) for _ in range(2))
-    counts = np.load(folder / 'val_num_frame.npy')
-    counts[3] -= 1
-    np.save(folder / 'val_num_frame.npy', counts)
-    assert first == again != data_digest(folder)
-
-
 @pytest.mark.parametrize(('flags', 'message'), [
-    (['--modalities', 'joint'], "is of modalities ['bone'], not of ['joint']"),
-    (['--protocol', 'cross_view'], 'is of protocol cross_subject, not of cross_view'),
-    (['--finetune-dataset', 'ntu120'], 'is of dataset ntu60, not of ntu120')])
+    (['--modalities', 'joint'], "holds bone, not joint"),
+    (['--protocol', 'cross_view'], 'has features of the protocol cross_subject, not cross_view'),
+    (['--finetune-dataset', 'ntu120'], 'has features of the data set ntu60, not ntu120')])
 def test_features_of_something_else_are_a_mistake(setting, tmp_path, mistake, flags, message):
     file = tmp_path / 'f.npz'
     action_retrieval.main([*setting, '--modalities', 'bone', '--save-features', str(file)])
     assert message in mistake(action_retrieval.main, ['--load-features', file, *flags])
 
 
-def test_features_of_several_subsets_are_pointed_out(setting, tmp_path, mistake):
-    action_retrieval.main([*setting, '--ensemble', '--save-features', str(tmp_path / 'f.npz')])
-    line = mistake(action_retrieval.main, ['--load-features', tmp_path / 'f.npz'])
-    assert 'f.npz: no such file; f_bone.npz and others are there, for --ensemble' in line
+def test_saved_features_of_several_subsets_serve_each_of_them(setting, tmp_path, mistake):
+    file = tmp_path / 'f.npz'
+    whole = results(action_retrieval, setting, tmp_path, '--ensemble', '--save-features', file)
+    bone = results(action_retrieval, [], tmp_path, '--load-features', file, '--modalities', 'bone')
+    assert bone['accuracy'] == whole['table'][1]['accuracy']
+    assert 'holds joint, bone, motion, not joint+bone' in mistake(action_retrieval.main, ['--load-features', file])
+
+
+def test_a_finished_result_is_not_computed_again(setting, tmp_path, capsys):
+    first = results(action_retrieval, setting, tmp_path)
+    capsys.readouterr()
+    assert results(action_retrieval, setting, tmp_path, '--skip-finished') == first
+    assert capsys.readouterr().out == f'{tmp_path / "results.json"}: finished already\n'
+    again = results(action_retrieval, setting, tmp_path, '--skip-finished', '--knn-neighbours', 2)
+    assert again['config']['knn_neighbours'] == 2
 
 
 @SCRIPTS
@@ -208,18 +190,12 @@ def test_modalities_choose_the_path(setting, tmp_path):
     assert len({array.tobytes() for array in made.values()}) == 4
 
 
-def test_recorded_features(recorded, recorded_checkpoint, reference, ours, made_store):
-    """The release's features of the recordings, by the reader and the extractor that the scripts use."""
-    from feeder.store import ClipStore
-    from tools.features import extract
-    data = recorded('data_gen')
-    counts = data['num_frame'].tolist()
-    frames = torch.cat([ours(clip)[:count] for clip, count in zip(data['normalized'], counts, strict=True)])
-    store = ClipStore(frames, torch.tensor(counts), torch.zeros(16, dtype=torch.long), data['files'].tolist())
-    backbone = checkpoint.load_model(reference / 'checkpoint_0000.pth.tar').backbone
+def test_recorded_features(recorded, reference, recorded_dataset):
+    """The official features, from the checkpoint reader and the extractor that the scripts use."""
+    backbone = checkpoint.load_model(reference / 'checkpoint_0000.pth.tar')[0].backbone
     for key, modalities in [('features', ('joint', 'bone', 'motion')), ('features_joint', ('joint',)),
                             ('features_bone', ('bone',)), ('features_motion', ('motion',))]:
-        made, theirs = extract(backbone, store, modalities, 5), torch.from_numpy(recorded('downstream')[key])
+        made, theirs = extract(backbone, recorded_dataset, modalities, 5), torch.from_numpy(recorded('downstream')[key])
         assert float((made - theirs).norm() / theirs.norm()) < 1e-4
 
 
@@ -230,10 +206,10 @@ def test_recorded_features(recorded, recorded_checkpoint, reference, ours, made_
     (['--finetune-dataset', 'ntu120'], 'NTU-RGB-D-120-AGCN'),
     (['--modalities', 'depth'], '--modalities'),
     (['--load-features', '/no/such.npz'], '/no/such.npz'),
-    (['--load-features', '/no/such.npz', '--ensemble'], '/no/such_joint.npz'),
     (['--ensemble', '--modalities', 'bone'], '--ensemble takes two or three modalities, not bone alone'),
     (['--all-modalities', '--modalities', 'bone', 'joint'], 'leave out --modalities'),
     (['--all-modalities', '--ensemble'], 'not allowed with argument'),
+    (['--skip-finished'], '--skip-finished needs --results'),
 ])
 def test_a_mistake_is_one_line(script, setting, mistake, flags, message):
     assert message in mistake(script.main, [*setting, *flags])
@@ -245,7 +221,7 @@ def test_no_checkpoint_is_a_mistake(script, mistake):
 
 
 def test_more_neighbours_than_clips_is_a_mistake(setting, mistake):
-    assert 'only 30 training clips' in mistake(action_retrieval.main, [*setting, '--knn-neighbours', 31])
+    assert 'there are 30 training clips' in mistake(action_retrieval.main, [*setting, '--knn-neighbours', 31])
 
 
 @SCRIPTS
@@ -274,7 +250,7 @@ def test_damaged_arrays_are_a_mistake(script, setting, tmp_path, mistake, damage
 def test_kept_features_know_their_modalities(setting, tmp_path, capsys):
     action_retrieval.main([*setting, '--modalities', 'bone', '--save-features', str(tmp_path / 'f.npz')])
     made = results(action_retrieval, setting, tmp_path, '--load-features', tmp_path / 'f.npz')
-    assert made['args']['modalities'] == ['bone']
+    assert made['config']['modalities'] == ['bone']
     assert '--pretrained has no effect' in capsys.readouterr().err
 
 
@@ -290,4 +266,4 @@ def test_features_that_no_score_can_come_from(script, tmp_path, mistake, change,
 def test_arrays_of_one_body_are_a_mistake(setting, tmp_path, mistake):
     file = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub/train_data_joint.npy'
     np.save(file, np.load(file)[..., :1])
-    assert '75 numbers a frame' in mistake(action_retrieval.main, setting)
+    assert '75 numbers per frame' in mistake(action_retrieval.main, setting)

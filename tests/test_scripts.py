@@ -1,4 +1,4 @@
-"""The published command lines, typed as published, in a copy of the project with tiny raw recordings."""
+"""The published command lines, and the shell scripts, in a copy of the project with tiny raw recordings."""
 import json
 import os
 import shutil
@@ -13,35 +13,52 @@ from data_gen.demo_recordings import write_recordings
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope='module')
-def project(tmp_path_factory):
-    """A copy of the project, with demo recordings where the README says raw data go."""
-    copy = tmp_path_factory.mktemp('project')
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project."""
+    copy = tmp_path / 'project'
     for folder in ('data_gen', 'feeder', 'model', 'tools'):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns('__pycache__'))
-    for file in [*ROOT.glob('*.py'), *ROOT.glob('*.sh')]:
+    for file in [*ROOT.glob('*.py'), *ROOT.glob('*.sh'), *ROOT.glob('requirements*.txt')]:
         shutil.copy(file, copy)
-    raw = copy / 'data/nturgbd_raw/nturgb+d_skeletons'
-    write_recordings(raw, classes=3, performers=4)
-    (raw.parent / 'samples_with_missing_skeletons.txt').write_text('Missing:\n' + min(raw.iterdir()).stem + '  \n')
     return copy
 
 
 @pytest.fixture
 def shell(project):
-    """shell(command): run a command line in the copy, in this Python environment."""
-    def run(command, check=True):
-        environment = os.environ | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-                                    'VIRTUAL_ENV': 'this', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': ''}
+    """shell(command, **variables): run a command line in the copy, in this Python environment, without GPUs."""
+    def run(command, check=True, **variables):
+        environment = os.environ | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}', 'PYTHONPATH': '',
+                                    'VIRTUAL_ENV': 'this', 'CUDA_VISIBLE_DEVICES': ''} | variables
         return subprocess.run(['bash', '-c', command], cwd=project, env=environment, capture_output=True, text=True,
                               check=check)
     return run
 
 
+@pytest.fixture
+def stand_ins(tmp_path):
+    """stand_ins(name='line of shell', …): commands in a folder of their own; returns a PATH with nothing but basics."""
+    folder = tmp_path / 'bin'
+
+    def write(**commands):
+        folder.mkdir()
+        for name in ('bash', 'cat', 'dirname', 'grep', 'ls', 'mkdir', 'sed', 'sort', 'tail', 'tee'):
+            (folder / name).symlink_to(shutil.which(name))
+        for name, line in commands.items():
+            (folder / name).write_text(f'#!/bin/sh\n{line}\n')
+            (folder / name).chmod(0o755)
+        return str(folder)
+    return write
+
+
+@pytest.mark.slow
 def test_published_command_lines(project, shell):
-    """In order, each on what the one before left: preparing, pre-training, probe, retrieval."""
+    """In order, each on the output of the one before: preparation, pre-training, probe, retrieval."""
+    raw = project / 'data/nturgbd_raw/nturgb+d_skeletons'  # where the README puts the recordings
+    write_recordings(raw, classes=3, performers=4)
+    (raw.parent / 'samples_with_missing_skeletons.txt').write_text('Missing:\n' + min(raw.iterdir()).stem + '  \n')
     done = shell('cd data_gen && python ntu_gendata.py')
-    assert '1 recordings left out: named in samples_with_missing_skeletons.txt' in done.stdout
+    assert '1 recordings left out' in done.stdout
     assert sorted(path.name for path in (project / 'data/NTU-RGB-D-60-AGCN').iterdir()) == ['xsub', 'xview']
 
     shell('./script_pretrain.sh ntu60 cross_subject --hidden-size 8 --epochs 2')
@@ -50,7 +67,7 @@ def test_published_command_lines(project, shell):
 
     done = shell('./script_action_recognition.sh ntu60_xsub ntu60 cross_subject --results probe.json')
     assert 'evaluating ./checkpoints/ntu60_xsub/checkpoint_0001.pth.tar' in done.stdout
-    assert json.loads((project / 'probe.json').read_text())['args']['epochs'] == 150
+    assert json.loads((project / 'probe.json').read_text())['config']['epochs'] == 150
     done = shell('./script_action_retrieval.sh ntu60_xsub ntu60 cross_subject')
     assert 'accuracy:' in done.stdout
 
@@ -62,19 +79,41 @@ def test_published_command_lines(project, shell):
     assert len(log) == 2
 
 
-def test_the_pretraining_script_knows_the_published_settings(project, shell):
-    """What each protocol is trained with, read off by a stand-in for pretrain.py."""
-    (project / 'bin').mkdir()
-    (project / 'bin/python').write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 1; else echo "$@"; fi\n')
-    (project / 'bin/python').chmod(0o755)
-    for arguments, batch, folder in [('', 512, 'ntu60_xsub'), ('ntu60 cross_view', 1024, 'ntu60_xview'),
-                                     ('ntu120', 1024, 'ntu120_xsub'), ('ntu120 cross_setup', 1024, 'ntu120_xsetup')]:
-        line = shell(f'PATH=$PWD/bin:$PATH ./script_pretrain.sh {arguments} --seed 3').stdout
-        assert f'--batch-size {batch} --checkpoint-path ./checkpoints/{folder} --schedule 351 --epochs 451' in line
-        assert line.endswith('--seed 3\n')
+@pytest.mark.parametrize(('arguments', 'batch_size', 'folder'), [
+    ('', 512, 'ntu60_xsub'), ('ntu60 cross_view', 1024, 'ntu60_xview'), ('ntu120', 1024, 'ntu120_xsub'),
+    ('ntu120 cross_setup', 1024, 'ntu120_xsetup'), ('pku2', 1024, 'pku2_xsub'), ('custom', 1024, 'custom')])
+def test_the_pretraining_script_has_the_published_settings(shell, stand_ins, arguments, batch_size, folder):
+    path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo "$@"; fi')
+    line = shell(f'./script_pretrain.sh {arguments} --seed 3', PATH=path).stdout
+    assert line.startswith('pretrain.py --lr 0.0005 ')
+    assert f'--batch-size {batch_size} --checkpoint-path ./checkpoints/{folder} --schedule 351 --epochs 451' in line
+    assert line.endswith('--seed 3\n')
 
 
-@pytest.mark.parametrize('command', ['./script_pretrain.sh ntu60 cross_setup', './script_pretrain.sh nonsense',
+def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
+    path = stand_ins(python='echo 4', torchrun='echo "torchrun $*"')
+    line = shell('./script_pretrain.sh', PATH=path).stdout
+    assert line.startswith('torchrun --standalone --nproc_per_node=4 pretrain.py ')
+
+
+@pytest.mark.parametrize(('dir', 'arguments', 'flags'), [
+    ('mine', 'mine', '--finetune-dataset ntu60 --protocol cross_subject'),
+    ('mine', './checkpoints/mine/ custom --amp bf16', '--finetune-dataset custom --protocol own_split --amp bf16'),
+    ('ntu60_xsub', '', '--finetune-dataset ntu60 --protocol cross_subject')])
+def test_the_evaluation_scripts_use_the_newest_checkpoint(shell, stand_ins, project, dir, arguments, flags):
+    folder = project / 'checkpoints' / dir
+    folder.mkdir(parents=True)
+    (folder / 'checkpoint_0000.pth.tar').touch()
+    (folder / 'checkpoint_0450.pth.tar').touch()
+    path = stand_ins(python='echo "$@"')
+    lines = shell(f'./script_action_retrieval.sh {arguments}', PATH=path).stdout.splitlines()
+    assert lines == [f'evaluating ./checkpoints/{dir}/checkpoint_0450.pth.tar',
+                     f'action_retrieval.py --knn-neighbours 1 --pretrained ./checkpoints/{dir}/checkpoint_0450.pth.tar '
+                     f'{flags}']
+    assert (folder / 'action_retrieval.txt').read_text() == lines[1] + '\n'
+
+
+@pytest.mark.parametrize('command', ['./script_pretrain.sh ntu60 cross_setup', './script_reproduce.sh nonsense',
                                      './script_action_recognition.sh no_such_folder',
                                      './script_action_retrieval.sh no_such_folder'])
 def test_a_script_passes_on_the_exit_code(shell, command):
@@ -82,3 +121,36 @@ def test_a_script_passes_on_the_exit_code(shell, command):
     assert failed.returncode == 2
     assert failed.stderr.startswith('error: ')
     assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('ruff', [True, False])
+def test_the_test_script_runs_the_linter_if_it_is_there(shell, stand_ins, ruff):
+    commands = {'python': 'if [ "$1" != -c ]; then echo "python $*"; fi'} | ({'ruff': 'echo "ruff $*"'} if ruff else {})
+    done = shell('./script_test.sh -x', PATH=stand_ins(**commands))
+    assert done.stdout.splitlines() == ['ruff check .'] * ruff + ['python -m pytest -q -x']
+    assert ('ruff is not installed' in done.stderr) != ruff
+
+
+def test_the_test_script_stops_at_the_linter(shell, stand_ins):
+    failed = shell('./script_test.sh', check=False, PATH=stand_ins(python='true', ruff='exit 1'))
+    assert failed.returncode == 1
+
+
+@pytest.mark.parametrize(('script', 'file'), [('script_demo.sh', 'requirements.txt'),
+                                              ('script_reproduce.sh --demo', 'requirements.txt'),
+                                              ('script_test.sh', 'requirements-dev.txt')])
+@pytest.mark.parametrize('torch', [True, False])
+def test_missing_packages_are_installed_but_never_torch_over_torch(shell, stand_ins, script, file, torch):
+    python = (f'case "$*" in "-c import torch") exit {int(not torch)};; -c*) exit 1;; '
+              '*/dev/stdin) echo "$*"; cat;; *) echo "$*";; esac')
+    done = shell(f'./{script}', PATH=stand_ins(python=python))
+    assert f'installing {file}' in done.stderr
+    if not torch:
+        assert f'-m pip install --quiet -r {file}' in done.stdout
+        return
+    assert '-m pip install --quiet -r /dev/stdin' in done.stdout
+    lines = done.stdout.splitlines()
+    assert 'numpy>=1.26' in lines
+    assert 'scipy>=1.10' in lines
+    assert ('pytest>=8' in lines) == (file == 'requirements-dev.txt')
+    assert not [line for line in lines if line.startswith(('torch', '-r '))]

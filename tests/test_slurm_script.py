@@ -20,8 +20,7 @@ def submit(tmp_path):
     root, spool, commands = tmp_path / 'project', tmp_path / 'spool', tmp_path / 'bin'
     for folder in (root / 'tools', spool, commands):
         folder.mkdir(parents=True)
-    for name in ('environment.sh', 'pretrain.sh'):
-        shutil.copy(ROOT / 'tools' / name, root / 'tools')
+    shutil.copy(ROOT / 'tools/scripts.sh', root / 'tools')
     shutil.copy(ROOT / SCRIPT, spool / 'slurm_script')
     for name, lines in STAND_INS.items():
         (commands / name).write_text(f'#!/bin/sh\n{lines}\n')

@@ -1,1 +1,11 @@
-"""What the three scripts share, and commands to look at results."""
+"""What the three scripts share. The folders hold evaluations, analyses and the paper's tables."""
+import sys
+
+MOVED = {
+    'tools.complexity': 'python -m tools.analysis.complexity', 'tools.tsne': 'python -m tools.analysis.tsne',
+    'tools.scaling': 'the table of bytes per step in BENCHMARKS.md',
+    'tools.benchmark_preparation': 'python -m tools.benchmark --stages read normalise'}
+
+if sys.argv[0] == '-m' and (command := sys.orig_argv[sys.orig_argv.index('-m') + 1]) in MOVED:
+    print(f'error: {command} is gone: use {MOVED[command]}', file=sys.stderr)
+    sys.exit(2)

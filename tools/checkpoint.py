@@ -1,98 +1,85 @@
-"""The one reader and writer of checkpoints: the release's format, with or without `module.`"""
+"""The one reader and writer of checkpoints, in the official code's format, with or without `module.`"""
 import os
 import pickle
 import re
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from data_gen.cli import InputError
 from model.umurl import UmURL
 
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
-PREFIX = 'module.'  # the release saves a DistributedDataParallel module's keys
+PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
 
 
-def path_of(folder, epoch):
+def path_of(folder: Path, epoch: int) -> Path:
     return Path(folder) / f'checkpoint_{epoch:04d}.pth.tar'
 
 
-def newest(folder):
-    """The checkpoint of the latest epoch in a folder, or None."""
-    return max(every(folder), key=lambda path: int(NAME.fullmatch(path.name)[1]), default=None)
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of the latest epoch in a folder."""
+    return max(list_checkpoints(folder), key=lambda path: int(NAME.fullmatch(path.name)[1]), default=None)
 
 
-def every(folder):
-    """All checkpoints in a folder."""
+def list_checkpoints(folder: Path) -> list[Path]:
     return [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
 
 
-def save(path, model, optimizer, epoch, **more):
-    """Write {'epoch', 'state_dict', 'optimizer', …}: whole or not at all. `model` is the bare module."""
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more) -> None:
+    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are finished."""
     state = {PREFIX + key: value for key, value in model.state_dict().items()}
     partial = Path(f'{path}.part')
     torch.save({'epoch': epoch, 'state_dict': state, 'optimizer': optimizer.state_dict(), **more}, partial)
     os.replace(partial, path)
 
 
-def read(path):
-    """A checkpoint as a dict on the CPU, its state dict's keys without `module.`; InputError for anything else."""
+def read(path: Path) -> dict:
+    """A checkpoint on the CPU, its state dict's keys without `module.`; InputError for any other file."""
     if Path(path).is_dir():
         raise InputError(f'{path} is a folder: name a checkpoint in it')
     if not Path(path).is_file():
         raise InputError(f'{path}: no such checkpoint')
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-        state = {key.removeprefix(PREFIX): value for key, value in checkpoint['state_dict'].items()}
+        saved = torch.load(path, map_location='cpu', weights_only=True)
+        state = {key.removeprefix(PREFIX): value for key, value in saved['state_dict'].items()}
     except pickle.UnpicklingError as error:
         raise InputError(f'{path} is not a PyTorch checkpoint, or holds more than tensors and plain values') from error
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f'{path} is not a whole checkpoint with a state_dict ({type(error).__name__})') from error
-    return checkpoint | {'state_dict': state}
+    return saved | {'state_dict': state}
 
 
-def load_into(model, state, path):
-    """Load every tensor or none: a missing, unexpected or misshapen one is an InputError."""
+def load_into(model: nn.Module, state: dict, path: Path) -> None:
+    """Load every tensor or none; InputError for missing, unexpected or misshapen tensors."""
     own = model.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    wrong = [f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}' for key in own.keys() & state.keys()
-             if own[key].shape != state[key].shape]
-    for what, keys in (('missing', missing), ('unexpected', unexpected), ('misshapen', wrong)):
+    misshapen = [f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}' for key in own.keys() & state.keys()
+                 if own[key].shape != state[key].shape]
+    for problem, keys in (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen)):
         if keys:
-            raise InputError(f'{path} does not fit the model: {len(keys)} {what} tensors, such as {min(keys)}')
+            raise InputError(f'{path} does not fit the model: {len(keys)} {problem} tensors, such as {min(keys)}')
     model.load_state_dict(state)
 
 
-def load_optimizer(optimizer, saved, path, weight_decay):
-    """Load the optimizer of a checkpoint, from here or from the release; returns its number of epochs."""
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float) -> int:
+    """Load the optimizer of a checkpoint of ours or of the official code; returns the number of finished epochs."""
     try:
         for group in saved['optimizer']['param_groups']:
-            # Before loading: where the step counts go depends on the kernel, and that is this machine's choice.
+            # Set before loading: where step counts are kept depends on the kernel, which this machine chooses.
             group.update(fused=True, foreach=None, weight_decay=weight_decay)
         optimizer.load_state_dict(saved['optimizer'])
         return int(saved['epoch'])
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f'{path} has no epoch and Adam optimizer of this model to go on with ({error})') from error
+        raise InputError(f'{path} has no epoch or no Adam optimizer for this model, so it cannot be resumed '
+                         f'({error})') from error
 
 
-def move_aside(folder):
-    """Move an earlier run's checkpoints and logs into a folder of their own; its path, None if there are none."""
-    files = [*every(folder), *(path for name in ('log.jsonl', 'tensorboard') if (path := folder / name).exists())]
-    if not every(folder):
-        return None
-    number = 1
-    while (target := folder / f'earlier_{number}').exists():
-        number += 1
-    target.mkdir()
-    for path in files:
-        path.rename(target / path.name)
-    return target
+def load_model(path: Path) -> tuple[UmURL, dict | None]:
+    """The model in a checkpoint, on the CPU in evaluation mode, and the `config` of its pre-training, if recorded.
 
-
-def load_model(path):
-    """The UmURL model of a checkpoint, its width and depth read from the tensors, on the CPU, in evaluation mode.
-
-    model.about is what pretrain.py notes of a run, or None. Of a fine-tuned model the backbone alone is loaded.
+    Width and depth are read from the tensors. From a fine-tuned model only the backbone is loaded.
     """
     saved = read(path)
     state = saved['state_dict']
@@ -109,5 +96,4 @@ def load_model(path):
         load_into(model.backbone, backbone, path)
     else:
         load_into(model, state, path)
-    model.about = saved.get('about')
-    return model.eval()
+    return model.eval(), saved.get('config', saved.get('about'))  # 'about': written by version 1

@@ -2,11 +2,10 @@
 
     python -m tools.demo [--folder demo]
 
-Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, for the pre-trained encoder
-and, as a yardstick, for one of the same shape that was not trained.
+Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the pre-trained encoder
+and, for comparison, with an untrained one of the same shape.
 """
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from tools import checkpoint
 from tools.options import ROOT
 
 HIDDEN_SIZE = 64
-RAW, ARRAYS, TRAINED, UNTRAINED = 'raw', 'data/NTU-RGB-D-60-AGCN', 'checkpoints', 'untrained.pth.tar'
+RECORD = ['-m', 'data_gen.demo_recordings']
 PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
 PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50, '--lr', 0.005,
             '--schedule', 40]
@@ -31,59 +30,55 @@ RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 
 def main(argv=None):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--folder', type=Path, default=ROOT / 'demo', help='where everything goes (default demo/)')
-    parser.add_argument('--performers', type=int, default=20, help='of the demo recordings (default 20)')
+    parser.add_argument('--folder', type=Path, default=ROOT / 'demo', help='folder for everything (default demo/)')
+    parser.add_argument('--performers', type=int, default=20, help='performers in the recordings (default 20)')
     args = parser.parse_args(argv)
     folder = args.folder.absolute()
-    for made in (RAW, 'data', TRAINED):
-        shutil.rmtree(folder / made, ignore_errors=True)
+    raw, data, checkpoints, untrained = (folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar'))
+    for earlier in (raw, data, checkpoints):
+        shutil.rmtree(earlier, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
 
     seconds = {
-        'demo recordings (synthetic)': stage('data_gen/demo_recordings.py', '--out', folder / RAW,
-                                             '--performers', args.performers),
-        'preparation': stage(*PREPARE, '--data_path', folder / RAW, '--out_folder', folder / ARRAYS),
-        'pre-training': stage(*PRETRAIN, '--data-root', folder / 'data', '--checkpoint-path', folder / TRAINED)}
-    save_untrained(folder / UNTRAINED)
-    encoders = {'pre-trained': checkpoint.newest(folder / TRAINED), 'not trained': folder / UNTRAINED}
-    scores = {}
+        'demo recordings (synthetic)': run_command(*RECORD, '--out', raw, '--performers', args.performers),
+        'preparation': run_command(*PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN'),
+        'pre-training': run_command(*PRETRAIN, '--data-root', data, '--checkpoint-path', checkpoints)}
+    save_untrained(untrained)
+    encoders = {'pre-trained': checkpoint.newest(checkpoints), 'not trained': untrained}
+    accuracy = {}
     for task, command in (('linear probe', PROBE), ('retrieval', RETRIEVAL)):
-        began = time.perf_counter()
+        started = time.perf_counter()
         for encoder, path in encoders.items():
             results = folder / f'{task} {encoder}.json'.replace(' ', '_')
-            stage(*command, '--data-root', folder / 'data', '--pretrained', path, '--results', results)
-            scores[encoder, task] = json.loads(results.read_text())['accuracy']
-        seconds[f'{task}, both encoders'] = time.perf_counter() - began
-    report(seconds, scores, encoders)
+            run_command(*command, '--data-root', data, '--pretrained', path, '--results', results)
+            accuracy[encoder, task] = json.loads(results.read_text())['accuracy']
+        seconds[f'{task}, both encoders'] = time.perf_counter() - started
+
+    print('\nAccuracy on the test split, % (synthetic data: this shows that everything runs, not how good UmURL is)')
+    print(f'{"encoder":16}{"linear probe":>14}{"retrieval":>12}')
+    for encoder in encoders:
+        print(f'{encoder:16}{accuracy[encoder, "linear probe"]:14.1f}{accuracy[encoder, "retrieval"]:12.1f}')
+    print('\nTime (s)')
+    for name, taken in [*seconds.items(), ('total', sum(seconds.values()))]:
+        print(f'{name:30}{taken:8.1f}')
 
 
-def stage(*command):
-    """Run one of the project's scripts; the seconds it took. A failure ends the demo with its exit code."""
-    command = [str(word) for word in command]
-    print(f'\n$ python {" ".join(command)}', flush=True)
-    began = time.perf_counter()
-    code = subprocess.run([sys.executable, *command], cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)}).returncode
+def run_command(*command) -> float:
+    """Run `python` with these words in the project's root; returns the seconds it took. If it fails, so do we."""
+    words = [str(word) for word in command]
+    print(f'\n$ python {" ".join(words)}', flush=True)
+    started = time.perf_counter()
+    code = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
     if code:
         sys.exit(code)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
-def save_untrained(path):
-    """An encoder as it is before training, in a file plainly so named."""
+def save_untrained(path: Path) -> None:
+    """Save an encoder with its initial weights."""
     torch.manual_seed(0)
     model = UmURL(150, 192, HIDDEN_SIZE)
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 0)
-
-
-def report(seconds, scores, encoders):
-    print('\nAccuracy on the test part, % (synthetic data: it says that the job runs, not how good UmURL is)')
-    print(f'{"encoder":16}{"linear probe":>14}{"retrieval":>12}')
-    for encoder in encoders:
-        print(f'{encoder:16}{scores[encoder, "linear probe"]:14.1f}{scores[encoder, "retrieval"]:12.1f}')
-    print('\nTime (s)')
-    for name, taken in seconds.items():
-        print(f'{name:30}{taken:8.1f}')
-    print(f'{"together":30}{sum(seconds.values()):8.1f}')
 
 
 if __name__ == '__main__':

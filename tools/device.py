@@ -1,7 +1,9 @@
-"""The device to compute on, and how precisely."""
+"""The device to compute on, and the precision."""
 import ctypes
+import os
 import platform
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import torch
 
 from data_gen.cli import InputError
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 
-def select(device):
-    """The torch.device of --device, made ready; InputError where it is not there."""
+def select(device: str) -> torch.device:
+    """The torch.device for --device, made current; InputError if it does not exist."""
     if not re.fullmatch(r'cpu|cuda(:\d+)?', device):
         raise InputError(f'--device {device}: expected cpu, cuda or cuda:N')
     device = torch.device(device)
@@ -22,15 +25,15 @@ def select(device):
             raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
         if (device.index or 0) >= torch.cuda.device_count():
             raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
-        device = torch.device('cuda', device.index or 0)  # some functions of torch want the number
+        device = torch.device('cuda', device.index or 0)  # some functions of torch need the number
         torch.cuda.set_device(device)
     else:
         keep_freed_memory()
     return device
 
 
-def name_of(device):
-    """A device in words, for records of what was measured where."""
+def name_of(device: torch.device) -> str:
+    """The device's model name, for records of measurements."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     cpus = Path('/proc/cpuinfo')
@@ -38,10 +41,10 @@ def name_of(device):
     return f'{model[1] if model else platform.machine()} CPU, {torch.get_num_threads()} threads'
 
 
-def keep_freed_memory():
-    """Let glibc keep freed memory for the next step: handing it back means faulting in every page of it again.
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step; returning it means faulting in every page again.
 
-    Halves the time of augmentation on a CPU. Elsewhere than on glibc nothing happens.
+    Halves the time of augmentation on a CPU. Does nothing without glibc.
     """
     if sys.platform == 'linux':
         libc = ctypes.CDLL(None)
@@ -50,10 +53,7 @@ def keep_freed_memory():
             libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-
-
-def amp_dtype(amp, device):
+def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype for --amp, or None for plain float32."""
     if amp == 'auto':
         if device.type != 'cuda':
@@ -63,6 +63,15 @@ def amp_dtype(amp, device):
     return None if amp == 'off' else DTYPES[amp]
 
 
-def autocast(dtype, device):
-    """The autocast context of a dtype from `amp_dtype`."""
+def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
+    """The autocast context for a dtype of `amp_dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def compiled(function):
+    """torch.compile; InputError if there is no C++ compiler it could use."""
+    compiler = (os.environ.get('CXX') or 'g++').split()[0]
+    if not shutil.which(compiler):
+        raise InputError(f'--compile needs a C++ compiler, but {compiler} is missing: install it, or drop the flag')
+    torch._dynamo.config.optimize_ddp = False  # splitting a model at DDP's buckets fails with checkpointed chunks
+    return torch.compile(function)

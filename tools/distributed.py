@@ -1,64 +1,69 @@
-"""One process or many: the same code; without a process group rank is 0 and the world is 1."""
+"""One process or several with the same code: without a process group the rank is 0 and the world size 1."""
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from data_gen.cli import InputError
 from tools.device import select
 
 
-def rank():
+def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def world_size():
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
-def process_group(device):
-    """Join the group that torchrun or SLURM describes in the environment, if one does; yields this process's device.
+def process_group(device: str) -> Iterator[torch.device]:
+    """Join the process group that torchrun or SLURM describes, if any; yields this process's device.
 
-    device: 'cpu', 'cuda' or 'cuda:N'. nccl on CUDA, gloo on the CPU.
+    device: 'cpu', 'cuda' or 'cuda:N'. Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a
+    failing process must not wait for the others.
     """
-    environment = from_torchrun() or from_slurm()
+    environment = launcher_environment()
     if environment is None:
         yield select(device)
         return
     os.environ |= environment
-    local = int(environment['LOCAL_RANK'])
-    if device.startswith('cuda'):  # a launcher may show each process its own GPU alone
-        device = f'cuda:{local % max(1, torch.cuda.device_count())}'
+    local_rank = int(environment['LOCAL_RANK'])
+    if device.startswith('cuda'):  # a launcher may show each process only its own GPU
+        device = f'cuda:{local_rank % max(1, torch.cuda.device_count())}'
     device = select(device)
     dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
+    yield device
+    dist.barrier()  # without it, torch 2.4 can wait forever for a process that has already left
+    dist.destroy_process_group()
 
 
-def from_torchrun():
-    """The variables of torchrun, or None."""
+def launcher_environment() -> dict[str, str] | None:
+    """RANK, WORLD_SIZE and so on as set by torchrun or derived from SLURM; None for a single process."""
     names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
-    return {name: os.environ[name] for name in names} if all(name in os.environ for name in names) else None
+    if all(name in os.environ for name in names):
+        return {name: os.environ[name] for name in names}
+    return slurm_environment()
 
 
-def from_slurm():
-    """The same variables from those of a SLURM step of several tasks (`srun python pretrain.py …`), or None."""
-    # SLURM_NTASKS is also set for a plain command inside an allocation: trust it only beside an address to meet at
-    whole = os.environ.get('SLURM_NTASKS', '1') if 'MASTER_ADDR' in os.environ else '1'
-    tasks = os.environ.get('SLURM_STEP_NUM_TASKS', whole)
-    if tasks == '1' or not {'SLURM_PROCID', 'SLURM_LOCALID'} <= os.environ.keys():
+def slurm_environment() -> dict[str, str] | None:
+    """The variables of torchrun, derived from a SLURM step of several tasks (`srun python pretrain.py …`), or None."""
+    # SLURM_NTASKS is also set for a plain command inside an allocation: it counts only together with MASTER_ADDR
+    num_tasks = os.environ.get('SLURM_NTASKS', '1') if 'MASTER_ADDR' in os.environ else '1'
+    num_tasks = os.environ.get('SLURM_STEP_NUM_TASKS', num_tasks)
+    if num_tasks == '1' or not {'SLURM_PROCID', 'SLURM_LOCALID'} <= os.environ.keys():
         return None
-    return {'RANK': os.environ['SLURM_PROCID'], 'WORLD_SIZE': tasks, 'LOCAL_RANK': os.environ['SLURM_LOCALID'],
+    return {'RANK': os.environ['SLURM_PROCID'], 'WORLD_SIZE': num_tasks, 'LOCAL_RANK': os.environ['SLURM_LOCALID'],
             'MASTER_ADDR': os.environ.get('MASTER_ADDR') or first_slurm_node(),
             'MASTER_PORT': os.environ.get('MASTER_PORT', '29500')}
 
 
-def first_slurm_node():
+def first_slurm_node() -> str:
     nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST', 'localhost')
     if '[' not in nodes:
         return nodes.split(',')[0]
@@ -66,20 +71,31 @@ def first_slurm_node():
                           check=True).stdout.split()[0]
 
 
-def agree(value, what):
+def first_process_only() -> bool:
+    """False in all but the first process of a launcher; evaluation needs one process, so the others leave."""
+    environment = launcher_environment()
+    if environment is None or environment['WORLD_SIZE'] == '1':
+        return True
+    first = environment['RANK'] == '0'
+    if first:
+        print('note: evaluation runs in one process; the others leave', file=sys.stderr)
+    return first
+
+
+def check_agreement(value: object, name: str) -> None:
     """InputError unless all processes have the same value."""
     if world_size() > 1:
         values = [None] * world_size()
         dist.all_gather_object(values, value)
         if len(set(values)) > 1:
-            raise InputError(f'the processes disagree on {what}: {values}; the folders must be shared by all machines')
+            raise InputError(f'the processes disagree on {name}: {values}; all machines must share the folders')
 
 
 class Gather(torch.autograd.Function):
-    """All ranks' tensors one after another along dim 1.
+    """All processes' tensors (k, B, D) concatenated along dim 1.
 
-    Every rank computes the same loss of the same gathered tensor, so its gradient for its own slice is already the
-    whole one: the backward needs no communication, only the factor that DDP's averaging takes away again.
+    Every process computes the same loss from the same gathered tensor, so the gradient of its own slice is already
+    complete. The backward needs no communication, only the factor that DDP's averaging takes away again.
     """
 
     @staticmethod
@@ -96,7 +112,18 @@ class Gather(torch.autograd.Function):
 
 
 def gather(projections):
-    """Several (B, D) tensors -> the same of all ranks, (k, world * B, D), with gradient; one communication."""
+    """Several (B, D) tensors -> those of all processes, (k, world * B, D), with gradient, in one communication."""
     if world_size() == 1:
         return projections
     return Gather.apply(torch.stack(tuple(projections)))
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """DistributedDataParallel if there are several processes; SyncBatchNorm exists on CUDA only."""
+    if world_size() == 1:
+        return model
+    if device.type == 'cuda':
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # Buffers need no broadcast: synchronised statistics agree, and training does not read the others.
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == 'cuda' else None,
+                                               broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=True)

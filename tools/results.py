@@ -1,61 +1,81 @@
-"""Results files: the numbers, with everything that produced them."""
+"""Results files: the numbers, together with the configuration that led to them."""
 import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from data_gen import manifest
 from data_gen.arrays import replacing
 
-ORIGIN = ('checkpoint_sha256', 'data_sha256', 'pretrained_on')  # what features.load_backbone finds out
+
+class Origin(NamedTuple):
+    """Where features come from. pretrained_on: the `config` that pretrain.py saved in the checkpoint, or None."""
+    checkpoint_sha256: str | None = None
+    data_sha256: str | None = None
+    pretrained_on: dict | None = None
 
 
-def write(path, args, **numbers):
-    """Write `numbers` as JSON, tensors as lists, with the command line, the arguments and where all came from."""
-    given = {name: as_text(value) for name, value in vars(args).items() if name not in ORIGIN}
-    record = numbers | {'command': sys.argv, 'args': given, 'seed': args.seed, 'torch': torch.__version__}
-    record |= {name: getattr(args, name, None) for name in ORIGIN}
+def write(path: Path, configuration: dict, **numbers) -> None:
+    """Write `numbers` as JSON (tensors as lists) with `configuration`, the command line and the version of torch."""
+    record = numbers | {'config': configuration, 'command': sys.argv, 'torch': torch.__version__}
     with replacing(path) as file:
         file.write(json.dumps(record, default=as_list).encode() + b'\n')
 
 
-def print_origin(args):
-    """Print what the encoder was pre-trained on, where its checkpoint says so."""
-    if about := args.pretrained_on:
-        print(f'pre-trained on {about["dataset"]} {about["protocol"]}, {"+".join(about["modalities"])}, '
-              f'objective {about["objective"]}')
+def read_finished(path: Path | None, configuration: dict) -> dict | None:
+    """The record in a results file, if it is finished and of exactly this configuration."""
+    record = read(path)
+    same = record.get('config') == json.loads(json.dumps(configuration))
+    return record if same and 'accuracy' in record else None
 
 
-def move_aside(path):
-    """Give a results file another name, so that it is not overwritten; returns the name."""
+def read(path: Path | None) -> dict:
+    """The record in a results file; empty if there is none that can be read."""
+    try:
+        record = json.loads(path.read_text())
+    except (AttributeError, OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def print_origin(pretrained_on: dict | None) -> None:
+    """Print what the encoder was pre-trained on, if its checkpoint says so."""
+    if pretrained_on:
+        print('pre-trained on {dataset} {protocol}, {}, objective {objective}'.format(
+            '+'.join(pretrained_on['modalities']), **pretrained_on))
+
+
+def move_aside(*paths: Path) -> Path:
+    """Move files of one folder into a new folder earlier_N/ beside them, so nothing is overwritten; returns it."""
     number = 1
-    while (target := path.with_name(f'{path.stem}_earlier_{number}{path.suffix}')).exists():
+    while (target := paths[0].parent / f'earlier_{number}').exists():
         number += 1
-    return path.rename(target)
-
-
-def as_text(value):
-    if isinstance(value, list | tuple):
-        return [as_text(item) for item in value]
-    return value if isinstance(value, int | float | str | None) else str(value)
+    target.mkdir()
+    for path in paths:
+        path.rename(target / path.name)
+    return target
 
 
 def as_list(value):
-    """What JSON does not know: a tensor, an array or one of its numbers."""
+    """For values JSON does not know: tensors, arrays and their numbers."""
     return value.tolist()
 
 
-def digest(path):
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
-def data_digest(folder):
-    """By which to know a folder of arrays again: of its manifest, or where there is none of labels and frame counts."""
-    made = Path(folder) / manifest.NAME
-    if made.is_file():
-        return digest(made)
-    small = sorted((*made.parent.glob('*_label.pkl'), *made.parent.glob('*_num_frame.npy')))
-    return hashlib.sha256(''.join(map(digest, small)).encode()).hexdigest()
+def data_sha256(folder: Path) -> str:
+    """Identifies a folder of arrays: the hash of its manifest or, without one, of its labels and frame counts."""
+    path = Path(folder) / manifest.NAME
+    if path.is_file():
+        return file_sha256(path)
+    small_files = sorted((*path.parent.glob('*_label.pkl'), *path.parent.glob('*_num_frame.npy')))
+    return hashlib.sha256(''.join(map(file_sha256, small_files)).encode()).hexdigest()

@@ -1,18 +1,16 @@
 """Learning rates by epoch."""
 import math
 
-
-def learning_rate(args, epoch):
-    return args.lr * factor(args, epoch)
+import torch
 
 
-def factor(args, epoch):
-    """Of --lr; --cos: a half cosine from 1 to 0 over --epochs; else a tenth from each epoch of --schedule on."""
-    if args.cos:
-        return 0.5 * (1 + math.cos(math.pi * epoch / args.epochs))
-    return 0.1 ** sum(epoch >= milestone for milestone in args.schedule)
+def lr_factors(epochs: int, milestones: list[int], cos: bool) -> list[float]:
+    """What --lr is multiplied by in each epoch: a tenth from each milestone on, or a half cosine from 1 to 0."""
+    if cos:
+        return [0.5 * (1 + math.cos(math.pi * epoch / epochs)) for epoch in range(epochs)]
+    return [0.1 ** sum(epoch >= milestone for milestone in milestones) for epoch in range(epochs)]
 
 
-def set_learning_rate(optimizer, lr):
+def adjust_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group['lr'] = lr

@@ -1,95 +1,110 @@
-"""Scores of predicted labels: accuracy with its interval, by class, and the table of several evaluations."""
+"""Scores of predicted labels: accuracy with its interval, accuracy by class, and the tables printed on the screen."""
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from data_gen.arrays import replacing
 
-RESAMPLES = 10_000
+EVALUATE_EVERY = 5  # epochs; the official code reports the best of these evaluations on the test split
 
 
-def summary(predictions, labels, classes, seed=0):
-    """Accuracies in % of predictions (M,) of labels (M,), integer tensors; M > 0.
+def accuracy_summary(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> dict:
+    """Accuracies in % of predictions (M,) for labels (M,), M > 0.
 
-    accuracy; accuracy_interval [low, high], see `interval`; class_accuracy, a list, None for a class without test
-    clips; mean_class_accuracy, over the others; predictions.
+    Keys: accuracy; accuracy_interval [low, high]; class_accuracy, a list with None for classes without test clips;
+    mean_class_accuracy, over the others; predictions.
     """
-    clips, correct = by_class(predictions, labels, classes)
-    present = clips > 0
-    share = 100 * correct[present] / clips[present]
-    class_accuracy = np.full(classes, None, object)
+    num_clips, num_correct = count_by_class(predictions, labels, num_classes)
+    present = num_clips > 0
+    share = 100 * num_correct[present] / num_clips[present]
+    class_accuracy = np.full(num_classes, None, object)
     class_accuracy[present] = share
-    return {'accuracy': 100 * correct.sum().item() / len(labels),
-            'accuracy_interval': interval(correct.sum().item(), len(labels), seed),
+    correct = int(num_correct.sum())
+    return {'accuracy': 100 * correct / len(labels), 'accuracy_interval': interval(correct, len(labels)),
             'mean_class_accuracy': share.mean().item(), 'class_accuracy': class_accuracy.tolist(),
             'predictions': predictions}
 
 
-def by_class(predictions, labels, classes):
-    """Test clips and correct predictions of each class: two arrays (classes,)."""
+def classification_summary(logits: torch.Tensor, labels: torch.Tensor, num_classes: int) -> dict:
+    """`accuracy_summary` of logits (M, C), and the key top5_accuracy in %."""
+    top5 = logits.topk(min(5, logits.shape[1]), 1).indices
+    top5_accuracy = 100 * (top5 == labels[:, None]).any(1).sum().item() / len(labels)
+    return accuracy_summary(top5[:, 0], labels, num_classes) | {'top5_accuracy': top5_accuracy}
+
+
+def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """Top-1 accuracy in % of logits (M, C)."""
+    return 100 * (logits.topk(1, 1).indices[:, 0] == labels).sum().item() / len(labels)
+
+
+def best_seen(eval_history: dict[int, float]) -> dict:
+    """The best evaluation in {epoch: accuracy}; the first one if several are equal."""
+    epoch = max(eval_history, key=eval_history.get)
+    return {'best_accuracy': eval_history[epoch], 'best_epoch': epoch}
+
+
+def count_by_class(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test clips and correct predictions of each class: two arrays (num_classes,)."""
     predictions, labels = predictions.cpu().numpy(), labels.cpu().numpy()
-    return (np.bincount(labels, minlength=classes),
-            np.bincount(labels[predictions == labels], minlength=classes))
+    return (np.bincount(labels, minlength=num_classes),
+            np.bincount(labels[predictions == labels], minlength=num_classes))
 
 
-def interval(correct, clips, seed=0):
-    """The 95 % bootstrap interval [low, high] in % of an accuracy: percentiles over resamples of the test clips.
+def interval(correct: int, num_clips: int) -> list[float]:
+    """The exact (Clopper-Pearson) 95 % interval [low, high] in % of an accuracy.
 
-    The number of correct clips in a resample is binomial, so it is drawn as such. The interval knows of the choice of
-    test clips alone, and not of the spread over trainings.
+    It covers the choice of test clips only, not the spread over trainings.
     """
-    drawn = np.random.default_rng(seed).binomial(clips, correct / clips, RESAMPLES)
-    return (100 * np.percentile(drawn, (2.5, 97.5)) / clips).tolist()
+    from scipy.stats import binomtest  # slow to import
+    return [100 * float(end) for end in binomtest(correct, num_clips).proportion_ci()]
 
 
-def mean_std(values):
-    """(mean, standard deviation) of some numbers, with n - 1; 0 for a single one."""
+def mean_std(values: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1); the latter is 0 for a single value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.
 
 
-def write_per_class(path, labels, predictions, classes, class_names=None):
-    """Write a CSV with a line per class; `most_confused_with` is the wrong label that its clips get most often."""
-    names = class_names or [f'A{label + 1:03d}' for label in range(classes)]  # as the recordings are numbered
-    clips, correct = by_class(predictions, labels, classes)
+def write_per_class(path: Path, labels: torch.Tensor, predictions: torch.Tensor, num_classes: int,
+                    class_names: list[str] | None = None) -> None:
+    """Write a CSV with a line per class; `most_confused_with` is the wrong label its clips get most often."""
+    names = class_names or [f'A{label + 1:03d}' for label in range(num_classes)]  # as NTU RGB+D numbers them
+    num_clips, num_correct = count_by_class(predictions, labels, num_classes)
     text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(('class', 'name', 'clips', 'correct', 'accuracy', 'most_confused_with'))
-    for label in range(classes):
-        wrong = torch.bincount(predictions[(labels == label) & (predictions != label)], minlength=classes)
-        accuracy = f'{100 * correct[label] / clips[label]:.2f}' if clips[label] else ''
-        table.writerow((label, names[label], clips[label], correct[label], accuracy,
-                        names[wrong.argmax()] if wrong.any() else ''))
+    writer = csv.writer(text)
+    writer.writerow(('class', 'name', 'clips', 'correct', 'accuracy', 'most_confused_with'))
+    for label in range(num_classes):
+        wrong = torch.bincount(predictions[(labels == label) & (predictions != label)], minlength=num_classes)
+        percent = f'{100 * num_correct[label] / num_clips[label]:.2f}' if num_clips[label] else ''
+        writer.writerow((label, names[label], num_clips[label], num_correct[label], percent,
+                         names[wrong.argmax()] if wrong.any() else ''))
     with replacing(path) as file:
         file.write(text.getvalue().encode())
 
 
-def with_interval(score):
-    """'72.00 % (95 % interval 71.31 to 72.68)', of a dict of `summary`."""
-    low, high = score['accuracy_interval']
-    return f'{score["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f})'
+def with_interval(row: dict) -> str:
+    """'72.00 % (95 % interval 71.31 to 72.68)'."""
+    low, high = row['accuracy_interval']
+    return f'{row["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f})'
 
 
-def shown(value):
-    """A number for a table; a dash where there is none."""
+def percent_or_dash(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}'
 
 
-def without_predictions(rows):
-    """The rows of a table as results keep them: of the predictions those of the main row are enough."""
+def without_predictions(rows: list[dict]) -> list[dict]:
+    """The rows of a table for a results file, where the predictions of the main row are enough."""
     return [{name: value for name, value in row.items() if name != 'predictions'} for row in rows]
 
 
-def table(rows, columns):
-    """Lines of text: a row per evaluation, its modalities, its accuracy with interval, then `columns` {title: key}.
-
-    rows: dicts of 'modalities', what `summary` returns, and the keys of the columns.
-    """
+def table(rows: list[dict], columns: dict[str, str]) -> str:
+    """Lines of text: each row's modalities, its accuracy with interval, then `columns` {title: key}."""
     lines = ['{:20}{:>10}{:>20}'.format('modalities', 'accuracy', '95 % interval')
              + ''.join(f'{title:>12}' for title in columns)]
     for row in rows:
         low, high = row['accuracy_interval']
         lines.append(f'{row["modalities"]:20}{row["accuracy"]:10.2f}{f"{low:.2f} to {high:.2f}":>20}'
-                     + ''.join(f'{shown(row[key]):>12}' for key in columns.values()))
+                     + ''.join(f'{percent_or_dash(row[key]):>12}' for key in columns.values()))
     return '\n'.join(lines)

@@ -11,7 +11,7 @@ import pytest
 
 from data_gen import manifest, ntu_gendata
 from data_gen.preprocess import normalize
-from data_gen.reader import PartReader
+from data_gen.reader import SplitReader
 from data_gen.skeleton import SkeletonError, read_xyz
 
 NUMBER = r'\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?=\s|\Z)'
@@ -20,11 +20,11 @@ TOKENS = ('-1', '0', '1', '2', '24', '26', '99999', '1000000000', '9' * 5000, '1
 
 
 @pytest.fixture
-def made(tmp_path, write_skeleton):
-    """made(frames, seed=0): the bytes of a recording of random bodies, so many in each frame."""
+def recording(tmp_path, write_skeleton):
+    """recording(frames, seed=0): the bytes of a recording; frames: the number of its random bodies in each frame."""
     def make(frames, seed=0):
-        write_skeleton(tmp_path / 'made', frames, seed)
-        return (tmp_path / 'made').read_bytes()
+        write_skeleton(tmp_path / 'recording', frames, seed)
+        return (tmp_path / 'recording').read_bytes()
     return make
 
 
@@ -37,7 +37,8 @@ def read(tmp_path):
         path.write_bytes(content)
         tracemalloc.start()
         try:
-            with warnings.catch_warnings(action='error'), within(seconds=2):
+            with warnings.catch_warnings(), within(seconds=2):
+                warnings.simplefilter('error')
                 found = read_xyz(path)
         except SkeletonError as error:
             found = error
@@ -134,8 +135,8 @@ def put(content, line, token):
     (8, '1_0 1 1', 'line 8: x y z'), (9, '1 \xb2 1', 'line 9: x y z'), (10, '1 1', 'line 10: x y z'),
     (11, '1 1 1\0', 'line 11: x y z'), (12, '', 'line 12: x y z'), (13, '1,5 1,5 1,5', 'line 13: x y z'),
     (84, '9' * 10 ** 6 + ' 1 1', 'line 84: x y z')], ids=lambda value: str(value)[:20])
-def test_a_wrong_line(made, read, line, token, says):
-    content = put(made([1, 2]), line, token)
+def test_a_wrong_line(recording, read, line, token, says):
+    content = put(recording([1, 2]), line, token)
     assert judge(content) is None
     assert str(read(content)).startswith(says)
 
@@ -155,20 +156,20 @@ def test_not_a_recording(read, content, says):
     lambda content: content + b'4\n\0 left over, whatever it is\n', lambda content: put(content, 3, 'J\xe9r\xf4me \0'),
     lambda content: put(content, 4, ' 25\t'), lambda content: put(content, 3, 'x' * 10 ** 6)],
     ids=['CRLF', 'CR', 'lines left over', 'latin-1 and NUL in the line of a body', 'spaces', 'a huge line'])
-def test_read_all_the_same(made, read, change):
-    content = made([1, 2])
+def test_read_all_the_same(recording, read, change):
+    content = recording([1, 2])
     assert np.array_equal(read(change(content)), judge(content))
 
 
-def test_cut_at_any_byte(made, read):
-    content = made([1])
+def test_cut_at_any_byte(recording, read):
+    content = recording([1])
     for size in range(len(content) - 1):  # the last byte is a line end
         assert re.match(r'line \d+: ', str(read(content[:size])))
 
 
-def test_long_recordings_need_no_more_than_their_array(made, read):
+def test_long_recordings_need_no_more_than_their_array(recording, read):
     """The frames without a body are half of a long recording's text, but all of its array."""
-    body = made([1]).split(b'\n', 1)[1]
+    body = recording([1]).split(b'\n', 1)[1]
     assert read(b'20000\n' + body + b'0\n' * 19999).shape == (3, 20000, 25, 2)
     assert read(b'100000\n' + body + b'0\n' * 99999).shape == (3, 100000, 25, 2)
     assert isinstance(read(b'100001\n' + body + b'0\n' * 100000), SkeletonError)
@@ -220,9 +221,9 @@ def cut(content, rng):
     return content[:rng.randrange(len(content) + 1)]
 
 
-def test_two_thousand_mutants(made, read):
+def test_two_thousand_mutants(recording, read):
     rng = random.Random(0)
-    bases = [made(frames) for frames in ([1, 2], [0, 1, 0, 1], [5], [1, 1, 0])]
+    bases = [recording(frames) for frames in ([1, 2], [0, 1, 0, 1], [5], [1, 1, 0])]
     good = 0
     for number in range(2000):
         content = mutate(bases[number % len(bases)], rng)
@@ -232,13 +233,13 @@ def test_two_thousand_mutants(made, read):
     assert 200 < good < 1000  # both ways are much gone
 
 
-def test_mutants_from_end_to_end(made, tmp_path, capsys):
+def test_mutants_from_end_to_end(recording, tmp_path, capsys):
     """Every file is in the arrays, as it reads, or among those skipped."""
     rng, folder, readable = random.Random(1), tmp_path / 'raw', {}
     folder.mkdir()
     for number in range(60):
         name = f'S001C001P00{rng.randint(1, 3)}R001A{number + 1:03d}.skeleton'
-        content = mutate(made([1, 2], number), rng, most=1)
+        content = mutate(recording([1, 2], number), rng, most=1)
         (folder / name).write_bytes(content)
         if (xyz := judge(content)) is not None:
             readable[name] = xyz
@@ -247,10 +248,10 @@ def test_mutants_from_end_to_end(made, tmp_path, capsys):
                              '--out_folder', str(tmp_path), '-j', '2']) == 0
 
     kept = []
-    for part in ('train', 'val'):
-        reader = PartReader(tmp_path / 'xsub', part)
-        for index, name in enumerate(reader.names):
-            assert np.array_equal(reader.row(index), normalize(readable[name]))
+    for split in ('train', 'val'):
+        reader = SplitReader(tmp_path / 'xsub', split)
+        for row, name in zip(reader.data, reader.names, strict=True):
+            assert np.array_equal(row, normalize(readable[name]))
         kept += reader.names
     skipped = manifest.read(tmp_path / 'xsub')['skipped']
     assert sorted(kept) == sorted(readable)

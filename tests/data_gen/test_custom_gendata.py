@@ -16,7 +16,7 @@ from data_gen import custom_gendata, manifest
 from data_gen.joint_maps import SKELETONS, matrix
 from data_gen.preprocess import normalize
 
-HEADER = 'path,label,part\n'
+HEADER = 'path,label,split\n'
 
 
 @pytest.fixture
@@ -44,10 +44,11 @@ def poses(frames, bodies=1, joints=25, seed=0):
     return rng.normal(1, 1, (frames, bodies, joints, 3)) * np.arange(1, bodies + 1)[:, None, None]
 
 
-def read_part(folder, part):
+def read_split(folder, split):
     folder = folder / 'data/custom/split'
-    names, labels = pickle.loads((folder / f'{part}_label.pkl').read_bytes())
-    return np.load(folder / f'{part}_data_joint.npy'), np.load(folder / f'{part}_num_frame.npy').tolist(), names, labels
+    names, labels = pickle.loads((folder / f'{split}_label.pkl').read_bytes())
+    num_frames = np.load(folder / f'{split}_num_frame.npy').tolist()
+    return np.load(folder / f'{split}_data_joint.npy'), num_frames, names, labels
 
 
 def expected(*bodies):
@@ -74,18 +75,19 @@ def test_every_kind_of_file(write_list, prepare, write_skeleton, tmp_path):
     np.save(tmp_path / 'g.npy', g.astype(np.float32))
     assert prepare(lines) == 0
 
-    data, num_frame, names, labels = read_part(tmp_path, 'train')
+    data, num_frame, names, labels = read_split(tmp_path, 'train')
     assert names == ['a.skeleton', 'sub/b.npy', 'd.npz', 'f.csv']
     assert (labels, num_frame) == ([3, 1, 0, 0], [6, 300, 5, 8])
     rows = [expected(np.concatenate(frames)), expected(b[:, 0]), expected(d[:, 2], d[:, 1]), expected(f[:, 1], f[:, 0])]
     assert (data == rows).all()
-    data, num_frame, names, labels = read_part(tmp_path, 'val')
+    data, num_frame, names, labels = read_split(tmp_path, 'val')
     assert names == ['c.npz', 'e.csv', f'{tmp_path}/g.npy']
     assert (labels, num_frame) == ([3, 3, 2], [4, 7, 9])
     assert (data == [expected(c[:, 1], c[:, 0]), expected(e[:, 0]), expected(g[:, 0].astype(np.float32))]).all()
-    made = manifest.read(tmp_path / 'data/custom/split')
-    assert made['class_names'] == ['2', '10', 'sit, down', 'wave']
-    assert (made['dataset'], made['benchmark'], made['joints'], made['axes']) == ('custom', 'split', 'ntu25', 'kinect')
+    prepared = manifest.read(tmp_path / 'data/custom/split')
+    assert prepared['class_names'] == ['2', '10', 'sit, down', 'wave']
+    facts = [prepared[key] for key in ('dataset', 'benchmark', 'joints', 'axes')]
+    assert facts == ['custom', 'split', 'ntu25', 'kinect']
 
 
 @pytest.mark.parametrize('joints', ['kinect20', 'coco17', 'mediapipe33'])
@@ -97,16 +99,16 @@ def test_other_joints(joints, write_list, prepare, tmp_path):
     assert prepare(lines, '--joints', joints) == 0
     sign = (1, 1, 1) if joints == 'kinect20' else (-1, -1, 1)
     one, two = (np.einsum('vj,tmjc->tmvc', matrix(SKELETONS[joints]), clip) * sign for clip in (one, two))
-    data = read_part(tmp_path, 'train')[0]
+    data = read_split(tmp_path, 'train')[0]
     np.testing.assert_allclose(data, [expected(one[:, 0]), expected(two[:, 1], two[:, 0])], rtol=0, atol=1e-5)
     assert manifest.read(tmp_path / 'data/custom/split')['joints'] == joints
 
 
-def test_axes_can_be_said(write_list, prepare, tmp_path):
+def test_axes_can_be_given(write_list, prepare, tmp_path):
     lines, clip = write_list('a.npy,wave,train\n'), poses(6)
     np.save(lines.with_name('a.npy'), clip)
     assert prepare(lines, '--axes', 'image') == 0
-    assert (read_part(tmp_path, 'train')[0] == expected(clip[:, 0] * (-1, -1, 1))).all()
+    assert (read_split(tmp_path, 'train')[0] == expected(clip[:, 0] * (-1, -1, 1))).all()
 
 
 def test_two_dimensions_get_z_0(write_list, prepare, tmp_path):
@@ -116,7 +118,7 @@ def test_two_dimensions_get_z_0(write_list, prepare, tmp_path):
     np.save(lines.with_name('a.npy'), clip[:, 1, :, :2])
     np.save(lines.with_name('b.npy'), clip[..., :2])
     assert prepare(lines) == 0
-    assert (read_part(tmp_path, 'train')[0] == [expected(clip[:, 1]), expected(clip[:, 1], clip[:, 0])]).all()
+    assert (read_split(tmp_path, 'train')[0] == [expected(clip[:, 1]), expected(clip[:, 1], clip[:, 0])]).all()
 
 
 BAD_FILES = {
@@ -143,7 +145,7 @@ def test_unusable_files_are_skipped_and_listed(write_list, prepare, tmp_path, ca
         else:
             lines.with_name(name).write_bytes(content.encode() if isinstance(content, str) else content)
     assert prepare(lines) == 0
-    assert read_part(tmp_path, 'train')[2] == ['good.npy']
+    assert read_split(tmp_path, 'train')[2] == ['good.npy']
     listed = dict(line.strip().split(': ', 1) for line in capsys.readouterr().out.splitlines() if line.startswith('  '))
     assert listed.keys() == {str(lines.with_name(name)) for name in BAD_FILES}
     for name, (_, reason) in BAD_FILES.items():
@@ -152,7 +154,7 @@ def test_unusable_files_are_skipped_and_listed(write_list, prepare, tmp_path, ca
 
 
 @pytest.mark.parametrize(('text', 'line', 'says'), [
-    ('path,label\na.npy,wave\n', 1, 'no column part'), ('', 1, 'no column path'), (HEADER, 1, 'no recording'),
+    ('path,label\na.npy,wave\n', 1, 'no column split'), ('', 1, 'no column path'), (HEADER, 1, 'no recordings'),
     (HEADER + 'a.npy,wave,train\nb.npy,wave,trian\n', 3, '"trian"; write train or val'),
     (HEADER + 'a.npy,wave,\n', 2, 'write train or val'), (HEADER + 'a.npy, ,val\n', 2, 'no label'),
     (HEADER + 'a.npy,wave,train\n\nc.npy,wave,val\n', 4, 'no file "c.npy"'), (HEADER + ',wave,val\n', 2, 'no file ""'),
@@ -179,13 +181,25 @@ def test_a_mistake_in_the_flags_is_one_line(write_list, mistake, flags, says):
     assert says in mistake(custom_gendata.main, [*recordings, *flags])
 
 
+def test_the_column_split_may_be_called_part(write_list, prepare, tmp_path):
+    """As until version 1.0; a list that has both columns means `split`."""
+    lines = write_list('a.npy,wave,val\nb.npy,clap,train\n', 'path,label,part\n')
+    np.save(lines.with_name('a.npy'), poses(4))
+    np.save(lines.with_name('b.npy'), poses(5))
+    assert prepare(lines) == 0
+    assert [read_split(tmp_path, split)[2] for split in ('train', 'val')] == [['b.npy'], ['a.npy']]
+    write_list('a.npy,wave,legs,train\nb.npy,clap,arms,val\n', 'path,label,part,split\n')
+    assert prepare(lines, '--overwrite') == 0
+    assert [read_split(tmp_path, split)[2] for split in ('train', 'val')] == [['a.npy'], ['b.npy']]
+
+
 def test_a_list_from_a_spreadsheet(write_list, prepare, tmp_path):
     """A byte order mark, carriage returns, spaces after commas and more columns do no harm; no UTF-8 is a mistake."""
     lines = write_list('')
     np.save(lines.with_name('ä.npy'), poses(4))
-    lines.write_bytes('\ufeffpath, part, label, notes\r\nä.npy, train, größer, x\r\n'.encode())
+    lines.write_bytes('\ufeffpath, split, label, notes\r\nä.npy, train, größer, x\r\n'.encode())
     assert prepare(lines) == 0
-    assert read_part(tmp_path, 'train')[2] == ['ä.npy']
+    assert read_split(tmp_path, 'train')[2] == ['ä.npy']
     assert manifest.read(tmp_path / 'data/custom/split')['class_names'] == ['größer']
 
 
@@ -195,9 +209,9 @@ def test_another_encoding_is_a_mistake(write_list, mistake):
     assert f'{lines}: not UTF-8 text' in mistake(custom_gendata.main, ['--recordings', lines])
 
 
-def test_what_makes_scores_mean_little_is_said(write_list, prepare, capsys):
+def test_what_makes_scores_meaningless_gets_a_note(write_list, prepare, capsys):
     lines = write_list('a.npy,wave,train,7\nb.npy,clap,train,\nc.npy,wav,val,7\nd.npy,clap,val,\n',
-                       'path,label,part,performer\n')
+                       'path,label,split,performer\n')
     for name in 'abcd':
         np.save(lines.with_name(f'{name}.npy'), poses(4))
     assert prepare(lines) == 0
@@ -213,7 +227,7 @@ def prepared(write_list, prepare, tmp_path):
     """The folder of a prepared data set `custom`: three classes, each with a pose of its own, 18 + 9 recordings."""
     rng, classes = np.random.default_rng(0), ('clap', 'kick', 'wave')
     pose = dict(zip(classes, rng.normal(0, .5, (3, 17, 2)), strict=True))
-    rows = [(f'{part}{clip}.npy', classes[clip % 3], part) for part, clips in (('train', 18), ('val', 9))
+    rows = [(f'{split}{clip}.npy', classes[clip % 3], split) for split, clips in (('train', 18), ('val', 9))
             for clip in range(clips)]
     lines = write_list(''.join(','.join(row) + '\n' for row in rows))
     for name, label, _ in rows:
@@ -225,22 +239,22 @@ def prepared(write_list, prepare, tmp_path):
 def test_from_list_to_scores(prepared, tmp_path, mistake):
     where = ['--data-root', str(prepared), '--device', 'cpu']
     pretrain.main([*where, '--pre-dataset', 'custom', '--hidden-size', '8', '--epochs', '1', '--checkpoint-path',
-                   str(tmp_path / 'made')])
+                   str(tmp_path / 'checkpoints')])
     where += ['--finetune-dataset', 'custom', '--results', str(tmp_path / 'r.json')]
-    checkpoint = ['--pretrained', str(tmp_path / 'made/checkpoint_0000.pth.tar')]
+    checkpoint = ['--pretrained', str(tmp_path / 'checkpoints/checkpoint_0000.pth.tar')]
     for script, flags in ((action_recognition, ['--epochs', '60', '--lr', '1']), (action_retrieval, [])):
         script.main([*where, *checkpoint, *flags, '--save-features', str(tmp_path / 'f.npz')])
-        made = json.loads((tmp_path / 'r.json').read_text())
-        assert made['class_names'] == ['clap', 'kick', 'wave']
-        assert made['labels'] == [0, 1, 2] * 3
-        assert made['accuracy'] > 80
+        results = json.loads((tmp_path / 'r.json').read_text())
+        assert results['class_names'] == ['clap', 'kick', 'wave']
+        assert results['labels'] == [0, 1, 2] * 3
+        assert results['accuracy'] > 80
         kept = ['--load-features', str(tmp_path / 'f.npz'), *flags]
         script.main([*where, *kept])
         assert json.loads((tmp_path / 'r.json').read_text())['class_names'] == ['clap', 'kick', 'wave']
         os.rename(prepared, tmp_path / 'gone')  # the features alone: the labels say how many classes there are
         script.main([*where, *kept])
         again = json.loads((tmp_path / 'r.json').read_text())
-        assert (again['class_names'], again['predictions']) == (None, made['predictions'])
+        assert (again['class_names'], again['predictions']) == (None, results['predictions'])
         assert 'prepare custom first' in mistake(script.main, [*where, *checkpoint])
         os.rename(tmp_path / 'gone', prepared)
 
@@ -257,4 +271,4 @@ def test_runs_as_a_script_inside_its_folder(write_list, tmp_path):
     np.save(lines.with_name('a.npy'), poses(4))
     subprocess.run([sys.executable, 'custom_gendata.py', '--recordings', str(lines), '--out_folder',
                     str(tmp_path / 'data/custom')], cwd=Path(custom_gendata.__file__).parent, check=True)
-    assert (read_part(tmp_path, 'train')[0] == [expected(poses(4)[:, 0])]).all()
+    assert (read_split(tmp_path, 'train')[0] == [expected(poses(4)[:, 0])]).all()

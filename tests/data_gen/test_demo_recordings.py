@@ -1,4 +1,7 @@
-"""The demo recordings: whole raw files that every protocol can use, the same again from the same seed."""
+"""The demo recordings: complete raw files that every protocol can use, and the same files from the same seed."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,7 +22,7 @@ def names(folder):
     return sorted(Name.parse(path.stem) for path in folder.glob('*.skeleton'))
 
 
-def test_every_protocol_has_both_parts(folder):
+def test_every_protocol_has_both_splits(folder):
     assert len(names(folder)) == 54
     for dataset in DATASETS.values():
         for benchmark in set(dataset.benchmarks) & {'xsub', 'xview', 'xsetup'}:
@@ -29,15 +32,34 @@ def test_every_protocol_has_both_parts(folder):
 
 
 def test_recordings_are_people_in_front_of_a_camera(folder):
-    bodies = set()
+    num_bodies = set()
     for path in folder.glob('*.skeleton'):
         xyz = read_xyz(path)
-        assert 50 <= xyz.shape[1] <= 120
+        assert 60 <= xyz.shape[1] <= 110
         main = xyz[..., 0][:, xyz[..., 0].any((0, 2))]
         assert 1.2 < np.median(np.ptp(main[1], 1)) < 2.3  # metres from head to foot
         assert 1.5 < main[2].mean() < 5
-        bodies.add(bool(xyz[..., 1].any()))
-    assert bodies == {True, False}  # some actions are for two
+        num_bodies.add(1 + xyz[..., 1].any())
+    assert num_bodies == {1, 2}  # some actions are for two people
+
+
+def test_the_sensor_loses_people(folder):
+    """Some recordings have frames without anybody; in some the second body comes late."""
+    empty = late = 0
+    for path in folder.glob('*.skeleton'):
+        seen = read_xyz(path).any((0, 2))  # (T, 2)
+        empty += not seen.any(1).all()
+        late += seen.any(0).all() and not seen[0].all() and seen[-1].all()
+    assert 0 < empty < 10
+    assert 0 < late < 10
+
+
+def test_performers_have_their_own_proportions():
+    trunk, arms, legs = np.array([[np.linalg.norm(bones[part], axis=1).sum() for part in (
+        demo_recordings.TRUNK, demo_recordings.ARMS, demo_recordings.LEGS)] for bones in (
+        demo_recordings.draw_bones(np.random.default_rng(seed)) for seed in range(20))]).T
+    for ratio in (arms / trunk, legs / trunk):
+        assert .8 < ratio.min() / ratio.max() < .97
 
 
 def test_the_seed_decides(folder, tmp_path):
@@ -57,6 +79,21 @@ def test_cameras_see_one_performance_from_three_sides(folder):
     assert np.corrcoef([line[seen] for line in height]).min() > 0.5
 
 
+@pytest.mark.parametrize('command', [['-m', 'data_gen.demo_recordings'], [demo_recordings.__file__]])
+def test_the_command(command, folder, tmp_path, pytestconfig):
+    flags = ['--out', tmp_path, '--performers', '3', '--classes', '1', '--replications', '2']
+    subprocess.run([sys.executable, *command, *flags], cwd=pytestconfig.rootpath, check=True)
+    assert len(names(tmp_path)) == 3 * 1 * 2 * 3
+    name = 'S001C001P001R001A001.skeleton'
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
 @pytest.mark.parametrize('flags', [[], ['--performers', '2'], ['--classes', '13'], ['--seed', '-1']])
 def test_a_mistake_is_one_line(flags, tmp_path, mistake):
     assert '--' in mistake(demo_recordings.main, ['--out', tmp_path, *flags] if flags else [])
+
+
+def test_other_files_are_left_alone(tmp_path, mistake):
+    (tmp_path / 'mine.txt').write_text('mine')
+    assert 'not empty' in mistake(demo_recordings.main, ['--out', tmp_path])
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.txt']

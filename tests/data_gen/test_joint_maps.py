@@ -81,16 +81,16 @@ def test_joints_of_both_are_exact_copies(joints):
 
 @OTHERS
 def test_t_pose_is_one_of_ntu(joints):
-    made, true = mapped(joints), dict(zip(NTU25, t_pose(NTU25), strict=True))
-    heights = [made[name][1] for name in ('head', 'neck', 'spine top', 'spine middle', 'spine base', 'left knee',
+    found, true = mapped(joints), dict(zip(NTU25, t_pose(NTU25), strict=True))
+    heights = [found[name][1] for name in ('head', 'neck', 'spine top', 'spine middle', 'spine base', 'left knee',
                                           'left ankle', 'left foot')]
     assert heights == sorted(set(heights), reverse=True)
     for name in NTU25:
         side = {'left': -1, 'right': 1}.get(name.split()[0], 0)
-        assert np.sign(made[name][0].round(9)) == side, name
-        assert made[name][2] > 2.8, name
-        assert np.linalg.norm(made[name] - true[name]) < (.12 if 'foot' in name else .06), name
-    reach = [made[f'left {name}'][0] for name in ('shoulder', 'elbow', 'wrist', 'hand', 'tip')]
+        assert np.sign(found[name][0].round(9)) == side, name
+        assert found[name][2] > 2.8, name
+        assert np.linalg.norm(found[name] - true[name]) < (.12 if 'foot' in name else .06), name
+    reach = [found[f'left {name}'][0] for name in ('shoulder', 'elbow', 'wrist', 'hand', 'tip')]
     assert reach == sorted(set(reach), reverse=True)
 
 

@@ -1,112 +1,126 @@
-"""Padded and trimmed: the same data, to the byte, both ways."""
+"""Padded and trimmed arrays hold the same data; `trimmed` folders of older versions can be read."""
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from data_gen import convert
-from data_gen.arrays import trim, untrim
-from data_gen.preprocess import normalize
-from feeder import store
-
-
-def two_bodies(first, second, frames):
-    """A raw recording (3, T, 25, 2) whose bodies are seen in the first `first` and `second` frames."""
-    xyz = np.random.default_rng(first + second).normal(0, 1, (3, frames, 25, 2))
-    xyz[:, first:, :, 0] = 0
-    xyz[:, second:, :, 1] = 0
-    return xyz
-
-
-def zeros_behind(row):
-    return np.pad(row, ((0, 0), (0, 300 - row.shape[1]), (0, 0), (0, 0)))
-
-
-ROWS = {
-    'one body': (normalize(two_bodies(40, 0, 40)), 40),
-    'two bodies': (normalize(two_bodies(70, 70, 70)), 70),
-    'a body that leaves': (normalize(two_bodies(70, 31, 70)), 70),
-    'both gone before the end': (normalize(two_bodies(50, 50, 70)), 70),
-    'full length': (normalize(two_bodies(300, 200, 300)), 300),
-    'one frame': (normalize(two_bodies(1, 0, 1)), 1),
-    'zeros behind (another tool)': (zeros_behind(normalize(two_bodies(20, 20, 20), 20)), 20),
-    'anything behind (another tool)': (np.random.default_rng(5).normal(size=(3, 300, 25, 2)).astype(np.float32), 33),
-    'negative zeros': (np.full((3, 300, 25, 2), -0., np.float32), 12),
-}
-
-
-@pytest.mark.parametrize('kind', ROWS)
-def test_trimming_is_lossless(kind):
-    row, num_frame = ROWS[kind]
-    frames, period = trim(row, num_frame)
-    assert untrim(frames, period).tobytes() == np.ascontiguousarray(row).tobytes()
-
-
-@pytest.mark.parametrize(('kind', 'kept'), [('one body', 40), ('two bodies', 70), ('a body that leaves', 300),
-                                            ('both gone before the end', 70), ('zeros behind (another tool)', 20),
-                                            ('anything behind (another tool)', 300), ('one frame', 1)])
-def test_only_what_cannot_be_rebuilt_is_kept_whole(kind, kept):
-    assert len(trim(*ROWS[kind])[0]) == kept
+from data_gen import arrays, convert, ntu_gendata
+from data_gen.cli import InputError
+from data_gen.reader import SplitReader
+from feeder import dataset
 
 
 @pytest.fixture
-def padded(tmp_path, padded_arrays):
-    """A folder in the padded layout: the rows above, and others."""
-    padded_arrays(tmp_path / 'xsub', train=len(ROWS), val=3)
-    np.save(tmp_path / 'xsub/train_data_joint.npy', np.stack([row for row, _ in ROWS.values()]))
-    np.save(tmp_path / 'xsub/train_num_frame.npy', [frames for _, frames in ROWS.values()])
-    return tmp_path / 'xsub'
+def prepared(tmp_path, write_skeleton):
+    """{layout: folder} of one x-sub benchmark: one body, two, bodies that leave, one frame, more than 300."""
+    raw = tmp_path / 'recordings'
+    raw.mkdir()
+    (tmp_path / 'samples_with_missing_skeletons.txt').touch()
+    kinds = ([1] * 40, [2] * 70, [2] * 31 + [1] * 39, [2] * 50 + [0] * 20, [1], [1] * 310)
+    for number, frames in enumerate(kinds):
+        for performer in range(1, 7):
+            name = f'S001C001P{performer:03d}R001A{number + 1:03d}'
+            write_skeleton(raw / f'{name}.skeleton', frames, 10 * number + performer)
+    for layout in arrays.LAYOUTS:
+        ntu_gendata.main(['--dataset', 'ntu60', '--benchmark', 'xsub', '--data_path', str(raw), '--layout', layout,
+                          '--out_folder', str(tmp_path / layout), '-j', '1'])
+    return {layout: tmp_path / layout / 'xsub' for layout in arrays.LAYOUTS}
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+@pytest.fixture
+def older(prepared):
+    """The trimmed folder as version 1 left it: some clips keep more frames, and _trimmed.npz says where each begins."""
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        reader = SplitReader(prepared['trimmed'], split)
+        blocks, stored = [], []
+        for clip, count in enumerate(reader.num_frames):
+            more = rng.normal(size=((300 - count) * (clip % 2), 2, 25, 3)).astype(np.float32)
+            blocks += [reader.frames(clip, clip + 1), more]
+            stored.append(count + len(more))
+        np.save(reader.file, np.concatenate(blocks))
+        np.savez(reader.folder / f'{split}_trimmed.npz', offset=np.cumsum([0, *stored]),
+                 period=np.zeros(len(stored), np.int64), max_frame=300)
+    return prepared['trimmed']
 
 
-def test_there_and_back_to_the_byte(padded):
-    before = contents(padded)
-    assert convert.main([str(padded), '--layout', 'trimmed']) is None
-    names = {f'{part}_{kind}' for part in ('train', 'val')
-             for kind in ('frame_joint.npy', 'trimmed.npz', 'num_frame.npy', 'label.pkl')}
-    assert set(contents(padded)) == names
-    convert.main([str(padded), '--layout', 'padded'])
-    assert contents(padded) == before
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_files_of_each_layout(prepared, split):
+    counts = np.load(prepared['padded'] / f'{split}_num_frame.npy')
+    files = {'padded': ('data_joint', (len(counts), 3, 300, 25, 2)),
+             'trimmed': ('frame_joint', (counts.sum(), 2, 25, 3))}
+    for layout, (kind, shape) in files.items():
+        assert {path.name for path in prepared[layout].glob(f'{split}_*')} == {
+            f'{split}_{kind}.npy', f'{split}_num_frame.npy', f'{split}_label.pkl'}
+        array = np.load(prepared[layout] / f'{split}_{kind}.npy')
+        assert (array.shape, array.dtype) == (shape, np.float32)
+        np.save(prepared[layout] / 'again.npy', array)
+        assert (prepared[layout] / 'again.npy').read_bytes() == (prepared[layout] / f'{split}_{kind}.npy').read_bytes()
 
 
-def test_either_layout_loads_the_same(padded):
-    one = {part: store.load(padded, part) for part in ('train', 'val')}
-    convert.main([str(padded), '--layout', 'trimmed'])
-    for part, clips in one.items():
-        other = store.load(padded, part)
-        assert torch.equal(clips.frames, other.frames)
-        assert torch.equal(clips.length, other.length)
-        assert (clips.names, clips.labels.tolist()) == (other.names, other.labels.tolist())
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_either_layout_loads_the_same(prepared, split):
+    padded, trimmed = (dataset.load_split(folder, split) for folder in prepared.values())
+    assert_equal(padded, trimmed)
+    rows = np.load(prepared['padded'] / f'{split}_data_joint.npy')
+    clips = [row.transpose(1, 3, 2, 0)[:count] for row, count in zip(rows, padded.num_frames, strict=True)]
+    assert (trimmed.frames.numpy() == np.concatenate(clips)).all()
 
 
-def test_blocks_of_any_size_read_the_same(padded, monkeypatch):
-    convert.main([str(padded), '--layout', 'trimmed'])
-    whole = store.load(padded, 'train').frames
+def assert_equal(one, other):
+    assert torch.equal(one.frames, other.frames)
+    assert torch.equal(one.num_frames, other.num_frames)
+    assert (one.names, one.labels.tolist()) == (other.names, other.labels.tolist())
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('size', [1, 2, 5, 64])
+def test_a_folder_of_version_1_loads_the_same(prepared, older, monkeypatch, split, size):
+    monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', size)
+    reader = SplitReader(older, split)
+    assert len(reader.data) > reader.num_frames.sum()
+    assert_equal(dataset.load_split(older, split), dataset.load_split(prepared['padded'], split))
+
+
+@pytest.mark.parametrize('layout', ['padded', 'trimmed'])
+def test_chunks_of_any_size_read_the_same(prepared, monkeypatch, layout):
+    whole = dataset.load_split(prepared[layout], 'train').frames
     for size in (1, 2, 5):
-        monkeypatch.setattr(store, 'CLIPS_AT_ONCE', size)
-        assert torch.equal(store.load(padded, 'train').frames, whole)
+        monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', size)
+        assert torch.equal(dataset.load_split(prepared[layout], 'train').frames, whole)
 
 
-def test_converting_twice_changes_nothing(padded, capsys):
-    convert.main([str(padded), '--layout', 'trimmed'])
-    before = contents(padded)
-    convert.main([str(padded), '--layout', 'trimmed'])
-    assert contents(padded) == before
-    assert 'trimmed already' in capsys.readouterr().out
+@pytest.mark.parametrize(('offset', 'says'), [
+    ({'offset': [0, 3]}, 'train_frame_joint.npy: .* frames, not 3'), ({'period': [0]}, 'train_trimmed.npz is not'),
+    ({'offset': np.array([0, -1])}, 'frames, not -1')])
+def test_damaged_offsets_of_version_1_are_refused(older, offset, says):
+    np.savez(older / 'train_trimmed.npz', **offset)
+    with pytest.raises(InputError, match=says):
+        SplitReader(older, 'train')
 
 
-def test_nothing_to_convert_is_a_mistake(tmp_path, mistake):
-    assert 'no prepared arrays' in mistake(convert.main, [tmp_path, '--layout', 'trimmed'])
+def test_offsets_of_another_number_of_clips_are_refused(older):
+    offset = np.load(older / 'train_trimmed.npz')['offset']
+    np.savez(older / 'train_trimmed.npz', offset=offset[[0, *range(2, len(offset))]])
+    with pytest.raises(InputError, match='23 clips, 24 frame counts'):
+        SplitReader(older, 'train')
 
 
-def test_a_conversion_that_fails_leaves_the_arrays(padded, monkeypatch):
-    before = contents(padded)
+def test_trimmed_frames_without_their_counts_are_refused(prepared):
+    counts = prepared['trimmed'] / 'train_num_frame.npy'
+    np.save(counts, np.load(counts) + 1)
+    with pytest.raises(InputError, match='train_frame_joint.npy: .* frames, not '):
+        SplitReader(prepared['trimmed'], 'train')
 
-    def fall(*_):
-        raise OSError('No space left on device')
-    monkeypatch.setattr(convert.arrays, 'write_trimming', fall)
-    with pytest.raises(OSError, match='No space'):
-        convert.main([str(padded), '--layout', 'trimmed'])
-    assert contents(padded) == before
+
+@pytest.mark.parametrize('command', [[convert.__file__], ['-m', 'data_gen.convert']])
+def test_the_removed_converter_names_its_successor(prepared, command):
+    done = subprocess.run([sys.executable, *command, prepared['padded'], '--layout', 'trimmed'], text=True,
+                          cwd=Path(convert.__file__).parents[1], capture_output=True)
+    line, = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith('error: ')
+    assert '--layout trimmed' in line

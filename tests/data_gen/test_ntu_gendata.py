@@ -12,6 +12,7 @@ from data_gen import cli, ntu_gendata
 from data_gen.preprocess import normalize
 from data_gen.skeleton import read_xyz
 
+ROOT = Path(ntu_gendata.__file__).resolve().parents[1]
 MISSING = 'samples_with_missing_skeletons.txt'
 # Distinct frame counts tell the recordings apart; performers 1 2 4 train in x-sub, 3 and 6 do not.
 RECORDINGS = {'S001C001P004R001A060': 5, 'S001C001P001R002A007': 3, 'S002C003P003R001A001': 8,
@@ -39,9 +40,9 @@ def prepare(tmp_path):
     return command
 
 
-def read_part(folder, part):
-    names, labels = pickle.loads((folder / f'{part}_label.pkl').read_bytes())
-    return np.load(folder / f'{part}_data_joint.npy'), np.load(folder / f'{part}_num_frame.npy'), names, labels
+def read_split(folder, split):
+    names, labels = pickle.loads((folder / f'{split}_label.pkl').read_bytes())
+    return np.load(folder / f'{split}_data_joint.npy'), np.load(folder / f'{split}_num_frame.npy'), names, labels
 
 
 def contents(folder):
@@ -51,12 +52,12 @@ def contents(folder):
 
 
 def rows(folder, benchmark='xsub'):
-    """{name without ending: frames} of both parts, and the data are those of that very recording."""
+    """{name without ending: frames} of both splits, after a check that the data are those of that recording."""
     found = {}
-    for part in ('train', 'val'):
-        data, num_frame, names, labels = read_part(folder.parent / 'out' / benchmark, part)
+    for split in ('train', 'val'):
+        data, num_frame, names, labels = read_split(folder.parent / 'out' / benchmark, split)
         assert data.shape == (len(names), 3, 300, 25, 2)
-        file = folder.parent / 'out' / benchmark / f'{part}_data_joint.npy'
+        file = folder.parent / 'out' / benchmark / f'{split}_data_joint.npy'
         assert file.stat().st_size == 128 + data.nbytes
         assert names == sorted(names)
         assert labels == [int(name[17:20]) - 1 for name in names]
@@ -66,23 +67,27 @@ def rows(folder, benchmark='xsub'):
     return found
 
 
-def test_recorded_arrays(reference, tmp_path, prepare):
+def test_recorded_arrays(reference, recorded, tmp_path, prepare):
+    normalized = dict(zip(recorded('data_gen')['files'].tolist(), recorded('data_gen')['normalized'], strict=True))
     assert prepare(reference / 'raw', dataset='ntu120', more=('--benchmark', 'xsub', 'xview', 'xsetup')) == 0
     for benchmark in ('xsub', 'xview', 'xsetup'):
-        for part in ('train', 'val'):
+        for split in ('train', 'val'):
             expected = reference / 'gendata' / benchmark
-            data, num_frame, names, labels = read_part(tmp_path / 'out' / benchmark, part)
-            assert (names, labels) == pickle.loads((expected / f'{part}_label.pkl').read_bytes())
-            np.testing.assert_array_equal(num_frame, np.load(expected / f'{part}_num_frame.npy'))
+            data, num_frame, names, labels = read_split(tmp_path / 'out' / benchmark, split)
+            assert (names, labels) == pickle.loads((expected / f'{split}_label.pkl').read_bytes())
+            np.testing.assert_array_equal(num_frame, np.load(expected / f'{split}_num_frame.npy'))
             assert (data.dtype, num_frame.dtype) == (np.float32, np.int64)
-            np.testing.assert_allclose(data, np.load(expected / f'{part}_data_joint.npz')['data'], rtol=0, atol=1e-6)
+            rows = [normalized[name] for name in names]
+            np.testing.assert_allclose(data, rows, rtol=0, atol=1e-6)
+            if (expected / f'{split}_data_joint.npz').is_file():  # of the larger set only
+                np.testing.assert_array_equal(np.load(expected / f'{split}_data_joint.npz')['data'], rows)
 
 
 def test_sorted_and_split_by_performer_and_camera(raw, prepare):
     folder = raw()
     assert prepare(folder) == 0
     assert rows(folder) == rows(folder, 'xview') == RECORDINGS
-    train = {benchmark: read_part(folder.parent / 'out' / benchmark, 'train')[2] for benchmark in ('xsub', 'xview')}
+    train = {benchmark: read_split(folder.parent / 'out' / benchmark, 'train')[2] for benchmark in ('xsub', 'xview')}
     assert [name[8:12] for name in train['xsub']] == ['P001', 'P001', 'P004', 'P002']
     assert [name[4:8] for name in train['xview']] == ['C003', 'C002']
     assert not list(folder.parent.rglob('*.part'))
@@ -105,7 +110,7 @@ def test_unusable_files_are_skipped_and_listed(raw, prepare, write_skeleton, cap
     assert len(listed) == len(reasons)
 
 
-def test_nothing_left_leaves_earlier_arrays_alone(raw, prepare, write_skeleton, capsys):
+def test_nothing_usable_keeps_earlier_arrays(raw, prepare, write_skeleton, capsys):
     folder = raw()
     prepare(folder)
     before = contents(folder.parent / 'out')
@@ -143,7 +148,7 @@ def test_side_by_side_equals_merged(raw, prepare, tmp_path):
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
     assert len(contents(tmp_path / 'one')) == 14
     assert prepare(merged, out='sixty') == 0  # NTU-60 is a part of them
-    _, frames, names, _ = read_part(tmp_path / 'sixty' / 'xsub', 'train')
+    _, frames, names, _ = read_split(tmp_path / 'sixty' / 'xsub', 'train')
     assert len(names) == 4
     assert sorted(frames) == [3, 4, 5, 7]
 
@@ -154,7 +159,7 @@ def test_no_flags_prepares_what_is_there(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(ntu_gendata, 'DEFAULT_FOLDERS', [folder, tmp_path / 'none'])
     assert ntu_gendata.main([]) == 0
     assert {str(path) for path in contents(tmp_path / 'data')} == {
-        f'NTU-RGB-D-60-AGCN/{benchmark}/{part}_{kind}' for benchmark in ('xsub', 'xview') for part in ('train', 'val')
+        f'NTU-RGB-D-60-AGCN/{benchmark}/{split}_{kind}' for benchmark in ('xsub', 'xview') for split in ('train', 'val')
         for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl')} | {
         f'NTU-RGB-D-60-AGCN/{benchmark}/manifest.json' for benchmark in ('xsub', 'xview')}
     raw(recordings={'S018C001P001R001A061': 5})
@@ -168,11 +173,13 @@ def test_long_recordings_are_cut(raw, prepare):
     assert set(rows(folder).values()) == {300}
 
 
-def test_runs_inside_its_folder(raw, tmp_path):
-    folder = raw()
+@pytest.mark.parametrize('command', [('data_gen', 'ntu_gendata.py'), ('.', 'data_gen/ntu_gendata.py'),
+                                     ('.', '-m', 'data_gen.ntu_gendata')])
+def test_runs_inside_its_folder_and_from_the_root(raw, tmp_path, command):
+    folder, (place, *command) = raw(), command
     result = subprocess.run(
-        [sys.executable, 'ntu_gendata.py', '--dataset', 'ntu60', '--data_path', str(folder), '--out_folder',
-         str(tmp_path / 'out')], cwd=Path(ntu_gendata.__file__).parent, capture_output=True, text=True, check=True)
+        [sys.executable, *command, '--dataset', 'ntu60', '--data_path', str(folder), '--out_folder',
+         str(tmp_path / 'out')], cwd=ROOT / place, capture_output=True, text=True, check=True)
     assert rows(folder) == RECORDINGS
     assert 'warning' not in result.stderr
 
@@ -195,7 +202,7 @@ def test_a_mistake_is_one_line(raw, tmp_path, capsys, flags, says):
     assert not (tmp_path / 'out').exists()
 
 
-def test_no_list_of_missing_skeletons_is_said(raw, prepare, capsys):
+def test_no_list_of_missing_skeletons_is_warned_of(raw, prepare, capsys):
     folder = raw()
     folder.with_name(MISSING).unlink()
     assert prepare(folder) == 0

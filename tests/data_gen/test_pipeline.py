@@ -1,4 +1,4 @@
-"""Preparation that is stopped, doubled, out of space, or asked again: never a loss, never another byte."""
+"""Preparation that is killed, run twice at once, out of disk space, or repeated: the arrays are always the same."""
 import json
 import os
 import random
@@ -10,9 +10,10 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_gen import cli, ntu_gendata, pipeline, workers, writer
+from data_gen import cli, interrupts, ntu_gendata, workers, writer
 
 COMMAND = [sys.executable, Path(ntu_gendata.__file__), '--dataset', 'ntu60', '--benchmark', 'xsub', '-j', '2']
 
@@ -47,7 +48,7 @@ def undisturbed(request, raw, tmp_path_factory):
 
 
 def test_killed_at_any_moment_and_run_again(raw, undisturbed, tmp_path):
-    """kill -9, again and again, each run going on where the last one fell; then the bytes of an undisturbed run."""
+    """kill -9, again and again, each run resuming the one before; in the end the bytes of an undisturbed run."""
     layout, expected = undisturbed
     rng = random.Random(0)
     journal = tmp_path / 'out/xsub/val_journal.jsonl'
@@ -64,7 +65,7 @@ def test_killed_at_any_moment_and_run_again(raw, undisturbed, tmp_path):
         seen.append(lines(journal))
     killed = seen[:-1]
     assert len(killed) > 1
-    assert killed == sorted(set(killed))  # each went on where the one before fell
+    assert killed == sorted(set(killed))  # each resumed the one before
     subprocess.run([*COMMAND, *flags(raw, tmp_path / 'out', '--layout', layout)], check=True)
     assert contents(tmp_path / 'out') == expected
 
@@ -73,19 +74,19 @@ def lines(path):
     return path.read_bytes().count(b'\n') if path.is_file() else 0
 
 
-@pytest.mark.parametrize('stop', ['finish', 'clear'])
-@pytest.mark.parametrize('part', ['train', 'val'])
-def test_stopped_on_the_last_yards(raw, undisturbed, tmp_path, monkeypatch, part, stop):
-    """Between the parts' last files, and between the manifest and the journals."""
+@pytest.mark.parametrize('stop', ['finish', 'clean_up'])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_stopped_just_before_the_end(raw, undisturbed, tmp_path, monkeypatch, split, stop):
+    """Between the last files of the splits, and between writing the manifest and removing the journals."""
     layout, expected = undisturbed
-    original = getattr(writer.PartWriter, stop)
+    original = getattr(writer.SplitWriter, stop)
 
     def fall(self):
-        if self.part == part:
+        if self.split == split:
             raise SystemError('stopped')
         return original(self)
     with monkeypatch.context() as patch:
-        patch.setattr(writer.PartWriter, stop, fall)
+        patch.setattr(writer.SplitWriter, stop, fall)
         with pytest.raises(SystemError):
             ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout)])
     assert ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout)]) == 0
@@ -94,7 +95,7 @@ def test_stopped_on_the_last_yards(raw, undisturbed, tmp_path, monkeypatch, part
 
 def test_a_full_disk_loses_nothing(raw, undisturbed, tmp_path, monkeypatch):
     layout, expected = undisturbed
-    original, left = writer.PartWriter.append, [9]
+    original, left = writer.SplitWriter.append, [9]
 
     def append(self, record, data):
         left[0] -= 1
@@ -104,22 +105,22 @@ def test_a_full_disk_loses_nothing(raw, undisturbed, tmp_path, monkeypatch):
         original(self, record, data)
     arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout)]
     with monkeypatch.context() as patch:
-        patch.setattr(writer.PartWriter, 'append', append)
-        with pytest.raises(cli.InputError, match='No space left .* goes on from here'):
+        patch.setattr(writer.SplitWriter, 'append', append)
+        with pytest.raises(cli.InputError, match='No space left .* run the same command again to resume'):
             ntu_gendata.main(arguments)
     assert ntu_gendata.main(arguments) == 0
     assert contents(tmp_path / 'out') == expected
 
 
-def test_too_little_space_is_said_before_the_work(raw, tmp_path, monkeypatch, mistake):
-    monkeypatch.setattr(pipeline.shutil, 'disk_usage', lambda folder: namedtuple('usage', 'free')(1000))
+def test_too_little_space_is_reported_before_the_work(raw, tmp_path, monkeypatch, mistake):
+    monkeypatch.setattr(interrupts.shutil, 'disk_usage', lambda folder: namedtuple('usage', 'free')(1000))
     line = mistake(ntu_gendata.main, [*COMMAND[2:], *flags(raw, tmp_path / 'out')])
     assert '0.0 GB are free' in line
     assert not list((tmp_path / 'out').rglob('*.npy'))
 
 
 def test_a_second_run_into_the_same_folder_stops(raw, tmp_path, monkeypatch):
-    with pipeline.alone({tmp_path / 'out/xsub'}):
+    with interrupts.folder_lock({tmp_path / 'out/xsub'}):
         done = subprocess.run([*COMMAND, *flags(raw, tmp_path / 'out')], capture_output=True, text=True)
     assert done.returncode == 2
     assert 'another run is preparing data there' in done.stderr
@@ -129,17 +130,17 @@ def test_a_second_run_into_the_same_folder_stops(raw, tmp_path, monkeypatch):
 def test_finished_is_not_redone_unless_asked(raw, tmp_path, capsys):
     arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out')]
     assert ntu_gendata.main(arguments) == 0
-    made = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.npy')}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.npy')}
     before = contents(tmp_path / 'out')
     assert ntu_gendata.main(arguments) == 0
     assert 'finished already' in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert {path: path.stat().st_mtime_ns for path in times} == times
     assert ntu_gendata.main([*arguments, '--overwrite']) == 0
-    assert all(path.stat().st_mtime_ns > when for path, when in made.items())
+    assert all(path.stat().st_mtime_ns > when for path, when in times.items())
     assert contents(tmp_path / 'out') == before
 
 
-def test_other_arrays_are_left_alone(raw, tmp_path, padded_arrays, mistake):
+def test_other_arrays_are_not_touched(raw, tmp_path, padded_arrays, mistake):
     padded_arrays(tmp_path / 'out/xsub')
     before = contents(tmp_path / 'out')
     line = mistake(ntu_gendata.main, [*COMMAND[2:], *flags(raw, tmp_path / 'out')])
@@ -147,8 +148,8 @@ def test_other_arrays_are_left_alone(raw, tmp_path, padded_arrays, mistake):
     assert contents(tmp_path / 'out') == before
 
 
-def test_other_recordings_begin_anew(raw, undisturbed, tmp_path):
-    """What an earlier run of another plan left is not gone on with."""
+def test_other_recordings_start_anew(raw, undisturbed, tmp_path):
+    """What an earlier run of another plan left is not resumed."""
     layout, expected = undisturbed
     shutil.copytree(raw.parent, tmp_path / 'raw')
     extra = tmp_path / 'raw/recordings/S001C001P001R009A001.skeleton'
@@ -166,13 +167,48 @@ def test_other_recordings_begin_anew(raw, undisturbed, tmp_path):
 
 def test_the_manifest_says_what_there_is(raw, tmp_path, capsys):
     ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out')])
-    made = json.loads((tmp_path / 'out/xsub/manifest.json').read_text())
-    assert (made['dataset'], made['benchmark'], made['layout']) == ('ntu60', 'xsub', 'padded')
-    assert {part: entry['clips'] for part, entry in made['parts'].items()} == {'train': 23, 'val': 15}
-    assert sum(made['parts']['train']['classes'].values()) == 23
-    assert made['parts']['val']['frames']['max'] <= 60
-    assert sorted(made['skipped'].values()) == ['no body in any frame'] * 2
+    manifest = json.loads((tmp_path / 'out/xsub/manifest.json').read_text())
+    assert list(manifest) == ['dataset', 'benchmark', 'layout', 'parts', 'skipped', 'version']
+    assert (manifest['dataset'], manifest['benchmark'], manifest['layout']) == ('ntu60', 'xsub', 'padded')
+    assert {split: entry['clips'] for split, entry in manifest['parts'].items()} == {'train': 23, 'val': 15}
+    assert list(manifest['parts']['train']) == ['clips', 'classes', 'hash', 'frames', 'plan']
+    assert sum(manifest['parts']['train']['classes'].values()) == 23
+    assert manifest['parts']['val']['frames']['max'] <= 60
+    assert sorted(manifest['skipped'].values()) == ['no body in any frame'] * 2
     assert 'NOT the official counts: 40091 + 16487; no setup 2-17, no action 6-60' in capsys.readouterr().out
+
+
+def test_ctrl_c_says_how_to_resume(raw, undisturbed, tmp_path):
+    """As a terminal sends it, to the workers too, while one of them waits for the last file: a pipe."""
+    layout, expected = undisturbed
+    shutil.copytree(raw.parent, tmp_path / 'raw')
+    last = max((tmp_path / 'raw/recordings').iterdir())
+    content = last.read_bytes()
+    last.unlink()
+    os.mkfifo(last)
+    command = [*COMMAND, *flags(last.parent, tmp_path / 'out', '--layout', layout)]
+    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with open(last, 'wb') as pipe:  # waits until a worker has opened it
+        os.killpg(run.pid, signal.SIGINT)
+        pipe.write(content)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert 'stopped; run the same command again to resume' in errors
+    assert 'Traceback' not in errors
+    last.unlink()
+    last.write_bytes(content)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert 'resuming an earlier run' in done.stdout
+    assert contents(tmp_path / 'out') == expected
+
+
+def test_a_killed_worker_says_how_to_resume():
+    with pytest.raises(cli.InputError, match='a worker process was killed .* again to resume'), interrupts.resumable():
+        list(workers.in_order([workers.Job(kill_itself, 'file', ('a',))], 'padded', 1))
+
+
+def kill_itself(path):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_end_with_a_killed_run(raw, tmp_path):
@@ -189,19 +225,19 @@ def test_workers_end_with_a_killed_run(raw, tmp_path):
     assert not any(alive(pid) for pid in children)
 
 
-def test_overwriting_does_not_go_on_with_an_older_try(raw, tmp_path):
-    """A mended file is read again, and what an interrupted try left goes."""
+def test_overwriting_does_not_resume_an_older_run(raw, tmp_path):
+    """A repaired file is read again, and what the older run left is removed."""
     shutil.copytree(raw.parent, tmp_path / 'raw')
     folder = tmp_path / 'raw/recordings'
     bad = folder / 'S001C001P004R000A004.skeleton'
     arguments = [*COMMAND[2:], *flags(folder, tmp_path / 'out')]
-    stopped = writer.PartWriter.finish
-    writer.PartWriter.finish = lambda self: 1 / 0
+    stopped = writer.SplitWriter.finish
+    writer.SplitWriter.finish = lambda self: 1 / 0
     try:
         with pytest.raises(ZeroDivisionError):
             ntu_gendata.main(arguments)
     finally:
-        writer.PartWriter.finish = stopped
+        writer.SplitWriter.finish = stopped
     bad.write_text(max(raw.iterdir()).read_text())
     ntu_gendata.main([*arguments, '--layout', 'trimmed', '--overwrite'])
     names = [entry['clips'] for entry in
@@ -230,14 +266,14 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(38, 'Function not implemented')
     monkeypatch.setattr(fcntl, 'flock', refuse)
-    with pipeline.alone({tmp_path}):
+    with interrupts.folder_lock({tmp_path}):
         pass
 
 
 def test_a_reader_that_fails_skips_its_file():
-    def fail(path, names):
+    def fail(path):
         raise RuntimeError('unforeseen')
-    results, = workers.prepare_lot([workers.Job(fail, 'file', ('a', 'b'))], 'padded')
+    results, = workers.prepare_chunk([workers.Job(fail, 'file', ('a', 'b'))], 'padded')
     assert results == [({'reason': 'cannot be read: RuntimeError: unforeseen'}, None)] * 2
 
 
@@ -253,5 +289,49 @@ def test_preparing_again_in_the_other_layout_leaves_one(raw, tmp_path):
     for layout, expected in (('padded', 'data_joint'), ('trimmed', 'frame_joint'), ('padded', 'data_joint')):
         ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout, '--overwrite')])
         assert {path.name for path in (tmp_path / 'out/xsub').glob('*_joint.npy')} == {
-            f'{part}_{expected}.npy' for part in ('train', 'val')}
-        assert (tmp_path / 'out/xsub/val_trimmed.npz').is_file() == (layout == 'trimmed')
+            f'{split}_{expected}.npy' for split in ('train', 'val')}
+
+
+def test_folders_of_version_1_count_as_finished(tmp_path):
+    """Their manifests hold this hash of names, labels, details and version."""
+    planned = writer.SplitWriter(tmp_path, 'val', ['S001C001P003R001A002.skeleton', 'S002C003P006R002A060.skeleton'],
+                                 [1, 59], 'padded', {'axes': 'kinect'})
+    assert planned.plan == '5f73a0b41e118315a92f159764fe686fd6173036591ad23e32d14fcc1c3165a2'
+
+
+@pytest.mark.parametrize('layout', ['padded', 'trimmed'])
+def test_an_unfinished_run_of_version_1_is_not_resumed(raw, tmp_path, layout):
+    """Its journal told of more frames than are kept now."""
+    arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout)]
+    assert ntu_gendata.main(arguments) == 0
+    expected, folder = contents(tmp_path / 'out'), tmp_path / 'out/xsub'
+    for split, entry in json.loads((folder / 'manifest.json').read_text())['parts'].items():
+        array = next(folder.glob(f'{split}_*_joint.npy'))
+        array.rename(array.with_name(array.name + '.part'))
+        (folder / f'{split}_journal.jsonl').write_text(
+            f'{entry["plan"]} {layout}\n' + '{"frames": 20, "stored": 300, "period": 300, "digest": ""}\n' * 3)
+    (folder / 'manifest.json').unlink()
+    assert ntu_gendata.main(arguments) == 0
+    assert contents(tmp_path / 'out') == expected
+
+
+def test_preparing_again_removes_the_offsets_of_version_1(raw, tmp_path):
+    arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', 'trimmed')]
+    assert ntu_gendata.main(arguments) == 0
+    expected = contents(tmp_path / 'out')
+    for split in ('train', 'val'):
+        np.savez(tmp_path / f'out/xsub/{split}_trimmed.npz', offset=[0, 1])
+    assert ntu_gendata.main([*arguments, '--overwrite']) == 0
+    assert contents(tmp_path / 'out') == expected
+
+
+def test_nothing_usable_keeps_an_earlier_empty_split(raw, tmp_path, write_skeleton):
+    folder = tmp_path / 'raw/recordings'
+    folder.mkdir(parents=True)
+    write_skeleton(folder / 'S001C001P001R001A001.skeleton', [1] * 5)
+    assert ntu_gendata.main([*COMMAND[2:], *flags(folder, tmp_path / 'out')]) == 0
+    before = contents(tmp_path / 'out')
+    assert 'xsub/val_data_joint.npy' in before
+    write_skeleton(folder / 'S001C001P001R001A001.skeleton', [0])
+    assert ntu_gendata.main([*COMMAND[2:], *flags(folder, tmp_path / 'out', '--overwrite')]) == 1
+    assert contents(tmp_path / 'out') == before

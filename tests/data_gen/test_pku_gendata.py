@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import cli, pipeline, pku, pku_gendata, workers
+from data_gen import cli, pipeline, pku_gendata, workers
 from data_gen.skeleton import SkeletonError
-from feeder import store
+from feeder.dataset import load_split
 
 FRAMES = {'0002-L': 120, '0002-M': 90, '0003-R': 420, '0004-M': 60}
 LABELS = {
@@ -24,7 +24,7 @@ TRAINING = {'cross_subject_v2': '0002-L, 0002-M,', 'cross_view_v2': '0002-M,0004
 KEPT = {'0002-L': {0: (19, 5, 40), 1: (50, 40, 41), 4: (2, 70, 118)}, '0002-M': {0: (0, 0, 90)},
         '0003-R': {0: (32, 10, 400), 3: (4, 400, 420)}, '0004-M': {1: (11, 10, 30), 2: (11, 30, 60)}}
 TRAINS = {'xsub': ['0002-L', '0002-M'], 'xview': ['0002-M', '0004-M']}
-PARTS = [(benchmark, part) for benchmark in TRAINS for part in ('train', 'val')]
+SPLITS = [(benchmark, split) for benchmark in TRAINS for split in ('train', 'val')]
 
 
 @pytest.fixture(scope='session')
@@ -52,8 +52,8 @@ def raw(tmp_path, numbers):
     for video, rows in numbers.items():
         np.savetxt(folder / 'skeleton' / f'{video}.txt', rows, '%.6f')
         (folder / 'label' / f'{video}.txt').write_text('\n'.join(LABELS[video]) + '\n')
-    for split, training in TRAINING.items():
-        (folder / f'{split}.txt').write_text(f'Training videos: \n{training}\nValidation videos:\n0003-R\n')
+    for stem, training in TRAINING.items():
+        (folder / f'{stem}.txt').write_text(f'Training videos: \n{training}\nValidation videos:\n0003-R\n')
     return folder
 
 
@@ -65,11 +65,11 @@ def prepare(raw, tmp_path):
     return command
 
 
-def expected(numbers, benchmark, part):
-    """(names, labels, num_frame, rows (3, 300, 25, 2)) of one part, naively."""
+def expected(numbers, benchmark, split):
+    """(names, labels, num_frame, rows (3, 300, 25, 2)) of one split, naively."""
     names, labels, lengths, rows = [], [], [], []
     for video in sorted(FRAMES):
-        if (video in TRAINS[benchmark]) == (part == 'train'):
+        if (video in TRAINS[benchmark]) == (split == 'train'):
             for index, (label, start, end) in sorted(KEPT[video].items()):
                 names.append(f'{video}.txt_{index}')
                 labels.append(label)
@@ -79,7 +79,7 @@ def expected(numbers, benchmark, part):
 
 
 def naive_row(frames):
-    """An action, a list of 150 numbers per frame, normalised as the specification words it: (3, 300, 25, 2)."""
+    """An action, a list of 150 numbers per frame, normalised as the protocol describes it: (3, 300, 25, 2)."""
     bodies = [[[row[75 * m + 3 * v:75 * m + 3 * v + 3] for v in range(25)] for row in frames] for m in (0, 1)]
     if not any(map(there, bodies[0])):
         bodies.reverse()
@@ -124,22 +124,22 @@ def skipped(folder):
 
 def test_padded_arrays_equal_a_naive_computation(numbers, prepare, tmp_path):
     assert prepare() == 0
-    for benchmark, part in PARTS:
-        names, labels, lengths, rows = expected(numbers, benchmark, part)
+    for benchmark, split in SPLITS:
+        names, labels, lengths, rows = expected(numbers, benchmark, split)
         folder = tmp_path / 'out' / benchmark
-        data, num_frame = np.load(folder / f'{part}_data_joint.npy'), np.load(folder / f'{part}_num_frame.npy')
-        assert pickle.loads((folder / f'{part}_label.pkl').read_bytes()) == (names, labels)
+        data, num_frame = np.load(folder / f'{split}_data_joint.npy'), np.load(folder / f'{split}_num_frame.npy')
+        assert pickle.loads((folder / f'{split}_label.pkl').read_bytes()) == (names, labels)
         assert (num_frame.tolist(), num_frame.dtype, data.dtype) == (lengths, np.int64, np.float32)
         np.testing.assert_allclose(data, rows, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('layout', ['padded', 'trimmed'])
-def test_the_store_loads_both_layouts(numbers, prepare, tmp_path, capsys, layout):
+def test_both_layouts_load(numbers, prepare, tmp_path, capsys, layout):
     assert prepare('--layout', layout) == 0
-    for benchmark, part in PARTS:
-        names, labels, lengths, rows = expected(numbers, benchmark, part)
-        clips = store.load(tmp_path / 'out' / benchmark, part, quiet=True)
-        assert (clips.names, clips.labels.tolist(), clips.length.tolist()) == (names, labels, lengths)
+    for benchmark, split in SPLITS:
+        names, labels, lengths, rows = expected(numbers, benchmark, split)
+        clips = load_split(tmp_path / 'out' / benchmark, split, quiet=True)
+        assert (clips.names, clips.labels.tolist(), clips.num_frames.tolist()) == (names, labels, lengths)
         frames = [row.transpose(1, 3, 2, 0)[:length] for row, length in zip(rows, lengths, strict=True)]
         np.testing.assert_allclose(clips.frames.numpy(), np.concatenate(frames), rtol=0, atol=1e-6)
     assert 'warning' not in capsys.readouterr().err
@@ -147,14 +147,14 @@ def test_the_store_loads_both_layouts(numbers, prepare, tmp_path, capsys, layout
 
 def test_each_video_is_read_once(prepare, monkeypatch):
     def in_this_process(jobs, layout, _):
-        return ((job, [workers.prepare(xyz, layout) for xyz in job.read(job.path, job.names)]) for job in jobs)
+        return ((job, [workers.prepare(xyz, layout) for xyz in job.read(job.path)]) for job in jobs)
 
     def counted(path):
         opened.append(Path(path).stem)
         return read(path)
 
-    opened, read = [], pku.read_frames
-    monkeypatch.setattr(pku, 'read_frames', counted)
+    opened, read = [], pku_gendata.read_frames
+    monkeypatch.setattr(pku_gendata, 'read_frames', counted)
     monkeypatch.setattr(pipeline, 'in_order', in_this_process)
     assert prepare() == 0
     assert opened == sorted(FRAMES)
@@ -163,16 +163,16 @@ def test_each_video_is_read_once(prepare, monkeypatch):
 def test_what_is_skipped_is_listed_with_the_reason(prepare, raw, tmp_path, capsys):
     reasons = {
         '0002-L.txt_2': 'label line 3: 30,50 overlaps 5,40 of line 1',
-        '0002-L.txt_3': 'label line 4: 60,60 is no interval',
+        '0002-L.txt_3': 'label line 4: 60,60 is not an interval',
         '0002-L.txt_5': 'label line 6: all coordinates are zero',
-        '0003-R.txt_2': 'label line 3: 410,405 is no interval',
+        '0003-R.txt_2': 'label line 3: 410,405 is not an interval',
         '0003-R.txt_4': 'label line 5: class 52 is not in 1 to 51',
         '0003-R.txt_5': 'label line 6: 415,421 overlaps 400,420 of line 4',
-        '0003-R.txt_7': 'label line 8: 430,440 lies behind the 420 frames of the video',
+        '0003-R.txt_7': 'label line 8: 430,440 begins after the 420 frames of the video',
         '0004-M.txt_0': 'label line 1: class 0 is not in 1 to 51',
         '0004-M.txt_3': 'label line 4: not class,start,end,confidence',
         '0004-M.txt_4': 'label line 5: not class,start,end,confidence',
-        '0004-M.txt_5': 'label line 6: -3,10 is no interval'}
+        '0004-M.txt_5': 'label line 6: -3,10 is not an interval'}
     assert prepare() == 0
     assert skipped(tmp_path / 'out' / 'xsub') == skipped(tmp_path / 'out' / 'xview') == reasons
     out = capsys.readouterr().out
@@ -197,19 +197,19 @@ def test_overlapping_actions_are_kept_on_demand(prepare, tmp_path, capsys):
     assert '  0002-L.txt_2: 30,50 overlaps 5,40 of line 1\n' in capsys.readouterr().out
 
 
-def test_what_is_skipped_is_in_nobodys_way(tmp_path):
+def test_skipped_actions_do_not_overlap_others(tmp_path):
     (tmp_path / 'V.txt').write_text('99,0,50,1\n1,60,70,1\n2,65,80,1\n3,70,90,1\n4,10,60,1\n')
-    actions = pku.read_actions(tmp_path / 'V.txt', keep_overlapping=False)
+    actions = pku_gendata.read_actions(tmp_path / 'V.txt', keep_overlapping=False)
     assert [name for name, action in actions.items() if not action.flaw] == ['V.txt_1', 'V.txt_3', 'V.txt_4']
 
 
-def test_what_is_behind_frame_300_of_an_action_counts_for_nothing():
+def test_frames_after_the_300th_of_an_action_are_ignored():
     frames = np.zeros((320, 2, 25, 3), np.float32)
     frames[310:] = 1
-    action = pku.Action(1, label=0, start=5, end=320)
-    assert str(pku.cut(frames, action)) == 'label line 1: all coordinates are zero'
+    action = pku_gendata.Action(1, label=0, start=5, end=320)
+    assert str(pku_gendata.cut(frames, action)) == 'label line 1: all coordinates are zero'
     frames[9, 1] = 2
-    clip = pku.cut(frames, action)
+    clip = pku_gendata.cut(frames, action)
     assert clip.shape == (3, 300, 25, 2)
     assert (clip[:, 4, :, 0] == 2).all()
     assert not clip[..., 1].any()
@@ -225,7 +225,7 @@ def test_videos_that_lack_something_are_listed(prepare, raw, tmp_path, capsys):
     first, second = capsys.readouterr().out.split('xview:')
     assert 'without a label file or an action in it:\n  0002-M\n  0004-M\n' in first
     assert '1 videos left out, without a skeleton:\n  0008-L\n' in first
-    assert '1 training videos of xview are not there:\n  0009-M\n' in second
+    assert '1 training videos of xview are missing:\n  0009-M\n' in second
     assert json.loads((tmp_path / 'out' / 'xview' / 'manifest.json').read_text())['missing_videos'] == ['0009-M']
 
 
@@ -236,11 +236,11 @@ def test_bad_text_is_skipped_by_line(tmp_path, recwarn, line, text):
     path = tmp_path / 'V.txt'
     path.write_text('\n'.join(['1 ' * 150] * (line - 1) + [text] + ['1 ' * 150] * 2 * (line > 1)))
     with pytest.raises(SkeletonError, match=f'^line {line}: not 150 finite numbers$'):
-        pku.read_frames(path)
+        pku_gendata.read_frames(path)
     assert not recwarn
 
 
-def test_a_bad_video_costs_its_own_recordings_alone(prepare, raw, tmp_path, capsys):
+def test_a_bad_video_costs_only_its_own_recordings(prepare, raw, tmp_path, capsys):
     path = raw / 'skeleton' / '0002-L.txt'
     path.write_text(path.read_text().replace('\n', ' 0.5\n', 1))
     (raw / 'skeleton' / '0004-M.txt').unlink()
@@ -250,7 +250,7 @@ def test_a_bad_video_costs_its_own_recordings_alone(prepare, raw, tmp_path, caps
     assert {reasons[f'0002-L.txt_{index}'] for index in range(6)} == {'line 1: not 150 finite numbers'}
     assert reasons['0004-M.txt_1'].startswith('cannot be read')
     assert f'  {path}: line 1: not 150 finite numbers\n' in capsys.readouterr().out
-    kept = [store.load(tmp_path / 'out' / 'xsub', part, quiet=True).names for part in ('train', 'val')]
+    kept = [load_split(tmp_path / 'out' / 'xsub', split, quiet=True).names for split in ('train', 'val')]
     assert kept == [['0002-M.txt_0'], ['0003-R.txt_0', '0003-R.txt_3']]
 
 
@@ -261,17 +261,17 @@ def test_a_bad_video_costs_its_own_recordings_alone(prepare, raw, tmp_path, caps
     ('pku1', 'cross_view.txt', 'x\n A-L ,B-M.txt,,')], ids=lambda value: repr(value)[:12])
 def test_split_files_as_they_are_in_the_wild(tmp_path, dataset, name, text):
     (tmp_path / name).write_text(text, newline='')
-    assert pku_gendata.read_split(tmp_path, dataset, 'xview') == (tmp_path / name, {'A-L': None, 'B-M': None})
+    assert pku_gendata.read_split(tmp_path, dataset, 'xview') == (tmp_path / name, ['A-L', 'B-M'])
 
 
-def test_no_flags_but_the_phase(raw, tmp_path, monkeypatch):
+def test_only_the_phase_is_given(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(pku_gendata, 'ROOT', tmp_path)
     monkeypatch.setattr(pku_gendata, 'DEFAULT_FOLDERS', {'pku1': raw, 'pku2': tmp_path / 'none'})
-    for split in TRAINING:
-        (raw / f'{split}.txt').rename(raw / f'{split.removesuffix("_v2")}.txt'.replace('_', '-'))
+    for stem in TRAINING:
+        (raw / f'{stem}.txt').rename(raw / f'{stem.removesuffix("_v2")}.txt'.replace('_', '-'))
     assert pku_gendata.main(['--dataset', 'pku1']) == 0
     files = {str(path.relative_to(tmp_path / 'data')) for path in tmp_path.glob('data/*/*/[tv]*')}
-    assert files == {f'PKU-MMD-1/{benchmark}/{part}_{kind}' for benchmark, part in PARTS
+    assert files == {f'PKU-MMD-1/{benchmark}/{split}_{kind}' for benchmark, split in SPLITS
                      for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl')}
 
 

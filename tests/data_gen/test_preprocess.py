@@ -8,7 +8,7 @@ SPINE, LEFT_SHOULDER, RIGHT_SHOULDER = 1, 4, 8
 
 
 def naive_normalization(clip):
-    """One recording (3, T, 25, 2), frame by frame and joint by joint, as the specification words it."""
+    """One recording (3, T, 25, 2), frame by frame and joint by joint, the plain way."""
     bodies = []
     for body in clip.transpose(3, 1, 2, 0).astype(np.float64):
         frames = list(body)

@@ -1,9 +1,12 @@
-"""Who trains in which protocol: the specification's tables, and the recorded splits."""
+"""Who trains in which protocol: the published tables, and the recorded splits."""
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_gen.protocols import DATASETS, PROTOCOLS, Name
+from data_gen.cli import InputError
+from data_gen.protocols import DATASETS, PROTOCOLS, Name, benchmark_folder, num_classes, number_ranges
 
 NTU60_PERFORMERS = '1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38'
 NTU120_PERFORMERS = NTU60_PERFORMERS + (
@@ -21,7 +24,7 @@ def training(dataset, benchmark, number):
     ('ntu60', 'xsub', 'performer', NTU60_PERFORMERS), ('ntu120', 'xsub', 'performer', NTU120_PERFORMERS),
     ('ntu60', 'xview', 'camera', '2 3'), ('ntu120', 'xview', 'camera', '2 3'),
     ('ntu120', 'xsetup', 'setup', ' '.join(map(str, range(2, 33, 2))))])
-def test_training_part(dataset, benchmark, number, expected):
+def test_training_split(dataset, benchmark, number, expected):
     trains = training(dataset, benchmark, number)
     assert trains == set(map(int, expected.split()))
     decided_by_it_alone = {name for name in NAMES if getattr(name, number) in trains}
@@ -30,12 +33,12 @@ def test_training_part(dataset, benchmark, number, expected):
 
 @pytest.mark.parametrize('benchmark', ['xsub', 'xview', 'xsetup'])
 def test_recorded_splits(reference, benchmark):
-    for part in ('train', 'val'):
-        names, labels = pickle.loads((reference / 'gendata' / benchmark / f'{part}_label.pkl').read_bytes())
+    for split in ('train', 'val'):
+        names, labels = pickle.loads((reference / 'gendata' / benchmark / f'{split}_label.pkl').read_bytes())
         assert names
         for text, label in zip(names, labels, strict=True):
             name = Name.parse(text.removesuffix('.skeleton'))
-            assert DATASETS['ntu120'].trains(name, benchmark) == (part == 'train')
+            assert DATASETS['ntu120'].trains(name, benchmark) == (split == 'train')
             assert name.label == label
 
 
@@ -67,3 +70,31 @@ def test_names_there_and_back_and_in_order():
                                   'S001C002P003R002A0133', 'S01C002P003R002A013', ' S001C002P003R002A013', 'readme'])
 def test_not_a_name(text):
     assert Name.parse(text) is None
+
+
+@pytest.mark.parametrize(('dataset', 'class_names', 'labels', 'expected'), [
+    ('ntu60', None, [0, 3], 60), ('pku2', None, np.array([50]), 51), ('custom', ['a', 'b', 'c'], [1, 0], 3),
+    ('custom', None, [1, 4], 5), (None, None, [2], 3), (None, ['a', 'b'], [0], 2), ('another', None, [6], 7)])
+def test_number_of_classes(dataset, class_names, labels, expected):
+    assert num_classes(dataset, class_names, labels) == expected
+
+
+@pytest.mark.parametrize(('dataset', 'class_names', 'labels', 'says'), [
+    ('ntu60', None, [0, 60], 'labels run from 0 to 60, but ntu60 has 60 classes'),
+    ('custom', ['a', 'b'], [2, 1], 'custom has 2 classes'), ('custom', None, [-1, 1], 'from -1 to 1')])
+def test_a_label_outside_the_classes_is_a_mistake(dataset, class_names, labels, says):
+    with pytest.raises(InputError, match=says):
+        num_classes(dataset, class_names, labels)
+
+
+def test_folders_of_benchmarks():
+    assert benchmark_folder('data', 'ntu120', 'cross_setup') == Path('data/NTU-RGB-D-120-AGCN/xsetup')
+    assert benchmark_folder(Path('/d'), 'custom', 'own_split') == Path('/d/custom/split')
+    with pytest.raises(InputError, match='ntu60 has no protocol cross_setup: choose cross_subject or cross_view'):
+        benchmark_folder('data', 'ntu60', 'cross_setup')
+
+
+@pytest.mark.parametrize(('numbers', 'text'), [
+    ([], ''), ([4], '4'), ([1, 2], '1-2'), ([1, 2, 3, 7], '1-3 7'), ([0, 2, 3, 5, 8, 9], '0 2-3 5 8-9')])
+def test_number_ranges(numbers, text):
+    assert number_ranges(numbers) == text

@@ -38,7 +38,7 @@ def test_recorded_recordings(reference, recorded):
 @pytest.mark.parametrize('frames', [
     [1], [1] * 5, [2, 1, 0, 3], [0, 0, 2, 2], [5, 6, 4], [0, 1, 0, 1, 0], [1, 3, 3, 3]], ids=str)
 def test_equals_a_naive_reader(tmp_path, write_skeleton, frames):
-    path = tmp_path / 'made'
+    path = tmp_path / 'recording'
     write_skeleton(path, frames)
     assert (read_xyz(path) == naive_read(path)).all()
 
@@ -46,41 +46,42 @@ def test_equals_a_naive_reader(tmp_path, write_skeleton, frames):
 def test_liveliest_two_slots_of_the_first_four(tmp_path, write_skeleton):
     scales = np.array([0.1, 3, 0.2, 2, 50])  # the fifth is never kept
     bodies = np.random.default_rng(0).normal(0, 1, (6, 5, 25, 3)) * scales[:, None, None]
-    write_skeleton(tmp_path / 'made', [list(frame) for frame in bodies])
-    assert (read_xyz(tmp_path / 'made') == bodies[:, [1, 3]].transpose(3, 0, 2, 1)).all()
+    write_skeleton(tmp_path / 'recording', [list(frame) for frame in bodies])
+    assert (read_xyz(tmp_path / 'recording') == bodies[:, [1, 3]].transpose(3, 0, 2, 1)).all()
 
 
 def test_energy_leaves_empty_frames_out(tmp_path, write_skeleton):
     rng = np.random.default_rng(0)
     near, far = rng.normal(1, 0.5, (6, 25, 3)), rng.normal(9, 0.1, (6, 25, 3))  # far jumps from 0 to 9, but is still
-    write_skeleton(tmp_path / 'made', [[near[t], far[t]] if t % 2 else [near[t]] for t in range(6)])
-    assert (read_xyz(tmp_path / 'made')[..., 0] == near.transpose(2, 0, 1)).all()
+    write_skeleton(tmp_path / 'recording', [[near[t], far[t]] if t % 2 else [near[t]] for t in range(6)])
+    assert (read_xyz(tmp_path / 'recording')[..., 0] == near.transpose(2, 0, 1)).all()
 
 
 def test_body_ids_do_not_matter(tmp_path, write_skeleton):
-    write_skeleton(tmp_path / 'made', [2] * 4)
+    write_skeleton(tmp_path / 'recording', [2] * 4)
     ids = count()
-    (tmp_path / 'other').write_text(re.sub(r'(?m)^\d{17} ', lambda _: f'{next(ids)} ', (tmp_path / 'made').read_text()))
+    text = (tmp_path / 'recording').read_text()
+    (tmp_path / 'other').write_text(re.sub(r'(?m)^\d{17} ', lambda _: f'{next(ids)} ', text))
     assert next(ids) == 8
-    assert (read_xyz(tmp_path / 'other') == read_xyz(tmp_path / 'made')).all()
+    assert (read_xyz(tmp_path / 'other') == read_xyz(tmp_path / 'recording')).all()
 
 
 @pytest.mark.parametrize('change', [lambda text: text.replace('\n', '\r\n'), str.rstrip, lambda text: text + '\n\n'],
                          ids=['windows lines', 'no last newline', 'blank lines at the end'])
 def test_line_endings_do_no_harm(tmp_path, write_skeleton, change):
-    write_skeleton(tmp_path / 'made', [1, 2])
-    (tmp_path / 'other').write_bytes(change((tmp_path / 'made').read_text()).encode())
-    assert (read_xyz(tmp_path / 'other') == read_xyz(tmp_path / 'made')).all()
+    write_skeleton(tmp_path / 'recording', [1, 2])
+    (tmp_path / 'other').write_bytes(change((tmp_path / 'recording').read_text()).encode())
+    assert (read_xyz(tmp_path / 'other') == read_xyz(tmp_path / 'recording')).all()
 
 
 def test_no_body_at_all(tmp_path, write_skeleton):
-    write_skeleton(tmp_path / 'made', [0, 0, 0])
+    write_skeleton(tmp_path / 'recording', [0, 0, 0])
     with pytest.raises(SkeletonError, match='no body'):
-        read_xyz(tmp_path / 'made')
+        read_xyz(tmp_path / 'recording')
 
 
 def test_cut_off_after_any_line(tmp_path, write_skeleton):
-    path = tmp_path / 'made'
+    path = tmp_path / 'recording'
     write_skeleton(path, [1, 2])
     lines = path.read_text().splitlines(keepends=True)
     assert len(lines) == 1 + 2 + 3 * 27
@@ -95,7 +96,7 @@ def test_cut_off_after_any_line(tmp_path, write_skeleton):
     (2, '1.0', 'number of bodies'), (4, '24', '25 joints, not 24'), (4, '1 2', 'number of joints'),
     (5, 'nan 0 0', 'finite'), (9, '0 inf 0', 'finite'), (29, '1.5 x 2', 'finite'), (12, '1.0 2.0', 'finite')])
 def test_a_wrong_line_is_named(tmp_path, write_skeleton, line, text, reason):
-    path = tmp_path / 'made'
+    path = tmp_path / 'recording'
     write_skeleton(path, [1, 2])
     lines = path.read_text().splitlines()
     lines[line - 1] = text
@@ -105,8 +106,8 @@ def test_a_wrong_line_is_named(tmp_path, write_skeleton, line, text, reason):
 
 
 def test_not_a_text_file(tmp_path):
-    (tmp_path / 'made').write_bytes(bytes(range(256)))
+    (tmp_path / 'recording').write_bytes(bytes(range(256)))
     with pytest.raises(SkeletonError, match='line 1: expected the number of frames'):
-        read_xyz(tmp_path / 'made')
+        read_xyz(tmp_path / 'recording')
     with pytest.raises(SkeletonError, match='cannot be read'):
         read_xyz(tmp_path / 'none')

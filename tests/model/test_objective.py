@@ -121,9 +121,12 @@ def test_recorded_gradients(recorded_model, recorded_batch, recorded):
     norms = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()}
     names = [name.removeprefix('module.') for name in recorded('pretrain')['grad_names']]
     assert list(norms) == names
-    # A bias that a BatchNorm takes away again has no gradient: what is recorded for it, up to 2e-5, is rounding.
-    for name, expected in zip(names, recorded('pretrain')['grad_norms'], strict=True):
-        assert norms[name] == pytest.approx(expected, rel=1e-4, abs=5e-5), name
+    expected = dict(zip(names, recorded('pretrain')['grad_norms'].tolist(), strict=True))
+    for name, norm in norms.items():
+        # The gradient of a bias that a BatchNorm subtracts again is rounding around zero.
+        vanishes = name.endswith(('projector.0.bias', 'projector.3.bias', 'norm2.bias'))
+        tolerance = 1e-4 * max(expected.values()) if vanishes else 5e-5
+        assert norm == pytest.approx(expected[name], rel=1e-4, abs=tolerance), name
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""The network: what the release computes with the same weights, its paths, and its size."""
+"""The network: what the official code computes with the same weights, its paths, and its size."""
 import copy
 import math
 
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES, streams
-from model.umurl import FusedViews, Layer, UmURL
+from model.umurl import EarlyFusionBaseline, Layer, UmURL
 
 HIDDEN = 8
 
@@ -21,10 +21,10 @@ def model():
 
 
 @pytest.fixture
-def batch(made_clips):
+def batch(random_clips):
     """(uni, fused) of five made clips."""
-    uni = {modality: streams(made_clips(5, seed), (modality,))[modality] for seed, modality in enumerate(MODALITIES)}
-    return uni, streams(made_clips(5, 3))
+    uni = {modality: streams(random_clips(5, seed), (modality,))[modality] for seed, modality in enumerate(MODALITIES)}
+    return uni, streams(random_clips(5, 3))
 
 
 def assert_same(actual, expected, relative=1e-4):
@@ -49,9 +49,9 @@ def test_state_dict_has_the_published_tensors(model):
     assert model.state_dict()['backbone.ma_encoder.pe.pe'].shape == (1, 200, HIDDEN)
 
 
-def test_published_checkpoint_fits_and_its_optimizer(recorded_checkpoint):
+def test_published_checkpoint_fits_and_its_optimizer(recorded_checkpoint, width):
     """The optimizer's state is kept by position, so the order of the parameters is part of the format."""
-    saved, model = recorded_checkpoint('checkpoint_0000'), UmURL(150, 192, 32)
+    saved, model = recorded_checkpoint('checkpoint_0000'), UmURL(150, 192, width)
     assert list(model.state_dict()) == list(saved['state_dict'])
     assert model.backbone.ma_encoder.pe.pe.equal(saved['state_dict']['backbone.ma_encoder.pe.pe'])
     shapes = [state['exp_avg'].shape for state in saved['optimizer']['state'].values()]
@@ -65,9 +65,9 @@ def test_recorded_projections(recorded_model, recorded_batch, recorded):
         assert_same(z, torch.from_numpy(recorded('pretrain')[name]))
 
 
-def test_recorded_features(recorded_model, recorded_store, recorded):
+def test_recorded_features(recorded_model, recorded_dataset, recorded):
     backbone = recorded_model('checkpoint_0000').eval().backbone
-    made = next(downstream_batches(recorded_store, 16))
+    made = next(downstream_batches(recorded_dataset, 16))
     with torch.no_grad():
         assert_same(backbone.encode(made), torch.from_numpy(recorded('downstream')['features']))
         for modality in MODALITIES:
@@ -142,8 +142,8 @@ def test_features_are_the_maximum_over_tokens_behind_the_layers(batch):
     assert_same(model.backbone.encode(batch[1]), torch.cat(made, 1), 1e-5)
 
 
-def test_only_temporal_tokens_have_a_position(model, made_clips):
-    temporal, spatial = streams(made_clips(2), ('joint',))['joint']
+def test_only_temporal_tokens_have_a_position(model, random_clips):
+    temporal, spatial = streams(random_clips(2), ('joint',))['joint']
     features = model.backbone.encode({'joint': (temporal, spatial)})
     turned = model.backbone.encode({'joint': (temporal.flip(1), spatial.flip(1))})
     assert_same(turned[:, HIDDEN:], features[:, HIDDEN:], 1e-5)
@@ -187,20 +187,20 @@ def test_projections_of_a_subset(model, batch, chosen):
 
 
 @SUBSETS
-@pytest.mark.parametrize('network', [UmURL, FusedViews])
+@pytest.mark.parametrize('network', [UmURL, EarlyFusionBaseline])
 def test_exactly_what_has_no_gradient_is_frozen(batch, chosen, network):
     model = network(150, 192, HIDDEN)
     names = model.state_dict().keys()
     uni, fused = ({modality: half[modality] for modality in chosen} for half in batch)
     torch.stack(model(uni, fused)).square().mean().backward()
     used = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    model.train_only(chosen)
+    model.freeze_unused(chosen)
     assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == used
     assert names == UmURL(150, 192, HIDDEN).state_dict().keys()
 
 
 def test_the_baseline_is_two_fused_views_through_one_projector(batch):
-    model = FusedViews(150, 192, HIDDEN).eval()
+    model = EarlyFusionBaseline(150, 192, HIDDEN).eval()
     uni, fused = batch
     for z, view in zip(model(fused, uni), (fused, uni), strict=True):
         assert_same(z, model.j_projector(model.backbone.encode(view)), 1e-4)

@@ -1,4 +1,4 @@
-"""One reader: released and own checkpoints, with and without `module.`, and never half of one."""
+"""One reader: official checkpoints and ours, with and without `module.`, and never half of one."""
 import pytest
 import torch
 
@@ -26,7 +26,8 @@ def change(path, edit):
 
 def test_width_and_depth_are_read_from_the_file(saved):
     path, model = saved
-    read = checkpoint.load_model(path)
+    read, config = checkpoint.load_model(path)
+    assert config is None
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in read.state_dict().items())
     assert not read.training
 
@@ -35,13 +36,13 @@ def test_with_and_without_module(saved):
     path, model = saved
     bare = path.with_name('bare.pth.tar')
     torch.save({'state_dict': model.state_dict()}, bare)
-    one, other = checkpoint.load_model(path).state_dict(), checkpoint.load_model(bare).state_dict()
+    one, other = (checkpoint.load_model(file)[0].state_dict() for file in (path, bare))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_released_checkpoints(reference):
+def test_official_checkpoints(reference, width):
     for name in ('initial', 'checkpoint_0000'):
-        assert checkpoint.load_model(reference / f'{name}.pth.tar').backbone.ma_encoder.pe.pe.shape[2] == 32
+        assert checkpoint.load_model(reference / f'{name}.pth.tar')[0].backbone.hidden_size == width
 
 
 KEY = 'module.backbone.mm_fusion.t_fusion.0.weight'

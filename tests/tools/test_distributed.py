@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_gen.cli import InputError
 from tools import distributed
 
 WORKER = Path(__file__).with_name('gather_worker.py')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize('parts', [1, 3])
-def test_gradient_of_two_processes_is_that_of_one(tmp_path, parts):
+@pytest.mark.parametrize('chunks', [1, 3])
+def test_gradient_of_two_processes_is_that_of_one(tmp_path, chunks):
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', WORKER,
-               tmp_path / 'two.pt', str(parts)]
+               tmp_path / 'two.pt', str(chunks)]
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     two = torch.load(tmp_path / 'two.pt')
     spec = importlib.util.spec_from_file_location('gather_worker', WORKER)
@@ -39,23 +40,23 @@ def test_without_a_group_gather_changes_nothing():
 @pytest.fixture
 def environment(monkeypatch):
     """environment(**variables): these launcher variables and no others."""
-    def settle(**variables):
+    def replace(**variables):
         for name in list(os.environ):
             if name.startswith('SLURM_') or name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
                 monkeypatch.delenv(name)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-    return settle
+    return replace
 
 
 def test_torchrun_variables(environment):
     environment(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1')
-    assert distributed.from_torchrun() == {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}
+    assert distributed.launcher_environment() == {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}
 
 
 def test_slurm_variables(environment):
     environment(SLURM_PROCID='5', SLURM_STEP_NUM_TASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9')
-    found = distributed.from_slurm()
+    found = distributed.slurm_environment()
     assert found == {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'node7', 'MASTER_PORT': '29500'}
 
 
@@ -65,6 +66,29 @@ def test_one_process_needs_no_group(environment, variables):
     with distributed.process_group('cpu') as device:
         assert device == torch.device('cpu')
         assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(('variables', 'works', 'note'), [
+    ({}, True, False), ({'RANK': '0', 'WORLD_SIZE': '1', 'LOCAL_RANK': '0'}, True, False),
+    ({'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0'}, True, True),
+    ({'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}, False, False)])
+def test_evaluation_runs_in_the_first_process(environment, capsys, variables, works, note):
+    environment(**variables)
+    assert distributed.first_process_only() is works
+    assert ('the others leave' in capsys.readouterr().err) is note
+
+
+def test_a_failing_process_does_not_wait_for_the_others(environment, monkeypatch):
+    environment(RANK='0', WORLD_SIZE='2', LOCAL_RANK='0')
+    calls = []
+    for name in ('init_process_group', 'barrier', 'destroy_process_group'):
+        monkeypatch.setattr(distributed.dist, name, lambda *_, name=name: calls.append(name))
+    with pytest.raises(InputError), distributed.process_group('cpu'):
+        raise InputError('no data')
+    assert calls == ['init_process_group']
+    with distributed.process_group('cpu'):
+        pass
+    assert calls[1:] == ['init_process_group', 'barrier', 'destroy_process_group']
 
 
 def test_two_slurm_tasks_form_a_group(tmp_path):

@@ -1,24 +1,56 @@
-"""What a results file holds."""
+"""What a results file holds, and when it counts as finished."""
 import json
-from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tools import results
 
+CONFIG = {'seed': 3, 'lr': [0.1, 0.2], 'modalities': ('joint', 'bone'), 'checkpoint_sha256': 'ab'}
+
 
 def test_results_file(tmp_path):
-    about = {'objective': 'umurl', 'modalities': ['joint']}
-    args = Namespace(seed=3, data_root=Path('data'), lr=[0.1, 0.2], files=[Path('a')], gpu=None, checkpoint_sha256='ab',
-                     data_sha256=None, pretrained_on=about)
-    results.write(tmp_path / 'r.json', args, accuracy=50., labels=torch.tensor([1, 2]),
+    results.write(tmp_path / 'r.json', CONFIG, accuracy=50., labels=torch.tensor([1, 2]),
                   table=[{'modalities': 'joint', 'interval': torch.tensor([1.5]), 'count': np.int64(3)}])
-    made = json.loads((tmp_path / 'r.json').read_text())
-    assert made.pop('command')
-    assert made.pop('torch') == torch.__version__
-    assert made == {
-        'accuracy': 50, 'labels': [1, 2], 'table': [{'modalities': 'joint', 'interval': [1.5], 'count': 3}], 'seed': 3,
-        'args': {'seed': 3, 'data_root': 'data', 'lr': [0.1, 0.2], 'files': ['a'], 'gpu': None},
-        'checkpoint_sha256': 'ab', 'data_sha256': None, 'pretrained_on': about}
+    record = json.loads((tmp_path / 'r.json').read_text())
+    assert record.pop('command')
+    assert record.pop('torch') == torch.__version__
+    assert record == {
+        'accuracy': 50, 'labels': [1, 2], 'table': [{'modalities': 'joint', 'interval': [1.5], 'count': 3}],
+        'config': {'seed': 3, 'lr': [0.1, 0.2], 'modalities': ['joint', 'bone'], 'checkpoint_sha256': 'ab'}}
+
+
+def test_finished_is_one_equality(tmp_path):
+    path = tmp_path / 'r.json'
+    assert results.read_finished(None, CONFIG) is results.read_finished(path, CONFIG) is None
+    results.write(path, CONFIG, runs=[])
+    assert results.read_finished(path, CONFIG) is None  # no accuracy yet
+    results.write(path, CONFIG, accuracy=1.)
+    assert results.read_finished(path, CONFIG)['accuracy'] == 1
+    for other in ({**CONFIG, 'seed': 4}, {**CONFIG, 'k': 1}, {'seed': 3}):
+        assert results.read_finished(path, other) is None
+
+
+@pytest.mark.parametrize('content', ['', '{"accuracy": 1', '[1]', 'null'])
+def test_other_files_are_not_results(tmp_path, content):
+    (tmp_path / 'r.json').write_text(content)
+    assert results.read_finished(tmp_path / 'r.json', CONFIG) is None
+
+
+def test_files_are_moved_aside_together_and_never_over_others(tmp_path):
+    for number in (1, 2):
+        for name in ('a.json', 'b.json'):
+            (tmp_path / name).write_text(str(number))
+        assert results.move_aside(tmp_path / 'a.json', tmp_path / 'b.json') == tmp_path / f'earlier_{number}'
+    assert [(tmp_path / f'earlier_{number}/{name}.json').read_text() for number in (1, 2) for name in 'ab'] == [
+        '1', '1', '2', '2']
+
+
+def test_arrays_without_a_manifest_are_identified_by_labels_and_frame_counts(tmp_path, padded_arrays):
+    padded_arrays(tmp_path)
+    first, again = (results.data_sha256(tmp_path) for _ in range(2))
+    counts = np.load(tmp_path / 'val_num_frame.npy')
+    counts[3] -= 1
+    np.save(tmp_path / 'val_num_frame.npy', counts)
+    assert first == again != results.data_sha256(tmp_path)

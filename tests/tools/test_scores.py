@@ -1,4 +1,4 @@
-"""Scores by hand, and the interval against a bootstrap that draws clip by clip."""
+"""Scores by hand; the interval against a bootstrap over clips."""
 import csv
 
 import numpy as np
@@ -12,7 +12,7 @@ PREDICTIONS = torch.tensor([0, 0, 3, 1, 1, 3, 3])
 
 
 def test_summary_by_hand():
-    made = scores.summary(PREDICTIONS, LABELS, 4)
+    made = scores.accuracy_summary(PREDICTIONS, LABELS, 4)
     assert made['accuracy'] == pytest.approx(400 / 7)
     assert made['class_accuracy'] == [50, 50, None, 100]
     assert made['mean_class_accuracy'] == pytest.approx(200 / 3)
@@ -27,14 +27,24 @@ def test_the_interval_is_that_of_resampled_clips():
     assert scores.interval(280, 400) == pytest.approx(np.percentile(resampled, (2.5, 97.5)).tolist(), abs=0.5)
 
 
-def test_the_interval_follows_the_seed():
-    assert scores.interval(2800, 4000, 1) == scores.interval(2800, 4000, 1)
-    assert len({tuple(scores.interval(28001, 40001, seed)) for seed in range(8)}) > 1
+def test_the_interval_of_nothing_or_all_correct():
+    """Zero hits in n trials: the upper end is where (1 - p)^n = 2.5 %."""
+    end = 100 * (1 - 0.025 ** (1 / 9))
+    assert scores.interval(0, 9) == pytest.approx([0, end])
+    assert scores.interval(9, 9) == pytest.approx([100 - end, 100])
 
 
-@pytest.mark.parametrize(('correct', 'expected'), [(0, [0, 0]), (9, [100, 100])])
-def test_nothing_or_all_correct(correct, expected):
-    assert scores.interval(correct, 9) == expected
+def test_classification_by_hand():
+    logits = torch.tensor([[5., 4, 3, 2, 1, 0, -1], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0]])
+    summary = scores.classification_summary(logits, torch.tensor([0, 2, 6]), 7)
+    assert summary['accuracy'] == pytest.approx(100 / 3)
+    assert summary['top5_accuracy'] == pytest.approx(200 / 3)
+    assert summary['predictions'].tolist() == [0, 6, 0]
+    assert scores.accuracy(logits, torch.tensor([0, 2, 6])) == pytest.approx(100 / 3)
+
+
+def test_best_seen_is_the_first_of_equals():
+    assert scores.best_seen({5: 10., 10: 30., 15: 30.}) == {'best_accuracy': 30, 'best_epoch': 10}
 
 
 def test_mean_and_deviation():
@@ -57,7 +67,8 @@ def test_per_class_file_without_names(tmp_path):
 
 
 def test_table():
-    row = {'modalities': 'joint+bone', 'mAP': None, 'per class': 1 / 3} | scores.summary(PREDICTIONS, LABELS, 4)
+    summary = scores.accuracy_summary(PREDICTIONS, LABELS, 4)
+    row = {'modalities': 'joint+bone', 'mAP': None, 'per class': 1 / 3} | summary
     head, line = scores.table([row], {'mAP': 'mAP', 'mean': 'per class'}).splitlines()
     assert head.split() == ['modalities', 'accuracy', '95', '%', 'interval', 'mAP', 'mean']
     low, high = row['accuracy_interval']

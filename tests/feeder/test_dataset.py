@@ -1,0 +1,137 @@
+"""A split in memory: the valid frames of arrays on disk, and the errors for arrays that cannot be used."""
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen.cli import InputError
+from feeder import dataset
+
+
+def rewrite(file, change):
+    np.save(file, change(np.load(file)))
+
+
+def assert_equal_to(clips, made, ours):
+    data, num_frame, names, labels = made
+    assert clips.names == names
+    assert clips.labels.tolist() == labels
+    assert clips.num_frames.tolist() == num_frame.tolist()
+    assert (clips.frames.dtype, clips.num_frames.dtype, clips.labels.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert len(clips.frames) == num_frame.sum()
+    for clip, start, length in zip(data, clips.start, num_frame, strict=True):
+        assert clips.frames[start:start + length].equal(ours(clip)[:length])
+
+
+@pytest.mark.parametrize('rows_at_once', [1, 3, 64])
+def test_valid_frames_of_every_clip(tmp_path, padded_arrays, ours, monkeypatch, rows_at_once):
+    monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', rows_at_once)
+    made = padded_arrays(tmp_path, train=20, val=5)  # 20 clips are read by memory map, 5 are not
+    for part in ('train', 'val'):
+        clips = dataset.load_split(tmp_path, part)
+        assert len(clips) == len(made[part][0])
+        assert_equal_to(clips, made[part], ours)
+
+
+def test_arrays_as_other_projects_write_them(tmp_path, padded_arrays, ours):
+    made = padded_arrays(tmp_path)
+    rewrite(tmp_path / 'train_data_joint.npy', lambda data: np.asfortranarray(data, np.float64))
+    rewrite(tmp_path / 'train_num_frame.npy', lambda count: count.astype(np.int32))
+    (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps(made['train'][2:], protocol=2))
+    assert_equal_to(dataset.load_split(tmp_path, 'train'), made['train'], ours)
+
+
+def test_nonsense_behind_the_valid_frames_is_not_read(tmp_path, padded_arrays, ours):
+    made = padded_arrays(tmp_path)
+    rewrite(tmp_path / 'train_data_joint.npy', lambda data: np.where(data == 77, np.nan, data))
+    assert_equal_to(dataset.load_split(tmp_path, 'train'), made['train'], ours)
+
+
+def test_moves_every_tensor_to_a_device(random_dataset):
+    clips = random_dataset([3, 4]).to('meta')
+    assert {tensor.device.type for tensor in (clips.frames, clips.start, clips.num_frames, clips.labels)} == {'meta'}
+
+
+class Harm:
+    """Unpickled by `pickle.load`, this would run a command."""
+
+    def __reduce__(self):
+        return os.system, ('touch harmed',)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def spoil(clip, frame, value):
+    def change(data):
+        data[clip, 1, frame, 5, 1] = value
+        return data
+    return change
+
+
+def lose_a_name(file):
+    names, labels = pickle.loads(file.read_bytes())
+    file.write_bytes(pickle.dumps((names[1:], labels)))
+
+
+UNUSABLE = {
+    'no data': ('data_joint.npy', os.remove, 'not there'),
+    'no counts': ('num_frame.npy', os.remove, 'not there'),
+    'no labels': ('label.pkl', os.remove, 'not there'),
+    'data cut off': ('data_joint.npy', cut, 'not a numpy array'),
+    'counts cut off': ('num_frame.npy', cut, 'not a numpy array'),
+    'labels cut off': ('label.pkl', cut, 'not a pickle of'),
+    'empty data': ('data_joint.npy', lambda file: file.write_bytes(b''), 'not a numpy array'),
+    'text for data': ('data_joint.npy', lambda file: file.write_text('frames'), 'not a numpy array'),
+    'objects for data': ('data_joint.npy', lambda file: np.save(file, np.array([{}])), 'not a numpy array'),
+    'other shape': ('data_joint.npy', lambda file: rewrite(file, lambda data: data[:, :, :, :20]), 'expected'),
+    'one clip less': ('data_joint.npy', lambda file: rewrite(file, lambda data: data[1:]),
+                      '{fewer} clips, {all} frame counts'),
+    'one count less': ('num_frame.npy', lambda file: rewrite(file, lambda count: count[1:]),
+                       '{all} clips, {fewer} frame counts'),
+    'no frame': ('num_frame.npy', lambda file: rewrite(file, lambda count: count * (count != count[3])), 'clip 3 '),
+    'frames beyond': ('num_frame.npy', lambda file: rewrite(file, lambda count: count + 101 * (count == count[2])),
+                      'clip 2 '),
+    'nan': ('data_joint.npy', lambda file: rewrite(file, spoil(4, 0, np.nan)), r'clip 4 \(S001C001P005R001A002'),
+    'infinity': ('data_joint.npy', lambda file: rewrite(file, spoil(6, 9, np.inf)), 'clip 6 '),
+    'one name less': ('label.pkl', lose_a_name, '{all} labels and {fewer} names'),
+    'labels that run code': ('label.pkl', lambda file: file.write_bytes(pickle.dumps(Harm())), 'system'),
+    'labels without names': ('label.pkl', lambda file: file.write_bytes(pickle.dumps([0] * 8)), 'not a pickle of'),
+    'a label that is no number': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ['b']))),
+                                  'not a pickle of'),
+}
+
+
+@pytest.mark.parametrize(('kind', 'damage', 'reason'), UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize('clips', [8, 20], ids=['small', 'by memory map'])
+def test_unusable_arrays_are_named(tmp_path, padded_arrays, monkeypatch, clips, kind, damage, reason):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', 3)
+    padded_arrays(tmp_path, train=clips)
+    reason = reason.format(all=clips, fewer=clips - 1)
+    damage(tmp_path / f'train_{kind}')
+    with pytest.raises(InputError, match=reason) as error:
+        dataset.load_split(tmp_path, 'train')
+    assert str(tmp_path) in str(error.value)
+    assert kind in str(error.value) or 'in the train split' in str(error.value)
+    assert not (tmp_path / 'harmed').exists()
+    assert len(dataset.load_split(tmp_path, 'val')) == 4
+
+
+def test_a_part_without_clips(tmp_path, padded_arrays):
+    padded_arrays(tmp_path, val=0)
+    with pytest.raises(InputError, match='holds no clips'):
+        dataset.load_split(tmp_path, 'val')
+
+
+@pytest.mark.parametrize(('kind', 'array'), [
+    ('num_frame', np.full(4, 5.)), ('num_frame', np.full((4, 1), 5)), ('num_frame', np.array(5)),
+    ('data_joint', np.full((4, 3, 100, 25, 2), 'a')), ('data_joint', np.full((4, 3, 100, 25, 2), 1e300))])
+def test_arrays_of_another_kind_are_refused(tmp_path, padded_arrays, kind, array):
+    padded_arrays(tmp_path)
+    np.save(tmp_path / f'val_{kind}.npy', array)
+    with np.errstate(over='ignore'), pytest.raises(InputError, match=f'val_{kind}.npy'):
+        dataset.load_split(tmp_path, 'val')

@@ -1,0 +1,139 @@
+"""The training step in other ways than the plain one: in chunks, compiled, in bf16, from host memory. Same losses."""
+import copy
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from tqdm import tqdm
+
+import pretrain
+from data_gen.cli import InputError
+from feeder.feeders import PretrainFeeder
+from feeder.prefetch import Prefetcher
+from model.objective import Weights, umurl_objective
+from model.umurl import EarlyFusionBaseline, UmURL
+from tools import device
+from tools.device import compiled
+
+CPU = torch.device('cpu')
+STEPS = 3
+
+
+@pytest.fixture(scope='module')
+def clips(random_dataset):
+    return random_dataset([80] * 6 + [200] * 6)
+
+
+@pytest.fixture(scope='module')
+def initial():
+    torch.manual_seed(0)
+    return UmURL(150, 192, 16)
+
+
+def run(model, clips, chunks=1, source=None, dtype=None, compile=False):
+    """The losses (steps, 4) of one short epoch, and the model after it."""
+    model, objective, losses = copy.deepcopy(model), umurl_objective, []
+    model.encoder_chunks = chunks
+    feeder = PretrainFeeder(clips, 4, seed=0, fused_only=isinstance(model, EarlyFusionBaseline), source=source)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
+    trained = model
+    if compile:
+        trained, objective = compiled(model), compiled(objective)
+
+    def recording(projections, weights):
+        values = objective(projections, weights)
+        losses.append(torch.stack(values).detach())
+        return values
+    pretrain.train_one_epoch(trained, recording, feeder, optimizer, loss_scaler, 0, Weights(), dtype, 10,
+                             tqdm(disable=True))
+    assert len(losses) == STEPS
+    return torch.stack(losses), model
+
+
+@pytest.fixture(scope='module')
+def plain(initial, clips):
+    return run(initial, clips)
+
+
+def test_losses_are_those_of_the_model_before_each_step(initial, clips, plain):
+    batch = next(PretrainFeeder(clips, 4, seed=0).epoch(0))
+    expected = torch.stack(umurl_objective(copy.deepcopy(initial)(*batch)))
+    torch.testing.assert_close(plain[0][0], expected.detach())
+    assert plain[0][:, 3].unique().numel() == STEPS
+
+
+@pytest.mark.parametrize('chunks', [2, 3, 4])
+def test_a_batch_in_chunks_is_the_same_step(initial, clips, plain, chunks):
+    losses, model = run(initial, clips, chunks)
+    torch.testing.assert_close(losses[0], plain[0][0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses, plain[0], rtol=1e-4, atol=1e-4)  # Adam makes large steps of rounding
+    assert model.j_projector[1].num_batches_tracked == plain[1].j_projector[1].num_batches_tracked == 2 * STEPS
+
+
+@pytest.mark.parametrize('chunks', [2, 5])
+def test_a_batch_in_chunks_has_the_same_gradient(initial, clips, chunks):
+    batch, gradients = next(PretrainFeeder(clips, 5, seed=0).epoch(0)), []
+    for model in (copy.deepcopy(initial).double(), copy.deepcopy(initial).double()):
+        model.encoder_chunks = 1 if not gradients else chunks
+        halves = [{name: tuple(stream.double() for stream in pair) for name, pair in half.items()} for half in batch]
+        sum(z.square().mean() + z[0].sum() for z in model(*halves)).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for plainly, in_chunks in zip(*gradients, strict=True):
+        torch.testing.assert_close(in_chunks, plainly, rtol=1e-9, atol=1e-12)
+
+
+def test_chunks_keep_less_for_the_backward(initial, clips):
+    """What autograd keeps of the encoder, in bytes: of a batch in chunks only what enters each chunk."""
+    batch, kept = next(PretrainFeeder(clips, 4, seed=0).epoch(0)), []
+    for chunks in (1, 4):
+        model, saved = copy.deepcopy(initial), {}
+        model.encoder_chunks = chunks
+
+        def pack(tensor, saved=saved):
+            saved[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            features = model.encode_views(*({name: pair} for name, pair in batch[0].items()), batch[1])
+        kept.append(sum(saved.values()))
+        assert features[0].requires_grad
+    assert kept[1] < kept[0] / 2
+
+
+def test_clips_in_host_memory_are_the_same_step(initial, clips, plain):
+    losses, _ = run(initial, clips, source=Prefetcher(clips, CPU))
+    assert losses.equal(plain[0])
+
+
+def test_bf16_is_the_same_to_its_precision(initial, clips, plain):
+    losses, model = run(initial, clips, dtype=torch.bfloat16)
+    torch.testing.assert_close(losses, plain[0], rtol=0.05, atol=0.02)
+    assert not losses.equal(plain[0])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize('chunks', [1, 2])
+def test_traced_for_compilation_it_is_the_same_step(initial, clips, plain, monkeypatch, chunks):
+    """Without the code generation, which takes minutes."""
+    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='aot_eager'))
+    losses, model = run(initial, clips, chunks, compile=True)
+    torch.testing.assert_close(losses[0], plain[0][0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses, plain[0], rtol=1e-4, atol=1e-4)
+    assert model.state_dict().keys() == initial.state_dict().keys()
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile needs a C++ compiler')
+def test_compiled_objective_has_the_same_value_and_gradient():
+    z = torch.randn(6, 8, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    objective = compiled(umurl_objective)
+    plain, compiled_losses = umurl_objective(z), objective(z)
+    torch.testing.assert_close(torch.stack(compiled_losses), torch.stack(plain), rtol=1e-5, atol=0)
+    gradients = [torch.autograd.grad(losses.total, z)[0] for losses in (compiled_losses, plain)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_compiling_without_a_compiler_is_a_mistake(monkeypatch):
+    monkeypatch.setattr(device.shutil, 'which', lambda name: None)
+    with pytest.raises(InputError, match='--compile needs a C'):
+        compiled(umurl_objective)

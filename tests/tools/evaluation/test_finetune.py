@@ -1,0 +1,146 @@
+"""One fine-tuning run: its steps against written-out ones, its predictions clip by clip."""
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+
+from data_gen.cli import InputError
+from feeder.modalities import MODALITIES, streams
+from model.umurl import UmURL
+from tools.evaluation.finetune import Classifier, finetune, predict, train_one_epoch
+from tools.evaluation.probe import linear_head
+
+CPU_SCALER = torch.amp.GradScaler('cpu', enabled=False)
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return UmURL(150, 192, 8).backbone
+
+
+@pytest.fixture
+def train(random_dataset):
+    return random_dataset([70, 20, 64, 100, 5, 33])
+
+
+@pytest.fixture
+def val(random_dataset):
+    return random_dataset([80, 30, 64], seed=1)
+
+
+@pytest.fixture
+def run(backbone, train, val):
+    """run(**changes): fine-tune a small classifier of six classes for two epochs, unless the changes say otherwise."""
+    def fine_tune(clips=(0, 1, 2, 3, 4), **changes):
+        settings = {'modalities': MODALITIES, 'repeat': 0, 'lr': 0.1, 'factors': [1, 0.1], 'batch_size': 2,
+                    'momentum': 0.9, 'weight_decay': 0.01, 'dtype': None, 'seed': 0, 'extract_batch': 2}
+        return finetune(backbone, train, val, 6, clips=torch.tensor(clips), **settings | changes)
+    return fine_tune
+
+
+def single_clips(dataset, modalities):
+    """The streams of every clip by itself, resized by torch."""
+    clips = []
+    for start, num_frames in zip(dataset.start.tolist(), dataset.num_frames.tolist(), strict=True):
+        flat = dataset.frames[start:start + num_frames].flatten(1).T[None]
+        resized = functional.interpolate(flat, size=64, mode='linear')[0].T.reshape(1, 64, 2, 25, 3)
+        clips.append(streams(resized, modalities))
+    return clips
+
+
+@pytest.mark.parametrize('modalities', [('bone',), ('joint', 'motion'), MODALITIES])
+def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
+    model = Classifier(backbone, linear_head(16, 6, 0))
+    expected = copy.deepcopy(model)
+    values, clips = list(expected.parameters()), single_clips(train, modalities)
+    velocity = [0] * len(values)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=0.01)
+    for lr, order in ((0.1, torch.tensor([4, 0, 3])), (0.01, torch.tensor([3, 4, 0]))):
+        losses = []
+        for batch in (order[:2], order[2:]):
+            of_batch = [functional.cross_entropy(expected(clips[clip]), train.labels[clip, None]) for clip in batch]
+            losses += of_batch
+            grads = torch.autograd.grad(torch.stack(of_batch).mean(), values, allow_unused=True)
+            for number, (value, grad) in enumerate(zip(values, grads, strict=True)):
+                if grad is not None:  # an unused modality does not change, not even by weight decay
+                    velocity[number] = 0.9 * velocity[number] + grad + 0.01 * value.detach()
+                    value.data -= lr * velocity[number]
+        optimizer.param_groups[0]['lr'] = lr
+        loss = train_one_epoch(model, optimizer, CPU_SCALER, train, order, modalities, 2, None)
+        assert loss == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+    for value, their in zip(model.parameters(), values, strict=True):
+        torch.testing.assert_close(value, their, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('modalities', [('motion',), MODALITIES])
+def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
+    model = Classifier(backbone, linear_head(16, 6, 0))
+    logits = predict(model, val, modalities, 2, None)
+    one_by_one = torch.cat([model(clip) for clip in single_clips(val, modalities)])
+    torch.testing.assert_close(logits, one_by_one.detach(), rtol=1e-4, atol=1e-6)
+    assert not logits.requires_grad
+
+
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16, torch.float16])
+def test_training_lowers_the_loss(run, dtype):
+    settings = {'lr': 0.03, 'batch_size': 5, 'weight_decay': 0, 'dtype': dtype}
+    assert run(factors=[1] * 25, **settings).training_loss < 0.5 * run(factors=[1], **settings).training_loss
+
+
+def test_the_learning_rate_is_lr_times_the_factor_of_each_epoch(run):
+    plain = run(lr=0.1, factors=[1, 0.5]).eval_history[2]
+    assert run(lr=0.2, factors=[0.5, 0.25]).eval_history[2].equal(plain)
+    assert not run(lr=0.1, factors=[1, 1]).eval_history[2].equal(plain)
+
+
+def test_seed_and_repeat_determine_a_run(run):
+    first = run()
+    assert run().eval_history[2].equal(first.eval_history[2])
+    for other in (run(repeat=1), run(seed=1), run(clips=(0, 1, 2, 3, 5))):
+        assert not other.eval_history[2].equal(first.eval_history[2])
+        assert other.training_loss != first.training_loss
+    for changes in ({'momentum': 0.5}, {'weight_decay': 0.5}):
+        assert not run(**changes).eval_history[2].equal(first.eval_history[2])
+
+
+def test_each_repeat_has_its_own_head_and_order(run, monkeypatch):
+    one_step = {'batch_size': 5, 'factors': [1]}  # all clips in one batch: their order only affects rounding
+    assert not run(repeat=1, **one_step).eval_history[1].allclose(run(**one_step).eval_history[1], rtol=1e-3)
+    monkeypatch.setattr('tools.evaluation.finetune.linear_head',
+                        lambda num_features, num_classes, seed: linear_head(num_features, num_classes, 0))
+    assert run(repeat=1, **one_step).eval_history[1].allclose(run(**one_step).eval_history[1], rtol=1e-3, atol=1e-5)
+    assert not run(repeat=1).eval_history[2].allclose(run().eval_history[2], rtol=1e-3, atol=1e-5)
+
+
+def test_the_pre_trained_weights_stay_for_the_next_run(run, backbone):
+    before = copy.deepcopy(backbone.state_dict())
+    run()
+    assert all(value.equal(before[name]) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(('epochs', 'evaluated'), [(3, [3]), (10, [5, 10]), (12, [5, 10, 12])])
+def test_evaluates_every_five_epochs_and_after_the_last(run, epochs, evaluated):
+    assert list(run(factors=[1] * epochs, modalities=('joint',)).eval_history) == evaluated
+
+
+@pytest.mark.parametrize('modalities', [('bone',), ('joint', 'bone')])
+def test_what_is_trained_and_saved(run, backbone, val, modalities, tmp_path):
+    logits = run(modalities=modalities, save_model=tmp_path / 'fine.pth.tar').eval_history[2]
+    saved = torch.load(tmp_path / 'fine.pth.tar', weights_only=True)
+    state = {name.removeprefix('module.'): value for name, value in saved['state_dict'].items()}
+    assert saved['epoch'] == 2
+    assert {name.split('.')[0] for name in state} == {'backbone', 'fc'}
+    changed = {name.split('.')[1] for name, value in state.items()
+               if name.startswith('backbone') and not value.equal(backbone.state_dict()[name[9:]])}
+    embeddings = {f'{modality[0]}_emb' for modality in modalities}
+    assert changed == embeddings | {'ma_encoder'} | ({'mm_fusion'} if len(modalities) > 1 else set())
+    model = Classifier(backbone, torch.nn.Linear(16, 6))
+    model.load_state_dict(state)
+    assert predict(model, val, modalities, 2, None).equal(logits)
+
+
+def test_a_loss_that_is_not_finite_stops(run):
+    with pytest.raises(InputError, match='not finite in epoch 1; use a smaller --lr'):
+        run(lr=1e30)

@@ -1,0 +1,40 @@
+"""The demo's own part: running commands, and the table at the end. The stages have tests of their own."""
+import json
+
+import pytest
+import torch
+
+from tools import checkpoint, demo
+
+
+def test_a_command_that_fails_ends_with_its_own_exit_code(capfd):
+    with pytest.raises(SystemExit) as stop:
+        demo.run_command('-c', 'import sys; sys.exit("error: its own line")')
+    assert stop.value.code == 1
+    out, err = capfd.readouterr()
+    assert out == '\n$ python -c import sys; sys.exit("error: its own line")\n'
+    assert err == 'error: its own line\n'
+
+
+def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, monkeypatch, capsys):
+    def run_command(*command):
+        words = [str(word) for word in command]
+        if words[0] == 'pretrain.py':
+            folder = tmp_path / 'checkpoints'
+            folder.mkdir()
+            checkpoint.path_of(folder, 0).touch()
+            checkpoint.path_of(folder, 49).touch()
+        if '--results' in words:
+            pretrained = words[words.index('--pretrained') + 1]
+            accuracy = 80 if pretrained.endswith('checkpoints/checkpoint_0049.pth.tar') else 60
+            accuracy += 5 * (words[0] == 'action_retrieval.py')
+            with open(words[words.index('--results') + 1], 'w') as file:
+                json.dump({'accuracy': accuracy}, file)
+        return 2.
+
+    monkeypatch.setattr(demo, 'run_command', run_command)
+    demo.main(['--folder', str(tmp_path)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['pre-trained', '80.0', '85.0'] in lines
+    assert ['not', 'trained', '60.0', '65.0'] in lines
+    assert torch.load(tmp_path / 'untrained.pth.tar')['epoch'] == 0

@@ -1,0 +1,49 @@
+"""The figure of tools.analysis.tsne, for a column of a paper: equal panels, classes told apart by colour and marker."""
+from pathlib import Path
+from textwrap import fill
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from data_gen.arrays import replacing
+
+# Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour blindness.
+COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#56B4E9', '#CC79A7', '#F0E442', '#6600CC', '#663300', '#000000')
+MARKERS = 'o^sDvP*X<h'
+COLUMN, PAGE = 3.35, 7.0  # inches: the widths of one column and of both
+STYLE = {'font.size': 7, 'axes.titlesize': 8, 'axes.linewidth': 0.5, 'legend.frameon': False, 'text.parse_math': False,
+         'legend.title_fontsize': 6, 'legend.handletextpad': 0.2, 'savefig.bbox': 'tight', 'savefig.pad_inches': 0.02,
+         'savefig.dpi': 300, 'pdf.fonttype': 42}  # fonts that journals take
+NOTE = 'k-NN (k = 1) among the training clips of these classes; both numbers are of the features, by cosine'
+
+
+def write(path: Path, panels: list[tuple], classes: np.ndarray, names: list[str]) -> None:
+    """Write path.png and path.pdf; see `draw`."""
+    with matplotlib.rc_context(STYLE):
+        figure = draw(panels, classes, names)
+        for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):  # the same bytes each time
+            with replacing(path.with_suffix(suffix)) as file:
+                figure.savefig(file, format=suffix[1:], metadata=metadata)
+
+
+def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
+    """Draw panels (title, points (P, 2), caption), whose points have `classes` (P,), indices into `names`.
+
+    At most two panels fit into a column's width, four into a page's; more go into further rows.
+    """
+    width, columns = (COLUMN, len(panels)) if len(panels) <= 2 else (PAGE, min(4, len(panels)))
+    rows, side = -(-len(panels) // columns), width / columns
+    figure = Figure((width, rows * (side + 0.4)), layout='constrained')
+    size = np.clip(900 * side ** 2 / len(classes), 2, 25)
+    for position, (title, points, caption) in enumerate(panels, 1):
+        ax = figure.add_subplot(rows, columns, position, title=fill(title, int(13 * side)), xlabel=caption, xticks=[],
+                                yticks=[], box_aspect=1)
+        ax.set_aspect('equal', adjustable='datalim')
+        handles = [ax.scatter(*points[classes == number].T, size, COLOURS[number % 10], edgecolors='black', alpha=0.85,
+                              linewidths=0.1, marker=MARKERS[(number + number // 10) % 10])  # shifted every ten
+                   for number in range(len(names))]
+    columns = np.clip(int(width / (0.3 + 0.065 * min(40, max(map(len, names))))), 1, 5)
+    figure.legend(handles, [fill(name, 40) for name in names], loc='upper center', bbox_to_anchor=(0.5, 0),
+                  ncols=columns, title=fill(NOTE, 60), markerscale=(20 / size) ** 0.5)
+    return figure

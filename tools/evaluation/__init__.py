@@ -1,0 +1,1 @@
+"""How good an encoder is: linear probe, k-NN retrieval, late fusion, fine-tuning."""

@@ -1,0 +1,88 @@
+"""Features in one .npz file: `train`, `train_labels`, `val`, `val_labels`, and what they are features of.
+
+With several subsets of the modalities, `train` and `val` become `train_joint`, `train_joint+bone` and so on.
+"""
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data_gen.arrays import replacing
+from data_gen.cli import InputError
+from tools.evaluation.late_fusion import Subset
+from tools.results import Origin
+
+
+class Features(NamedTuple):
+    """train (N, 2H), train_labels (N,), val (M, 2H), val_labels (M,); float32 and int64."""
+    train: torch.Tensor
+    train_labels: torch.Tensor
+    val: torch.Tensor
+    val_labels: torch.Tensor
+
+
+class Source(NamedTuple):
+    """What the features of a file were extracted from; None where the file does not say."""
+    dataset: str | None = None
+    protocol: str | None = None
+    subsets: list[Subset] | None = None
+    origin: Origin = Origin()
+
+
+def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: str, origin: Origin) -> None:
+    first = next(iter(features.values()))
+    arrays = {'train_labels': first.train_labels, 'val_labels': first.val_labels}
+    for subset, values in features.items():
+        suffix = f'_{"+".join(subset)}' if len(features) > 1 else ''
+        arrays |= {f'train{suffix}': values.train, f'val{suffix}': values.val}
+    about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features), **origin._asdict()}
+    with replacing(path) as file:
+        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()}, about=json.dumps(about))
+
+
+def read_source(path: Path) -> Source:
+    """What a file's features are of; empty for a file from elsewhere."""
+    with open_arrays(path) as arrays:
+        about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
+    subsets = about.get('subsets') or ([about['modalities']] if 'modalities' in about else None)  # version 1 wrote that
+    return Source(about.get('dataset'), about.get('protocol'), subsets and [tuple(subset) for subset in subsets],
+                  Origin(**{name: about.get(name) for name in Origin._fields}))
+
+
+def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
+    """The features of these subsets; InputError if the file does not hold them."""
+    stored = read_source(path).subsets
+    if stored and (absent := [subset for subset in subsets if subset not in stored]):
+        raise InputError(f'--load-features {path} holds {", ".join(map("+".join, stored))}, not {"+".join(absent[0])}')
+    single = not stored or len(stored) == 1
+    if single and len(subsets) > 1:
+        raise InputError(f'--load-features {path} holds one set of features; several subsets need a file of several')
+    features = {}
+    with open_arrays(path) as arrays:
+        for subset in subsets:
+            suffix = '' if single else f'_{"+".join(subset)}'
+            names = (f'train{suffix}', 'train_labels', f'val{suffix}', 'val_labels')
+            if absent := [name for name in names if name not in arrays]:
+                raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
+            train, train_labels, val, val_labels = (arrays[name] for name in names)
+            if (train.ndim != 2 or train.shape[1:] != val.shape[1:]
+                    or len(train) != len(train_labels) or len(val) != len(val_labels)):
+                raise InputError(f'--load-features {path}: shapes disagree: {train.shape}, {train_labels.shape}, '
+                                 f'{val.shape}, {val_labels.shape}')
+            kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
+            features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
+    return features
+
+
+def open_arrays(path: Path):
+    """A context with the arrays of an .npz file; InputError for any other file."""
+    if not path.is_file():
+        raise InputError(f'--load-features {path}: no such file')
+    try:
+        arrays = np.load(path)
+        {name: arrays[name].dtype for name in ('train_labels', 'val_labels')}
+        return arrays
+    except Exception as error:  # a damaged file can raise almost anything
+        raise InputError(f'--load-features {path}: not an .npz file with features and labels ({error})') from error

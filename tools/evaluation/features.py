@@ -1,0 +1,128 @@
+"""Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
+import sys
+from pathlib import Path
+
+import torch
+
+from data_gen import manifest
+from data_gen.cli import InputError, progress
+from data_gen.protocols import benchmark_folder, num_classes
+from feeder.dataset import ClipDataset, load_split
+from feeder.feeders import downstream_batches
+from feeder.modalities import MODALITIES
+from model.umurl import Backbone
+from tools import checkpoint, options
+from tools.device import amp_dtype, autocast
+from tools.evaluation import feature_files
+from tools.evaluation.feature_files import Features
+from tools.evaluation.late_fusion import Subset
+from tools.results import Origin, data_sha256, file_sha256
+
+
+def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
+                    load_features: Path | None, save_features: Path | None, batch_size: int, amp: str,
+                    device: torch.device) -> tuple[dict[Subset, Features], Origin]:
+    """The features of each subset, on the device, from a file or from a checkpoint, and where they come from."""
+    if load_features:
+        source = feature_files.read_source(load_features)
+        for name, stored, wanted in (('data set', source.dataset, dataset), ('protocol', source.protocol, protocol)):
+            if stored not in (None, wanted):
+                raise InputError(f'{load_features} has features of the {name} {stored}, not {wanted}')
+        if pretrained:
+            print('note: --pretrained has no effect with --load-features', file=sys.stderr)
+        features, origin = feature_files.load(load_features, subsets), source.origin
+    elif pretrained is None:
+        raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
+    else:
+        folder = options.data_folder(data_root, dataset, protocol)
+        modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
+        backbone, origin = load_encoder(pretrained, folder, modalities)
+        features = extract_splits(backbone.to(device), folder, subsets, batch_size, amp_dtype(amp, device), pretrained)
+    for values in features.values():
+        check_features(values, load_features or pretrained)
+    if save_features:
+        feature_files.save(save_features, features, dataset, protocol, origin)
+    return {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}, origin
+
+
+def load_encoder(pretrained: Path, data_folder: Path, modalities: list[str]) -> tuple[Backbone, Origin]:
+    """The encoder of --pretrained, on the CPU, and its origin. Prints a note about modalities it was not trained on."""
+    model, pretrained_on = checkpoint.load_model(pretrained)
+    trained = (pretrained_on or {}).get('modalities', MODALITIES)
+    if untrained := [modality for modality in modalities if modality not in trained]:
+        print(f'note: {pretrained} was pre-trained on {" ".join(trained)} only; its embedding of '
+              f'{" ".join(untrained)} is still random', file=sys.stderr)
+    return model.backbone, Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on)
+
+
+def check_clip_shape(backbone: Backbone, dataset: ClipDataset, data_folder: Path, pretrained: Path) -> None:
+    """InputError if the encoder was trained on frames of another size."""
+    width = backbone.j_emb.t_embedding[0].in_features
+    if dataset.frames[0].numel() != width:
+        raise InputError(f'{data_folder}: {dataset.frames[0].numel()} numbers per frame, {pretrained} takes {width}')
+
+
+def extract_splits(backbone: Backbone, data_folder: Path, subsets: list[Subset], batch_size: int,
+                   dtype: torch.dtype | None, pretrained: Path) -> dict[Subset, Features]:
+    """Run the encoder over both splits."""
+    device, splits = backbone.ma_encoder.pe.pe.device, []
+    for split in ('train', 'val'):
+        dataset = load_split(data_folder, split)
+        check_clip_shape(backbone, dataset, data_folder, pretrained)
+        features = extract_subsets(backbone, dataset.to(device), subsets, batch_size, dtype)
+        splits.append([(values, dataset.labels) for values in features])
+    return {subset: Features(*train, *val) for subset, train, val in zip(subsets, *splits, strict=True)}
+
+
+def extract(backbone: Backbone, dataset: ClipDataset, modalities, batch_size: int,
+            dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Features (N, 2H) float32 of every clip, in order, on the dataset's device; dtype: of autocast."""
+    return extract_subsets(backbone, dataset, [tuple(modalities)], batch_size, dtype)[0]
+
+
+def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subset], batch_size: int,
+                    dtype: torch.dtype | None = None) -> list[torch.Tensor]:
+    """Features (N, 2H) for each subset, from one pass that embeds each modality once."""
+    device = dataset.frames.device
+    features = [torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for _ in subsets]
+    embeddings = backbone.embeddings()
+    modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
+    batches = downstream_batches(dataset, batch_size, modalities)
+    starts = progress(range(0, len(dataset), batch_size), 'features', unit='batch', leave=False)
+    for first, streams in zip(starts, batches, strict=True):
+        with torch.inference_mode(), autocast(dtype, device):
+            embedded = {modality: embeddings[modality](pair) for modality, pair in streams.items()}
+            for values, subset in zip(features, subsets, strict=True):
+                tokens = backbone.fuse([embedded[modality] for modality in subset])
+                values[first:first + batch_size] = backbone.ma_encoder(*tokens)
+    return features
+
+
+def check_features(features: Features, path: Path) -> None:
+    """InputError for features that cannot be scored."""
+    if not len(features.train) or not len(features.val):
+        raise InputError(f'{len(features.train)} training and {len(features.val)} test clips: nothing to evaluate')
+    extremes = torch.stack((*features.train.aminmax(), *features.val.aminmax()))  # NaN if there is one
+    if not extremes.isfinite().all():
+        raise InputError(f'{path} gives features that are not finite')
+
+
+def classes_of(data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor) -> tuple[int, list[str] | None]:
+    """The number of classes and, if the manifest has them, their names; InputError for a label outside."""
+    known = manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}
+    class_names = known.get('class_names')
+    return num_classes(dataset, class_names, torch.cat(labels).cpu().numpy()), class_names
+
+
+def input_hashes(data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
+                 load_features: Path | None) -> dict[str, str | None]:
+    """The hashes of the checkpoint and of the data, which are part of a result's configuration."""
+    if load_features:
+        origin = feature_files.read_source(load_features).origin
+        if origin.checkpoint_sha256 is None:  # the file does not say, so it is identified by itself
+            return {'features_sha256': file_sha256(load_features)}
+        return {'checkpoint_sha256': origin.checkpoint_sha256, 'data_sha256': origin.data_sha256}
+    if pretrained is None or not pretrained.is_file():
+        raise InputError(f'--pretrained {pretrained}: no such checkpoint')
+    return {'checkpoint_sha256': file_sha256(pretrained),
+            'data_sha256': data_sha256(options.data_folder(data_root, dataset, protocol))}

@@ -1,0 +1,105 @@
+"""Fine-tuning: backbone and linear head trained together on labelled clips, then evaluated on the val split."""
+import copy
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from data_gen.cli import InputError, progress
+from feeder.dataset import ClipDataset, load_split
+from feeder.feeders import downstream_batches, downstream_streams, generator_at
+from model.umurl import Backbone
+from tools import checkpoint
+from tools.device import autocast
+from tools.evaluation.features import check_clip_shape, load_encoder
+from tools.evaluation.probe import linear_head
+from tools.schedule import adjust_learning_rate
+from tools.scores import EVALUATE_EVERY
+
+
+class Classifier(nn.Module):
+    """Backbone and linear head, with the official code's names: `backbone.*`, `fc.weight`, `fc.bias`."""
+
+    def __init__(self, backbone: Backbone, fc: nn.Linear):
+        super().__init__()
+        self.backbone, self.fc = backbone, fc
+
+    def forward(self, streams: dict) -> torch.Tensor:
+        return self.fc(self.backbone.encode(streams))  # logits (N, num_classes)
+
+
+class FineTuning(NamedTuple):
+    """The result of one run."""
+    eval_history: dict[int, torch.Tensor]  # {epoch: logits (M, num_classes) of the val split, on the CPU}
+    training_loss: float  # mean of the last epoch
+
+
+def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str], device: torch.device):
+    """What all runs share, on the device: (backbone, train split, val split, their Origin)."""
+    backbone, origin = load_encoder(pretrained, data_folder, modalities)
+    train, val = (load_split(data_folder, split) for split in ('train', 'val'))
+    for dataset in (train, val):
+        check_clip_shape(backbone, dataset, data_folder, pretrained)
+    return backbone.to(device), train.to(device), val.to(device), origin
+
+
+def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_classes: int, *, modalities: tuple[str, ...],
+             clips: torch.Tensor, repeat: int, lr: float, factors: list[float], batch_size: int, momentum: float,
+             weight_decay: float, dtype: torch.dtype | None, seed: int, extract_batch: int,
+             save_model: Path | None = None) -> FineTuning:
+    """Fine-tune a copy of the backbone on the clips of `train` with these indices (N,).
+
+    Each epoch's learning rate is lr times its factor. Seed and repeat determine the head and the order of the clips.
+    dtype: of autocast, None for float32. Raises InputError if the loss is not finite.
+    """
+    device = train.labels.device
+    head = linear_head(2 * backbone.hidden_size, num_classes, generator_at(seed, 0, repeat, 1).initial_seed())
+    model = Classifier(copy.deepcopy(backbone), head).to(device)
+    # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from uninitialised memory.
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay,
+                                fused=dtype != torch.float16)
+    loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    losses, eval_history = [], {}
+    for epoch, factor in enumerate(progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1):
+        adjust_learning_rate(optimizer, lr * factor)
+        order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))]
+        losses.append(train_one_epoch(model, optimizer, loss_scaler, train, order, modalities, batch_size, dtype))
+        if not math.isfinite(losses[-1]):
+            raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')
+        if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):
+            eval_history[epoch] = predict(model, val, modalities, extract_batch, dtype).cpu()
+    if save_model:
+        checkpoint.save(save_model, model, optimizer, len(factors))
+    return FineTuning(eval_history, losses[-1])
+
+
+def train_one_epoch(model: Classifier, optimizer: torch.optim.Optimizer, loss_scaler: torch.amp.GradScaler,
+                    train: ClipDataset, order: torch.Tensor, modalities: tuple[str, ...], batch_size: int,
+                    dtype: torch.dtype | None) -> float:
+    """Train once on the clips with the indices `order` (N,); returns their mean loss."""
+    device = train.labels.device
+    total = torch.zeros((), device=device)
+    for batch in order.to(device).split(batch_size):
+        with autocast(dtype, device):
+            logits = model(downstream_streams(train, batch, modalities))
+        loss = functional.cross_entropy(logits.float(), train.labels[batch])
+        optimizer.zero_grad()
+        loss_scaler.scale(loss).backward()
+        loss_scaler.step(optimizer)
+        loss_scaler.update()
+        total += loss.detach() * len(batch)
+    return (total / len(order)).item()
+
+
+@torch.inference_mode()
+def predict(model: Classifier, dataset: ClipDataset, modalities: tuple[str, ...], batch_size: int,
+            dtype: torch.dtype | None) -> torch.Tensor:
+    """Logits (M, num_classes) float32 of all clips of a dataset, in order."""
+    logits = []
+    for streams in downstream_batches(dataset, batch_size, modalities):
+        with autocast(dtype, dataset.labels.device):
+            logits.append(model(streams).float())
+    return torch.cat(logits)

@@ -1,0 +1,88 @@
+"""k-NN retrieval: the nearest training clips of each query, their votes, and average precision.
+
+Similarities are computed for a block of queries at a time, so memory is bounded however many clips there are.
+"""
+from collections.abc import Iterator
+
+import torch
+from torch.nn.functional import normalize
+
+from data_gen.cli import progress
+from tools.evaluation.late_fusion import late_fusion
+
+SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
+
+
+@torch.inference_mode()
+def knn_search(train: list[torch.Tensor], queries: list[torch.Tensor], k: int,
+               labels: tuple[torch.Tensor, torch.Tensor] | None = None, block: int | None = None):
+    """The k training clips nearest to each query, and the average precision of its whole ranking.
+
+    train: features (N, D) of one or several subsets; queries: (Q, D) of the same; all rows of length 1. The similarity
+    of two clips is their cosine, summed over subsets. labels: of the training clips (N,) and of the queries (Q,).
+    block: queries per block. Returns neighbours (Q, k), nearest first, and average precision (Q,) in 0..1, which is NaN
+    without labels, or if no training clip has the query's label.
+    """
+    block = block or max(1, SIMILARITIES_PER_BLOCK // len(train[0]))
+    device, num_queries = train[0].device, len(queries[0])
+    neighbours = torch.empty(num_queries, k, dtype=torch.long, device=device)
+    precision = torch.full((num_queries,), torch.nan, device=device)
+    if labels is None:
+        blocks = [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
+    else:
+        blocks = list(blocks_by_label(*labels, block))
+    for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
+        similarities = late_fusion(query[indices] @ features.T for query, features in zip(queries, train, strict=True))
+        neighbours[indices] = similarities.topk(k).indices
+        if relevant is not None:
+            precision[indices] = average_precision(similarities[:, relevant], sort_rows(similarities))
+    return neighbours, precision
+
+
+def blocks_by_label(train_labels: torch.Tensor, query_labels: torch.Tensor,
+                    block: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield (queries with the same label, the training clips with that label), both as indices.
+
+    The relevant clips of a whole block are then a selection of columns.
+    """
+    num_classes = max(labels.max().item() for labels in (train_labels, query_labels)) + 1
+    members, queries = (labels.argsort(stable=True).split(torch.bincount(labels, minlength=num_classes).tolist())
+                        for labels in (train_labels, query_labels))
+    for relevant, same_label in zip(members, queries, strict=True):
+        for indices in same_label.split(block) if len(same_label) else ():
+            yield indices, relevant
+
+
+def average_precision(relevant: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
+    """Average precision (q,) of q rankings; NaN if there is nothing relevant.
+
+    relevant (q, R): the similarities of the relevant clips; ranked (q, N): of all clips, ascending. Equally similar
+    clips share the last of their ranks, because their order is arbitrary.
+    """
+    relevant = relevant.sort(1).values
+    rank = ranked.shape[1] - torch.searchsorted(ranked, relevant)
+    num_relevant = relevant.shape[1] - torch.searchsorted(relevant, relevant)
+    return (num_relevant / rank).mean(1)
+
+
+def sort_rows(x: torch.Tensor) -> torch.Tensor:
+    """The rows of x (q, N) in ascending order; in place on a CPU."""
+    if x.is_cuda:
+        return x.sort(1).values
+    x.numpy().sort(1)  # much faster than torch's sort, which also returns indices
+    return x
+
+
+def vote(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """The most frequent label (Q,) among each query's neighbours (Q, k); the smallest label wins a tie."""
+    votes = torch.zeros(len(labels), num_classes, dtype=torch.long, device=labels.device)
+    votes.scatter_add_(1, labels, torch.ones_like(labels))
+    favour_small = torch.arange(num_classes, 0, -1, device=labels.device)  # less than one vote
+    return (votes * (num_classes + 1) + favour_small).argmax(1)
+
+
+def knn_predict(train: torch.Tensor, train_labels: torch.Tensor, queries: torch.Tensor, k: int, num_classes: int,
+                block: int | None = None) -> torch.Tensor:
+    """Labels (Q,) voted by the k training clips (N, D) most similar by cosine to each query (Q, D)."""
+    neighbours, _ = knn_search([normalize(train)], [normalize(queries)], k, block=block)
+    return vote(train_labels[neighbours], num_classes)

@@ -1,0 +1,1 @@
+"""`python -m tools.reproduce`: the paper's tables, with the published accuracies beside ours."""

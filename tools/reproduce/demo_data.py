@@ -1,0 +1,33 @@
+"""What `script_reproduce.sh --demo` runs on: two synthetic data sets, and settings that learn something in a minute."""
+import shutil
+from pathlib import Path
+
+from data_gen.protocols import benchmark_folder
+from tools import demo
+from tools.reproduce.stages import NAMES
+
+SOURCE, TARGET = 'ntu60_xsub', 'ntu120_xsetup'
+RECORD_FLAGS = {SOURCE: ['--performers', 10], TARGET: ['--performers', 4, '--classes', 6, '--seed', 1]}
+FLAGS = {
+    'pretrain': '--hidden-size 32 --batch-size 32 --epochs 20 --schedule 16 --lr 0.002',
+    'probe': '--batch-size 128',
+    'retrieval': '',
+    'semi': '--data-ratio 0.1 --repeats 2 --batch-size 8 --epochs 20 --schedule 16',
+    'finetune': '--batch-size 32 --epochs 10 --schedule 8',
+    'transfer': '--batch-size 16 --epochs 15 --schedule 12',
+}
+NOTE = '''\
+**The recordings are synthetic**: a computed figure moves, nobody was recorded. They only have the format of NTU RGB+D,
+so do not compare these numbers with published ones.
+'''
+
+
+def prepare(folder: Path) -> None:
+    """Write the recordings of both data sets and prepare them, unless they are there."""
+    for name, record_flags in RECORD_FLAGS.items():
+        raw, arrays = folder / f'raw_{name}', benchmark_folder(folder / 'data', *NAMES[name])
+        if not (arrays / 'manifest.json').is_file():
+            shutil.rmtree(raw, ignore_errors=True)
+            demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
+            demo.run_command('data_gen/ntu_gendata.py', '--dataset', NAMES[name][0], '--benchmark', arrays.name,
+                             '--data_path', raw, '--out_folder', arrays.parent)

@@ -1,0 +1,63 @@
+# Sourced by the script_*.sh: goes to the project's root, and defines what they share.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Threads that wait should sleep: while they spin, another program on the machine makes a CPU run many times slower.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
+no_environment() { [ -z "${VIRTUAL_ENV:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" = base ]; }
+
+# use_environment: use the active Python environment, or .venv if it exists
+use_environment() {
+    if no_environment && [ -f .venv/bin/activate ]; then . .venv/bin/activate; fi
+}
+
+# make_environment FILE [MODULE]: the same, but create .venv and install FILE if needed. MODULE: what else FILE provides
+make_environment() {
+    if no_environment && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        echo "making a Python environment in .venv" >&2
+        python3 -m venv --clear .venv
+    fi
+    use_environment
+    if python -c "import matplotlib, numpy, scipy, sklearn, tensorboard, torch, tqdm${2:+, $2}" 2>/dev/null; then return; fi
+    echo "installing $1 (once; takes minutes)" >&2
+    if python -c 'import torch' 2>/dev/null; then  # keep a torch that is there: it may be built for this machine's GPU
+        grep -hv -e '^torch' -e '^-r' requirements.txt "$1" | sort -u | python -m pip install --quiet -r /dev/stdin
+    else
+        python -m pip install --quiet -r "$1"
+    fi
+}
+
+# parse_dataset [dataset] [protocol] [flags]: sets the variables dataset, protocol and flags
+parse_dataset() {
+    dataset=ntu60 protocol=cross_subject
+    if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
+    if [ "$dataset" = custom ]; then protocol=own_split; fi
+    if [[ ${1:--} != -* ]]; then protocol=$1; shift; fi
+    flags=("$@")
+}
+
+# pretrain LAUNCHER [dataset] [protocol] [flags]: pre-train with the published settings; LAUNCHER: python, torchrun …
+pretrain() {
+    local launcher=$1 batch_size=1024 folder
+    parse_dataset "${@:2}"
+    if [ "$dataset $protocol" = "ntu60 cross_subject" ]; then batch_size=512; fi
+    folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
+    mkdir -p "$folder"
+    $launcher pretrain.py --lr 0.0005 --batch-size "$batch_size" --checkpoint-path "$folder" --schedule 351 --epochs 451 \
+        --pre-dataset "$dataset" --protocol "$protocol" ${flags[@]+"${flags[@]}"} | tee -a "$folder/pretrain.txt"
+}
+
+# evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir
+evaluate() {
+    local command=$1 dir=ntu60_xsub checkpoint; shift
+    if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
+    parse_dataset "$@"
+    dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
+    checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
+    if [ -z "$checkpoint" ]; then
+        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first (./script_pretrain.sh), or give the folder's name" >&2
+        exit 2
+    fi
+    echo "evaluating $checkpoint"
+    python $command --pretrained "$checkpoint" --finetune-dataset "$dataset" --protocol "$protocol" \
+        ${flags[@]+"${flags[@]}"} | tee -a "./checkpoints/$dir/${command%%.py*}.txt"
+}
