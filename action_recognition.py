@@ -13,11 +13,10 @@ from data_gen.cli import InputError, Parser, non_negative_float, positive_int, r
 from tools import options, results, scores
 from tools.device import amp_dtype, select
 from tools.distributed import first_process_only
-from tools.evaluation import feature_files, probe_report, semi_supervised
-from tools.evaluation.features import classes_of, input_hashes, load_or_extract
-from tools.evaluation.finetune import finetune, load_inputs
+from tools.evaluation import feature_files, probe, semi_supervised
+from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
+from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
-from tools.evaluation.probe import train_probe
 from tools.evaluation.semi_supervised import DRAWS, draw_labels
 from tools.schedule import lr_factors
 
@@ -65,14 +64,14 @@ def run_probe(args, rows):
                                        args.save_features, args.extract_batch, args.amp, select(args.device))
     _, train_labels, _, labels = next(iter(features.values()))
     num_classes, class_names = classes_of(*data, train_labels, labels)
-    scored = train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
+    scored = probe.train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
                          args.batch_size, args.momentum, args.weight_decay, args.seed)
-    result = probe_report.main_result(scored, main_row(rows).name)
+    result = probe.main_result(scored, main_row(rows).name)
     details = f'{len(train_labels)} training clips, {len(labels)} test clips'
     if result['training_loss'] is not None:
         details += f', last training loss {result["training_loss"]:.4f}'
     record = {**origin._asdict(), 'labels': labels, 'class_names': class_names, **result}
-    return record, details, probe_report.report(scored, main_row(rows).name)
+    return record, details, probe.report(scored, main_row(rows).name)
 
 
 def run_finetuning(args, rows, config):

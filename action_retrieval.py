@@ -4,8 +4,8 @@
         --finetune-dataset ntu60 --protocol cross_subject --knn-neighbours 1
 
 Besides this accuracy (the published number) it reports mean average precision over the ranking of all training clips,
-and recall at 1, 5 and 10: how many test clips have a clip of their class among the first 1, 5 or 10. Both leave out test
-clips whose class has no training clip.
+and recall at 1, 5 and 10: how many test clips have a clip of their class among the first 1, 5 or 10. Both leave out
+test clips whose class has no training clip.
 
 Nothing is trained. Runs on one GPU or on the CPU, in bounded memory.
 """

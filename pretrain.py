@@ -10,6 +10,7 @@ Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every
 tensorboard/. Of the losses shown, total = 5 intra + 5 inter + reg; reg already includes its weights.
 """
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -38,6 +39,11 @@ RECORDED = (*FIXED, 'epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 def main(argv=None):
     args = parse_args(argv)
     config = {name: getattr(args, name) for name in RECORDED} | {'weights': args.weights._asdict()}
+    resume_path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
+    saved = read_resumable(resume_path, config) if resume_path else {'epoch': 0}
+    first_epoch = saved['epoch'] if args.start_epoch is None else args.start_epoch
+    if first_epoch >= args.epochs:
+        return print_finished(resume_path, first_epoch)
     folder = options.data_folder(args.data_root, args.dataset, args.protocol)
     with process_group(args.device) as device:
         dataset = load_split(folder, 'train', quiet=rank() != 0)
@@ -51,12 +57,9 @@ def main(argv=None):
         dtype = amp_dtype(args.amp, device)
         loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
-        resume_path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
-        first_epoch = resume(resume_path, config, model_without_ddp, optimizer, loss_scaler) if resume_path else 0
-        first_epoch = first_epoch if args.start_epoch is None else args.start_epoch
+        if resume_path:
+            restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
         check_agreement(first_epoch, 'the epoch to resume from')
-        if first_epoch >= args.epochs:
-            return print_finished(resume_path, first_epoch)
         start_folder(args.checkpoint_path, resume_path, first_epoch)
 
         model, objective = data_parallel(model_without_ddp, device), umurl_objective
@@ -187,27 +190,32 @@ def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: in
     return model.to(device)
 
 
-def resume(path: Path, config: dict, model, optimizer, loss_scaler) -> int:
-    """Load a checkpoint of ours or of the official code; returns the number of finished epochs."""
+def read_resumable(path: Path, config: dict) -> dict:
+    """Read a checkpoint of ours or of the official code; InputError if it was trained with other settings."""
     saved = checkpoint.read(path)
     recorded = saved.get('config') or saved.get('about') or {}  # 'about': written by version 1
-    finished = saved.get('epoch') == config['epochs']
-    for name in RECORDED if finished else FIXED:
+    if not isinstance(saved.get('epoch'), int):
+        raise cli.InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
+    for name in RECORDED if saved['epoch'] == config['epochs'] else FIXED:
         if name in recorded and recorded[name] != config[name]:
             raise cli.InputError(f'{path} was trained with {name} {recorded[name]}, not {config[name]}: use the same '
                                  'setting, or another --checkpoint-path')
+    return saved
+
+
+def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss_scaler) -> None:
+    """Load model, optimizer and loss scaler from a checkpoint."""
     checkpoint.load_into(model, saved['state_dict'], path)
-    num_epochs = checkpoint.load_optimizer(optimizer, saved, path, config['weight_decay'])
+    checkpoint.load_optimizer(optimizer, saved, path, weight_decay)
     if loss_scaler.is_enabled() and saved.get('scaler'):
         loss_scaler.load_state_dict(saved['scaler'])
-    return num_epochs
 
 
 def print_finished(path, num_epochs: int) -> int:
     """A run that is finished is a success when it is resumed, and a mistake when only --start-epoch asks for it."""
     if path is None:
         raise cli.InputError(f'--start-epoch {num_epochs} is not below --epochs')
-    if rank() == 0:
+    if int(os.environ.get('RANK', 0)) == 0:
         print(f'{path}: finished already ({num_epochs} epochs); train longer with --epochs')
     return 0
 

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 
 
-@pytest.fixture(scope='session', params=[HERE, LARGER] if LARGER.is_dir() else [HERE], ids=lambda path: path.parent.name)
+@pytest.fixture(scope='session', params=[HERE, *[LARGER] * LARGER.is_dir()], ids=lambda path: path.parent.name)
 def reference(request):
     """The folder of the numbers recorded from the official code; the larger set is used too where it is at hand."""
     return request.param

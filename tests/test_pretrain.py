@@ -234,7 +234,12 @@ def test_a_checkpoint_without_its_optimizer_is_not_resumed(train, data, mistake,
     saved = torch.load(path, weights_only=True)
     torch.save({'epoch': 1, 'state_dict': saved['state_dict']} | ({'optimizer': optimizer} if optimizer else {}), path)
     flags = ['--data-root', data, '--resume', path, '--hidden-size', 8, '--epochs', 2, '--batch-size', 4]
-    assert 'no epoch or no Adam optimizer' in mistake(pretrain.main, flags)
+    assert 'no Adam optimizer' in mistake(pretrain.main, flags)
+
+
+def test_a_checkpoint_without_its_epoch_is_not_resumed(data, tmp_path, mistake, reference):
+    torch.save({'state_dict': torch.load(reference / 'initial.pth.tar')['state_dict']}, tmp_path / 'c.pth.tar')
+    assert 'how many epochs' in mistake(pretrain.main, ['--data-root', data, '--resume', tmp_path / 'c.pth.tar'])
 
 
 def test_weight_decay_and_kernel_are_this_runs(train):
@@ -245,7 +250,7 @@ def test_weight_decay_and_kernel_are_this_runs(train):
     state = saved.state_dict() | {'state': {index: {'step': torch.tensor(3.), 'exp_avg': torch.ones(size),
                                                     'exp_avg_sq': torch.ones(size)}
                                             for index, size in ((0, (2, 2)), (1, (2,)))}}
-    assert checkpoint.load_optimizer(optimizer, {'epoch': 7, 'optimizer': state}, 'file', 0.5) == 7
+    checkpoint.load_optimizer(optimizer, {'optimizer': state}, 'file', 0.5)
     assert optimizer.param_groups[0]['weight_decay'] == 0.5
     assert {value['step'].device.type for value in optimizer.state.values()} == {'meta'}
 

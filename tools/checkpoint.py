@@ -63,17 +63,15 @@ def load_into(model: nn.Module, state: dict, path: Path) -> None:
     model.load_state_dict(state)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float) -> int:
-    """Load the optimizer of a checkpoint of ours or of the official code; returns the number of finished epochs."""
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float) -> None:
+    """Load the optimizer of a checkpoint of ours or of the official code."""
     try:
         for group in saved['optimizer']['param_groups']:
             # Set before loading: where step counts are kept depends on the kernel, which this machine chooses.
             group.update(fused=True, foreach=None, weight_decay=weight_decay)
         optimizer.load_state_dict(saved['optimizer'])
-        return int(saved['epoch'])
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f'{path} has no epoch or no Adam optimizer for this model, so it cannot be resumed '
-                         f'({error})') from error
+        raise InputError(f'{path} has no Adam optimizer for this model, so it cannot be resumed ({error})') from error
 
 
 def load_model(path: Path) -> tuple[UmURL, dict | None]:

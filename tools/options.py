@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL_FLAGS = (('-j', '--workers'), ('--epochs',), ('--start-epoch',), ('--lr', '--learning-rate'), ('--schedule',),
                   ('--momentum',), ('--wd', '--weight-decay'), ('-p', '--print-freq'), ('--resume',), ('--cos',),
                   ('--world-size',), ('--local_rank', '--local-rank'), ('--dist-url',))
-SWITCHES = ('--cos',)  # flags without a value
 RETIRED_FLAGS = {'--accumulate': 'use --encoder-chunks', '--checkpoint-activations': 'use --encoder-chunks 4',
                  '--data-dtype': 'clips are kept in float32'}
 
@@ -85,8 +84,7 @@ def accept_official_flags(parser: Parser) -> None:
     """Accept the official code's flags that this script does not have, and refuse our own retired ones."""
     for names in OFFICIAL_FLAGS:
         if not set(names) & parser._option_string_actions.keys():
-            how = {'action': 'store_const', 'const': True} if names[-1] in SWITCHES else {'nargs': '*'}
-            parser.add_argument(*names, dest=f'ignored{names[-1]}', help='accepted, but has no effect here', **how)
+            parser.add_argument(*names, dest=f'ignored{names[-1]}', nargs='*', help='accepted, but has no effect here')
     for name in RETIRED_FLAGS:
         parser.add_argument(name, action=RetiredFlag, nargs='*', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 

@@ -34,10 +34,12 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
     elif pretrained is None:
         raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
     else:
-        folder = options.data_folder(data_root, dataset, protocol)
         modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
-        backbone, origin = load_encoder(pretrained, folder, modalities)
-        features = extract_splits(backbone.to(device), folder, subsets, batch_size, amp_dtype(amp, device), pretrained)
+        folder = options.data_folder(data_root, dataset, protocol)
+        backbone, *datasets, origin = load_inputs(folder, pretrained, modalities, device)
+        splits = [[(values, clips.labels) for values in extract_subsets(backbone, clips, subsets, batch_size,
+                                                                        amp_dtype(amp, device))] for clips in datasets]
+        features = {subset: Features(*train, *val) for subset, train, val in zip(subsets, *splits, strict=True)}
     for values in features.values():
         check_features(values, load_features or pretrained)
     if save_features:
@@ -45,33 +47,24 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
     return {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}, origin
 
 
-def load_encoder(pretrained: Path, data_folder: Path, modalities: list[str]) -> tuple[Backbone, Origin]:
-    """The encoder of --pretrained, on the CPU, and its origin. Prints a note about modalities it was not trained on."""
+def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
+                device: torch.device) -> tuple[Backbone, ClipDataset, ClipDataset, Origin]:
+    """The encoder of --pretrained, the train and the val split, all on the device, and where they come from.
+
+    Prints a note about modalities the encoder was not trained on; InputError if its frames had another size.
+    """
     model, pretrained_on = checkpoint.load_model(pretrained)
     trained = (pretrained_on or {}).get('modalities', MODALITIES)
     if untrained := [modality for modality in modalities if modality not in trained]:
         print(f'note: {pretrained} was pre-trained on {" ".join(trained)} only; its embedding of '
               f'{" ".join(untrained)} is still random', file=sys.stderr)
-    return model.backbone, Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on)
-
-
-def check_clip_shape(backbone: Backbone, dataset: ClipDataset, data_folder: Path, pretrained: Path) -> None:
-    """InputError if the encoder was trained on frames of another size."""
-    width = backbone.j_emb.t_embedding[0].in_features
-    if dataset.frames[0].numel() != width:
-        raise InputError(f'{data_folder}: {dataset.frames[0].numel()} numbers per frame, {pretrained} takes {width}')
-
-
-def extract_splits(backbone: Backbone, data_folder: Path, subsets: list[Subset], batch_size: int,
-                   dtype: torch.dtype | None, pretrained: Path) -> dict[Subset, Features]:
-    """Run the encoder over both splits."""
-    device, splits = backbone.ma_encoder.pe.pe.device, []
-    for split in ('train', 'val'):
-        dataset = load_split(data_folder, split)
-        check_clip_shape(backbone, dataset, data_folder, pretrained)
-        features = extract_subsets(backbone, dataset.to(device), subsets, batch_size, dtype)
-        splits.append([(values, dataset.labels) for values in features])
-    return {subset: Features(*train, *val) for subset, train, val in zip(subsets, *splits, strict=True)}
+    train, val = (load_split(data_folder, split) for split in ('train', 'val'))
+    for dataset in (train, val):
+        size, expected = dataset.frames[0].numel(), model.backbone.j_emb.t_embedding[0].in_features
+        if size != expected:
+            raise InputError(f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}')
+    origin = Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on)
+    return model.backbone.to(device), train.to(device), val.to(device), origin
 
 
 def extract(backbone: Backbone, dataset: ClipDataset, modalities, batch_size: int,

@@ -9,12 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from data_gen.cli import InputError, progress
-from feeder.dataset import ClipDataset, load_split
+from feeder.dataset import ClipDataset
 from feeder.feeders import downstream_batches, downstream_streams, generator_at
 from model.umurl import Backbone
 from tools import checkpoint
 from tools.device import autocast
-from tools.evaluation.features import check_clip_shape, load_encoder
 from tools.evaluation.probe import linear_head
 from tools.schedule import adjust_learning_rate
 from tools.scores import EVALUATE_EVERY
@@ -35,15 +34,6 @@ class FineTuning(NamedTuple):
     """The result of one run."""
     eval_history: dict[int, torch.Tensor]  # {epoch: logits (M, num_classes) of the val split, on the CPU}
     training_loss: float  # mean of the last epoch
-
-
-def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str], device: torch.device):
-    """What all runs share, on the device: (backbone, train split, val split, their Origin)."""
-    backbone, origin = load_encoder(pretrained, data_folder, modalities)
-    train, val = (load_split(data_folder, split) for split in ('train', 'val'))
-    for dataset in (train, val):
-        check_clip_shape(backbone, dataset, data_folder, pretrained)
-    return backbone.to(device), train.to(device), val.to(device), origin
 
 
 def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_classes: int, *, modalities: tuple[str, ...],

@@ -7,10 +7,13 @@ from torch.nn.functional import cross_entropy
 
 from data_gen.cli import InputError, progress
 from feeder.feeders import generator_at
+from tools import scores
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow, Subset, late_fusion
 from tools.schedule import adjust_learning_rate
-from tools.scores import EVALUATE_EVERY, accuracy, best_seen, classification_summary
+
+COLUMNS = {'top-5': 'top5_accuracy', 'per class': 'mean_class_accuracy', 'best seen': 'best_accuracy',
+           'loss': 'training_loss'}
 
 
 def linear_head(num_features: int, num_classes: int, seed: int) -> nn.Linear:
@@ -42,18 +45,18 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
             optimizer = optimizers[subset, lr]
             adjust_learning_rate(optimizer, lr * factors[epoch - 1])
             losses[subset, lr] = train_one_epoch(head, optimizer, features[subset], order, batch_size)
-        if epoch % EVALUATE_EVERY == 0 or epoch == num_epochs:
+        if epoch % scores.EVALUATE_EVERY == 0 or epoch == num_epochs:
             check_finite(losses, epoch)
             logits = evaluate(heads, features)
             for row, lr in product(rows, lrs):
-                eval_history[row.name, lr][epoch] = accuracy(fused(logits, row, lr), labels)
+                eval_history[row.name, lr][epoch] = scores.accuracy(fused(logits, row, lr), labels)
 
     results = []
     for row, lr in product(rows, lrs):
         loss = losses[row.subsets[0], lr].item() if len(row.subsets) == 1 else None
         results.append({'modalities': row.name, 'lr': lr, 'training_loss': loss,
-                        **classification_summary(fused(logits, row, lr), labels, num_classes),
-                        **best_seen(eval_history[row.name, lr])})
+                        **scores.classification_summary(fused(logits, row, lr), labels, num_classes),
+                        **scores.best_seen(eval_history[row.name, lr])})
     return results
 
 
@@ -84,3 +87,42 @@ def check_finite(losses: dict, epoch: int) -> None:
     for (_, lr), loss in losses.items():
         if not loss.isfinite():
             raise InputError(f'--lr {lr:g}: the loss is not finite after epoch {epoch}; choose a smaller one')
+
+
+def main_result(results: list[dict], main: str) -> dict:
+    """The result of the row named `main` and the first learning rate, as a results file holds it.
+
+    results: of `train_probe`. by_lr has the result of each learning rate without predictions, and its table if there
+    are several rows; the main result has the first of these tables.
+    """
+    by_lr = []
+    for table in tables_by_lr(results):
+        table = scores.without_predictions(table)
+        row = next(row for row in table if row['modalities'] == main)
+        by_lr.append(row | ({'table': table} if len(table) > 1 else {}))
+    first = next(row for row in results if row['modalities'] == main)
+    return first | by_lr[0] | {'by_lr': by_lr}
+
+
+def tables_by_lr(results: list[dict]) -> list[list[dict]]:
+    """The rows of the table for each learning rate."""
+    return [[row for row in results if row['lr'] == lr] for lr in dict.fromkeys(row['lr'] for row in results)]
+
+
+def report(results: list[dict], main: str) -> str:
+    """Lines of text: the main result, and tables if there are several learning rates or rows."""
+    first, tables = main_result(results, main), tables_by_lr(results)
+    lines = [f'top-1 accuracy, last epoch:  {scores.with_interval(first)}',
+             f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %',
+             f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %',
+             f'top-1 accuracy, best seen:   {first["best_accuracy"]:.2f} % (epoch {first["best_epoch"]}; chosen on the '
+             'test split, which is how the official code reports)']
+    if len(tables[0]) > 1:
+        for table in tables:
+            lines += [f'\nlr {table[0]["lr"]:g}', scores.table(table, COLUMNS)]
+    elif len(tables) > 1:
+        lines.append(scores.table([row | {'modalities': f'lr {row["lr"]:g}'} for row in results], COLUMNS))
+    if len(tables) > 1:
+        lines.append(f'(The lines above the table are for lr {first["lr"]:g}, the first one given. Choosing a learning '
+                     'rate by these numbers means choosing on the test split.)')
+    return '\n'.join(lines)
