@@ -66,12 +66,10 @@ def main(argv=None):
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     options.add_evaluation_flags(parser)
-    parser.add_argument('--knn-neighbours', type=cli.positive_int, default=1, metavar='K',
-                        help='how many neighbours vote (default 1)')
-    parser.add_argument('--block', type=cli.positive_int, metavar='N',
-                        help='test clips compared at a time (default: whatever takes 128 MB)')
-    parser.add_argument('-b', '--batch-size', type=cli.positive_int, dest='extract_batch', metavar='N',
-                        help='the same as --extract-batch')
+    flag = parser.add_argument
+    flag('--knn-neighbours', type=cli.positive_int, default=1, metavar='K', help='how many neighbours vote (default 1)')
+    flag('--block', type=cli.positive_int, metavar='N', help='test clips compared at a time (default: to take 128 MB)')
+    flag('-b', '--batch-size', type=cli.positive_int, dest='extract_batch', metavar='N', help='as --extract-batch')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv, feature_files.read_source)
     options.make_parents(args.results, args.per_class, args.save_features)

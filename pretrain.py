@@ -110,40 +110,30 @@ def train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch: int
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
+    flag = parser.add_argument
     options.add_data_flags(parser, '--pre-dataset')
-    parser.add_argument('--checkpoint-path', type=Path, default=Path('checkpoints/ntu60_xsub'), metavar='DIR',
-                        help='folder for checkpoints and logs (default checkpoints/ntu60_xsub)')
-    parser.add_argument('--resume', metavar='PATH|auto',
-                        help='continue from a checkpoint; auto: from the newest one in --checkpoint-path, if any')
-    parser.add_argument('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
-    parser.add_argument('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
-                        help="umurl (default), or one of the paper's ablations: the simple baseline (two views fused "
-                             'from all modalities, one projector), no intra-modal or no inter-modal consistency')
+    flag('--checkpoint-path', type=Path, default=Path('checkpoints/ntu60_xsub'), metavar='DIR',
+         help='folder for checkpoints and logs (default checkpoints/ntu60_xsub)')
+    flag('--resume', metavar='PATH|auto', help='continue from a checkpoint; auto: the newest in --checkpoint-path')
+    flag('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
+    flag('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
+         help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations")
     options.add_modalities_flag(parser)
     for name, weight in Weights()._asdict().items():
-        parser.add_argument(f'--{name}-weight', type=cli.non_negative_float, metavar='W',
-                            help=f'weight of the {name} term of the loss (default {weight})')
-    parser.add_argument('--epochs', type=cli.positive_int, default=451, help='default 451')
-    parser.add_argument('--start-epoch', type=cli.non_negative_int,
-                        help='number of the first epoch (default: 0, or as in the checkpoint of --resume)')
-    parser.add_argument('-b', '--batch-size', type=cli.positive_int, default=512,
-                        help='clips per step, over all processes (default 512)')
-    parser.add_argument('--lr', '--learning-rate', type=cli.non_negative_float, default=5e-4, help='default 5e-4')
-    parser.add_argument('--schedule', type=int, nargs='*', default=[351],
-                        help='epochs at which the learning rate drops to a tenth (default 351)')
-    parser.add_argument('--cos', action='store_true', help='cosine schedule instead of --schedule')
-    parser.add_argument('--wd', '--weight-decay', dest='weight_decay', type=cli.non_negative_float, default=1e-5,
-                        help='default 1e-5')
-    parser.add_argument('-p', '--print-freq', type=cli.positive_int, default=10,
-                        help='steps between updates of the loss shown (default 10)')
-    parser.add_argument('--encoder-chunks', type=cli.positive_int, default=1, metavar='N',
-                        help='pass the batch through the encoder in N chunks, to fit a large batch on a small GPU: the '
-                             'same losses and gradients, for a third more time')
-    parser.add_argument('--compile', action='store_true',
-                        help='torch.compile model and objective: minutes at the start, then faster steps')
-    parser.add_argument('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
-                        help='where the clips are kept when training on a GPU: on the GPU, in host memory (the next '
-                             'batch is copied meanwhile), or (auto) on the GPU if they take up to a quarter of it')
+        flag(f'--{name}-weight', type=cli.non_negative_float, metavar='W', help=f'in the loss (default {weight})')
+    flag('--epochs', type=cli.positive_int, default=451, help='default 451')
+    flag('--start-epoch', type=cli.non_negative_int, help='the first epoch (default 0, or what --resume says)')
+    flag('-b', '--batch-size', type=cli.positive_int, default=512, help='of all processes together (default 512)')
+    flag('--lr', '--learning-rate', type=cli.non_negative_float, default=5e-4, help='default 5e-4')
+    flag('--schedule', type=int, nargs='*', default=[351], help='epochs at which --lr drops to a tenth (default 351)')
+    flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
+    flag('--wd', '--weight-decay', dest='weight_decay', type=cli.non_negative_float, default=1e-5, help='default 1e-5')
+    flag('-p', '--print-freq', type=cli.positive_int, default=10, help='steps between looks at the loss (default 10)')
+    flag('--encoder-chunks', type=cli.positive_int, default=1, metavar='N',
+         help='encode the batch in N chunks to save GPU memory: same losses and gradients, a third more time')
+    flag('--compile', action='store_true', help='torch.compile the model: minutes at the start, then faster steps')
+    flag('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
+         help='keep the clips on the GPU or in host memory; auto: on the GPU if they take up to a quarter of it')
     options.add_machine_flags(parser, amp='auto')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv)
@@ -162,8 +152,7 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
     batch = min(batch_size, num_clips)
     batch -= batch % world_size()
     if batch < 2 * world_size():
-        raise cli.InputError(f'a batch of {batch} is too small: BatchNorm needs 2 clips per process (--batch-size '
-                             f'{batch_size}, {num_clips} clips)')
+        raise cli.InputError(f'--batch-size {batch_size}, {num_clips} clips: BatchNorm needs 2 clips per process')
     if batch < batch_size and rank() == 0:
         reason = f'only {num_clips} clips' if num_clips < batch_size else f'shared by {world_size()} processes'
         print(f'note: the batch size is {batch} ({reason})', file=sys.stderr)
@@ -198,8 +187,7 @@ def read_resumable(path: Path, config: dict) -> dict:
         raise cli.InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
     for name in RECORDED if saved['epoch'] == config['epochs'] else FIXED:
         if name in recorded and recorded[name] != config[name]:
-            raise cli.InputError(f'{path} was trained with {name} {recorded[name]}, not {config[name]}: use the same '
-                                 'setting, or another --checkpoint-path')
+            raise cli.InputError(f'{path} was trained with {name} {recorded[name]}, not {config[name]}')
     return saved
 
 

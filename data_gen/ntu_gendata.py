@@ -36,7 +36,7 @@ def main(argv=None):
     if names and not benchmarks:
         raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: the recordings belong to '
                              f'{" and ".join(present)}, which has no such protocol')
-    jobs = [Job(read_one, recordings[name], (file_name(name),)) for name in names]
+    jobs = [Job(read_one, recordings[name], (f'{name}.skeleton',)) for name in names]
     code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers) if names else 1
 
     if ignored:
@@ -53,12 +53,11 @@ def main(argv=None):
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=NTU, help='default: each one that has recordings there')
-    parser.add_argument('--data_path', type=Path, nargs='+', metavar='FOLDER',
-                        help='where the .skeleton files are (default: those of data/nturgbd_raw[_120] that exist)')
-    parser.add_argument('--ignored_sample_path', type=Path, metavar='FILE',
-                        help=f'recordings to leave out (default: {MISSING} beside each data folder)')
-    parser.add_argument('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
+    flag = parser.add_argument
+    flag('--dataset', choices=NTU, help='default: each one that has recordings there')
+    flag('--data_path', type=Path, nargs='+', metavar='FOLDER', help='default: data/nturgbd_raw[_120], if there')
+    flag('--ignored_sample_path', type=Path, metavar='FILE', help=f'default: {MISSING} beside each data folder')
+    flag('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
     pipeline.add_flags(parser, 'data/NTU-RGB-D-60-AGCN or -120-')
     args = parser.parse_args(argv)
     if args.out_folder and not args.dataset:
@@ -114,12 +113,8 @@ def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> p
     known, splits = DATASETS[dataset], {}
     for split in ('train', 'val'):
         inside = [name for name in names if known.holds(name) and known.trains(name, benchmark) == (split == 'train')]
-        splits[split] = [file_name(name) for name in inside], [name.label for name in inside]
+        splits[split] = [f'{name}.skeleton' for name in inside], [name.label for name in inside]
     return pipeline.Benchmark(dataset, benchmark, out_folder / benchmark, splits)
-
-
-def file_name(name: Name) -> str:
-    return f'{name}.skeleton'
 
 
 def read_one(path: str) -> list:

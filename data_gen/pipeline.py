@@ -26,13 +26,12 @@ class Benchmark(NamedTuple):
 
 def add_flags(parser: cli.Parser, default_folder: str) -> None:
     """The flags that every preparing command has: --out_folder, --layout, --overwrite, --workers."""
-    parser.add_argument('--out_folder', type=Path, metavar='FOLDER',
-                        help=f"the data set's own folder (default: {default_folder})")
-    parser.add_argument('--layout', choices=LAYOUTS, default='padded',
-                        help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)')
-    parser.add_argument('--overwrite', action='store_true', help='prepare again what is finished')
-    parser.add_argument('-j', '--workers', type=cli.positive_int, default=num_cores(),
-                        help='processes (default: one per core)')
+    flag = parser.add_argument
+    flag('--out_folder', type=Path, metavar='FOLDER', help=f"the data set's own folder (default: {default_folder})")
+    flag('--layout', choices=LAYOUTS, default='padded',
+         help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)')
+    flag('--overwrite', action='store_true', help='prepare again what is finished')
+    flag('-j', '--workers', type=cli.positive_int, default=num_cores(), help='processes (default: one per core)')
 
 
 def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bool, workers: int) -> int:

@@ -67,12 +67,13 @@ def main(argv=None):
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
-    parser.add_argument('--data_path', type=Path, metavar='FOLDER',
-                        help='where skeleton/, label/ and the split files are (default: data/pku_mmd_2 or _1)')
-    parser.add_argument('--benchmark', nargs='+', choices=SPLIT_FILES, default=tuple(SPLIT_FILES), help='default: both')
-    parser.add_argument('--keep-overlapping', action='store_true',
-                        help='keep actions that overlap an earlier one; they are listed either way')
+    flag = parser.add_argument
+    flag('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
+    flag('--data_path', type=Path, metavar='FOLDER',
+         help='where skeleton/, label/ and the split files are (default: data/pku_mmd_2 or _1)')
+    flag('--benchmark', nargs='+', choices=SPLIT_FILES, default=tuple(SPLIT_FILES), help='default: both')
+    flag('--keep-overlapping', action='store_true',
+         help='keep actions that overlap an earlier one; they are listed either way')
     pipeline.add_flags(parser, 'data/PKU-MMD-2 or -1')
     args = parser.parse_args(argv)
     args.data_path = args.data_path or DEFAULT_FOLDERS[args.dataset]

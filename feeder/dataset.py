@@ -52,20 +52,18 @@ def load_split(folder: Path, split: str, quiet: bool = False) -> ClipDataset:
 
 def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:
     """All valid frames of a split (F, M, V, C) float32; InputError for a coordinate that is not finite."""
-    frames, filled = None, 0
+    ends = np.concatenate(([0], reader.num_frames.cumsum()))
+    frames = np.empty((ends[-1], *reader.frames(0, 1).shape[1:]), np.float32)
     title = f'loading {reader.file.parent.name}/{reader.file.name}'
     for first in progress(range(0, len(reader), CLIPS_PER_CHUNK), title, leave=False, disable=quiet):
+        last = min(first + CLIPS_PER_CHUNK, len(reader))
+        chunk = frames[ends[first]:ends[last]]
         with np.errstate(over='ignore'):  # numbers too large for float32 become inf, which is refused below
-            chunk = reader.frames(first, first + CLIPS_PER_CHUNK).astype(np.float32, copy=False)
+            chunk[:] = reader.frames(first, last)
         finite = np.isfinite(chunk).all((1, 2, 3))
         if not finite.all():
-            num_frames = reader.num_frames[first:first + CLIPS_PER_CHUNK]
-            bad = first + np.repeat(np.arange(len(num_frames)), num_frames)[~finite][0]
+            bad = np.searchsorted(ends, ends[first] + finite.argmin(), 'right') - 1
             raise InputError(f'{reader.file}: clip {bad} ({reader.names[bad]}) has coordinates that are not finite')
-        if frames is None:
-            frames = np.empty((int(reader.num_frames.sum()), *chunk.shape[1:]), np.float32)
-        frames[filled:filled + len(chunk)] = chunk
-        filled += len(chunk)
     return frames
 
 

@@ -5,8 +5,7 @@ import torch
 
 from feeder.dataset import ClipDataset
 
-# What a source yields per batch: frames (F, M, V, C) on the training device, and each clip's first row in them (N,).
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]  # frames (F, M, V, C) on the device, each clip's first row in them (N,)
 
 
 class Resident:

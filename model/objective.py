@@ -3,6 +3,7 @@
 Follows section 3 of the paper (arXiv 2311.03106) and the losses in pretrain.py of the official code; the variance and
 covariance terms are those of VICReg (arXiv 2105.04906).
 """
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -18,13 +19,7 @@ class Weights(NamedTuple):
 
 
 PUBLISHED = Weights()
-
-
-class Losses(NamedTuple):
-    intra: torch.Tensor
-    inter: torch.Tensor
-    reg: torch.Tensor
-    total: torch.Tensor
+Losses = namedtuple('Losses', 'intra inter reg total')
 
 
 def variance_covariance(z: torch.Tensor, weights: Weights = PUBLISHED) -> torch.Tensor:

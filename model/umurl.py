@@ -3,7 +3,7 @@
 Module and parameter names are the official code's, so its checkpoints load. N clips, H = hidden_size.
 """
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import nn
@@ -14,14 +14,8 @@ PROJECTION = 4096
 MAX_LENGTH = 200
 
 
-class Projections(NamedTuple):
-    """Each (B, 4096): z_m of the uni-modal features, z_um of the fused features through the same projector."""
-    z_j: torch.Tensor
-    z_b: torch.Tensor
-    z_m: torch.Tensor
-    z_uj: torch.Tensor
-    z_ub: torch.Tensor
-    z_um: torch.Tensor
+# Each (B, 4096): z_m of the uni-modal features, z_um of the fused features through the same projector.
+Projections = namedtuple('Projections', 'z_j z_b z_m z_uj z_ub z_um')
 
 
 class Embedding(nn.Module):
@@ -43,8 +37,8 @@ class Fusion(nn.Module):
 
     def __init__(self, hidden_size):
         super().__init__()
-        self.t_fusion = nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False))
-        self.s_fusion = nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False))
+        self.t_fusion, self.s_fusion = (nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False))
+                                        for _ in range(2))
 
     def forward(self, embedded):
         temporal, spatial = (sum(stream) / len(embedded) for stream in zip(*embedded, strict=True))
@@ -56,12 +50,9 @@ class PositionEncoding(nn.Module):
 
     def __init__(self, hidden_size):
         super().__init__()
-        position = torch.arange(MAX_LENGTH)[:, None]
         frequency = torch.exp(torch.arange(0, hidden_size, 2) * (-math.log(10000.0) / hidden_size))
-        pe = torch.zeros(1, MAX_LENGTH, hidden_size)
-        pe[0, :, 0::2] = torch.sin(position * frequency)
-        pe[0, :, 1::2] = torch.cos(position * frequency)
-        self.register_buffer('pe', pe)
+        angle = torch.arange(MAX_LENGTH)[:, None] * frequency
+        self.register_buffer('pe', torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[None])
 
     def forward(self, x):
         return x + self.pe[:, :x.shape[1]]
@@ -90,10 +81,8 @@ class Layer(nn.Module):
     def __init__(self, hidden_size, num_head):
         super().__init__()
         self.self_attn = SelfAttention(hidden_size, num_head)
-        self.linear1 = nn.Linear(hidden_size, hidden_size)
-        self.linear2 = nn.Linear(hidden_size, hidden_size)
-        self.norm1 = nn.LayerNorm(hidden_size)
-        self.norm2 = nn.LayerNorm(hidden_size)
+        self.linear1, self.linear2 = (nn.Linear(hidden_size, hidden_size) for _ in range(2))
+        self.norm1, self.norm2 = (nn.LayerNorm(hidden_size) for _ in range(2))
 
     def forward(self, x):
         x = self.norm1(x + self.self_attn(x))
@@ -103,12 +92,10 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, hidden_size, num_head, num_layer):
         super().__init__()
-        self.layers = nn.ModuleList(Layer(hidden_size, num_head) for _ in range(num_layer))
+        self.layers = nn.Sequential(*(Layer(hidden_size, num_head) for _ in range(num_layer)))
 
     def forward(self, x):
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        return self.layers(x)
 
 
 class Encoder(nn.Module):

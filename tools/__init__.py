@@ -4,7 +4,7 @@ import sys
 MOVED = {
     'tools.complexity': 'python -m tools.analysis.complexity', 'tools.tsne': 'python -m tools.analysis.tsne',
     'tools.scaling': 'the table of bytes per step in BENCHMARKS.md',
-    'tools.benchmark_preparation': 'python -m tools.benchmark --stages read normalise'}
+    'tools.benchmark_preparation': 'python -m tools.benchmark --stages read'}
 
 if sys.argv[0] == '-m' and (command := sys.orig_argv[sys.orig_argv.index('-m') + 1]) in MOVED:
     print(f'error: {command} is gone: use {MOVED[command]}', file=sys.stderr)

@@ -46,11 +46,10 @@ def keep_freed_memory() -> None:
 
     Halves the time of augmentation on a CPU. Does nothing without glibc.
     """
-    if sys.platform == 'linux':
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, 'mallopt'):
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, -1)
+    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
+    if hasattr(libc, 'mallopt'):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:

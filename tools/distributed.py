@@ -45,10 +45,8 @@ def process_group(device: str) -> Iterator[torch.device]:
 
 def launcher_environment() -> dict[str, str] | None:
     """RANK, WORLD_SIZE and so on as set by torchrun or derived from SLURM; None for a single process."""
-    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
-    if all(name in os.environ for name in names):
-        return {name: os.environ[name] for name in names}
-    return slurm_environment()
+    names = {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'}
+    return {name: os.environ[name] for name in names} if names <= os.environ.keys() else slurm_environment()
 
 
 def slurm_environment() -> dict[str, str] | None:
@@ -73,13 +71,10 @@ def first_slurm_node() -> str:
 
 def first_process_only() -> bool:
     """False in all but the first process of a launcher; evaluation needs one process, so the others leave."""
-    environment = launcher_environment()
-    if environment is None or environment['WORLD_SIZE'] == '1':
-        return True
-    first = environment['RANK'] == '0'
-    if first:
+    environment = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
+    if environment['RANK'] == '0' and environment['WORLD_SIZE'] != '1':
         print('note: evaluation runs in one process; the others leave', file=sys.stderr)
-    return first
+    return environment['RANK'] == '0'
 
 
 def check_agreement(value: object, name: str) -> None:

@@ -23,17 +23,15 @@ class RunLog:
         lines = lines_before(folder / 'log.jsonl', first_epoch)
         self.file = open(folder / 'log.jsonl', 'w', buffering=1)  # noqa: SIM115, it stays open
         self.file.writelines(lines)
-        self.write({'command': sys.argv, 'config': configuration, 'torch': torch.__version__, 'device': str(device),
-                    'processes': world_size()})
-
-    def write(self, record: dict) -> None:
-        self.file.write(json.dumps(record) + '\n')
+        first_line = {'command': sys.argv, 'config': configuration, 'torch': torch.__version__,
+                      'device': str(device), 'processes': world_size()}
+        self.file.write(json.dumps(first_line) + '\n')
 
     def epoch(self, epoch: int, scalars: dict[str, float]) -> None:
         """Record the scalars of one epoch."""
         if self.writer is None:
             return
-        self.write({'epoch': epoch, **scalars})
+        self.file.write(json.dumps({'epoch': epoch, **scalars}) + '\n')
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, epoch)
         show = tqdm.write if sys.stderr.isatty() else print  # above the progress bar, if there is one

@@ -44,12 +44,12 @@ def add_device_flag(parser: Parser) -> None:
 def add_machine_flags(parser: Parser, amp: str) -> None:
     """Device, precision and seed; `amp` is the default of --amp."""
     add_device_flag(parser)
-    parser.add_argument('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
-    parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default=amp,
-                        help=f'mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU (default {amp})')
-    parser.add_argument('--tf32', action='store_true',
-                        help='use TF32 for float32 matrix products on a GPU that has it: faster, 10 bits of mantissa')
-    parser.add_argument('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
+    flag = parser.add_argument
+    flag('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
+    flag('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default=amp,
+         help=f'mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU (default {amp})')
+    flag('--tf32', action='store_true', help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa')
+    flag('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
 
 
 def add_modalities_flag(parser: Parser) -> None:
@@ -59,7 +59,8 @@ def add_modalities_flag(parser: Parser) -> None:
 
 def add_evaluation_flags(parser: Parser) -> None:
     """What the two evaluation scripts have in common."""
-    parser.add_argument('--pretrained', type=Path, metavar='CHECKPOINT', help='from pretrain.py or the official code')
+    flag = parser.add_argument
+    flag('--pretrained', type=Path, metavar='CHECKPOINT', help='from pretrain.py or the official code')
     add_data_flags(parser, '--finetune-dataset')
     add_modalities_flag(parser)
     several = parser.add_mutually_exclusive_group()
@@ -67,16 +68,12 @@ def add_evaluation_flags(parser: Parser) -> None:
                          help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)')
     several.add_argument('--all-modalities', action='store_true',
                          help='a table of all seven subsets of the modalities and of 3s, from one pass over the data')
-    parser.add_argument('--extract-batch', type=positive_int, metavar='N',
-                        help='clips the encoder sees at a time (default 512 on a GPU, 64 on a CPU)')
-    parser.add_argument('--save-features', type=Path, metavar='FILE.npz', help='save the features')
-    parser.add_argument('--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs')
-    parser.add_argument('--results', type=Path, metavar='FILE.json',
-                        help='write the scores, the predictions, and the configuration that led to them')
-    parser.add_argument('--skip-finished', action='store_true',
-                        help='do nothing if --results already holds the result of this configuration')
-    parser.add_argument('--per-class', type=Path, metavar='FILE.csv',
-                        help='write the accuracy of each class, and the class it is most confused with')
+    flag('--extract-batch', type=positive_int, metavar='N', help='clips encoded at a time (default 512; 64 on a CPU)')
+    flag('--save-features', type=Path, metavar='FILE.npz', help='save the features')
+    flag('--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs')
+    flag('--results', type=Path, metavar='FILE.json', help='write scores, predictions and the configuration')
+    flag('--skip-finished', action='store_true', help='do nothing if --results holds this configuration already')
+    flag('--per-class', type=Path, metavar='FILE.csv', help='write the accuracy of each class and its worst confusion')
     add_machine_flags(parser, amp='off')  # features are compared with published ones
 
 

@@ -1,6 +1,7 @@
 """Scores of predicted labels: accuracy with its interval, accuracy by class, and the tables printed on the screen."""
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ def percent_or_dash(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}'
 
 
-def without_predictions(rows: list[dict]) -> list[dict]:
+def without_predictions(rows: Iterable[dict]) -> list[dict]:
     """The rows of a table for a results file, where the predictions of the main row are enough."""
     return [{name: value for name, value in row.items() if name != 'predictions'} for row in rows]
 

@@ -158,5 +158,6 @@ def test_recorded_checkpoint_after_the_steps(trained, recorded_checkpoint):
         wanders = name.endswith(wandering)
         apart = (state[name] - expected).double().abs()
         assert (apart <= (2 * STEPS if wanders else 1) * LR + 1e-3 * expected.abs()).all(), name
-        assert wanders or apart.mean() <= 1e-3 * LR, name
+        rounding = 1e-5 * expected.double().abs().mean()
+        assert wanders or apart.mean() <= 1e-3 * LR + rounding, name
     assert state['j_projector.1.num_batches_tracked'] == 2 * STEPS

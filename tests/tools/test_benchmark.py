@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from feeder.modalities import MODALITIES
+from model.umurl import UmURL
 from tools import benchmark
-from tools.benchmark import STAGES, flops_of, line, measure, new_model, synthetic_dataset, training_stages
+from tools.benchmark import STAGES, count_flops, measure, model_stages, print_row, synthetic_dataset
 
 CPU = torch.device('cpu')
 
@@ -14,9 +15,10 @@ CPU = torch.device('cpu')
 @pytest.fixture
 def quick(monkeypatch):
     """Small sizes, and each stage timed for a moment only; the flags that go with them."""
-    monkeypatch.setattr(benchmark, 'MIN_SECONDS', 1e-9)
+    seconds_of = benchmark.seconds_of
+    monkeypatch.setattr(benchmark, 'seconds_of', lambda work: seconds_of(work, 1e-9))
     monkeypatch.setattr(benchmark, 'PEAK_SIDE', {'cpu': 16})
-    monkeypatch.setattr(benchmark, 'SIZES', {'cpu': benchmark.Sizes(4, 8, 120, 10)})
+    monkeypatch.setattr(benchmark, 'SIZES', {'cpu': (4, 8, 120, 10)})
     return ['--device', 'cpu', '--hidden-size', '8']
 
 
@@ -25,8 +27,8 @@ def test_every_stage_has_a_row(quick, tmp_path, capsys):
     report = json.loads((tmp_path / 'new' / 'b.json').read_text())
     assert report['batch_size'] == 4
     stages = {dtype: [row['stage'] for row in report['rows'] if row['dtype'] == dtype] for dtype in ('float32', 'bf16')}
-    assert stages == {'float32': list(STAGES), 'bf16': ['forward', 'backward', 'step', 'features']}
-    multiply = {'forward', 'objective', 'backward', 'step', 'features', 'probe', 'knn'}
+    assert stages == {'float32': list(STAGES), 'bf16': ['gradient', 'step', 'features']}
+    multiply = {'gradient', 'step', 'features', 'probe', 'knn'}
     for row in report['rows']:
         assert row['seconds'] > 0
         assert (row['flops'] > 0) == (row['of_peak'] is not None) == (row['stage'] in multiply)
@@ -34,52 +36,46 @@ def test_every_stage_has_a_row(quick, tmp_path, capsys):
 
 
 def test_only_the_wanted_stages(quick, tmp_path):
-    benchmark.main([*quick, '--batch-size', '2', '--stages', 'knn', 'backward', '--json', str(tmp_path / 'b.json')])
+    benchmark.main([*quick, '--batch-size', '2', '--stages', 'knn', 'gradient', '--json', str(tmp_path / 'b.json')])
     report = json.loads((tmp_path / 'b.json').read_text())
-    assert [row['stage'] for row in report['rows']] == ['backward', 'knn']
+    assert [row['stage'] for row in report['rows']] == ['gradient', 'knn']
     assert report['batch_size'] == 2
 
 
 def test_flops_at_the_published_size():
     """For one clip, counted on the meta device, which computes nothing."""
-    model = benchmark.new_model(1024, torch.device('meta'))
+    with torch.device('meta'):
+        model = UmURL(150, 192, 1024)
     streams = {name: (torch.empty(2, 64, 150, device='meta'), torch.empty(2, 50, 192, device='meta'))
                for name in MODALITIES}
-    forward = flops_of(lambda: model(streams, streams)) / 2
-    step = flops_of(lambda: torch.stack(model(streams, streams)).sum().backward()) / 2
+    forward = count_flops(lambda: model(streams, streams)) / 2
+    step = count_flops(lambda: torch.stack(model(streams, streams)).sum().backward()) / 2
     assert forward / 1e9 == pytest.approx(7.957, abs=5e-4)
     assert step / 1e9 == pytest.approx(23.634, abs=5e-4)
 
 
-def test_flops_of_the_parts_add_up(quick):
-    """The step's FLOPs are those of its parts."""
-    rows = {stage.name: measure(stage, CPU) for stage in training_stages(synthetic_dataset(8), 8, 4, 'float32', CPU)}
-    parts = sum(rows[part]['flops'] for part in ('forward', 'objective', 'backward'))
-    assert rows['step']['flops'] == parts
-    assert rows['objective']['flops'] == 3 * 6 * 2 * 4 ** 2 * 4096  # six Gram matrices and their gradients
-    assert rows['views']['flops'] == rows['optimizer']['flops'] == 0
+def test_a_step_has_the_flops_of_its_gradient_and_changes_the_model(quick, monkeypatch):
+    models = []
+    monkeypatch.setattr(benchmark, 'UmURL', lambda *sizes: models.append(UmURL(*sizes)) or models[0])
+    rows = {}
+    for stage in model_stages(synthetic_dataset(8), 8, 4, ['float32'], CPU):
+        before = [parameter.detach().clone() for parameter in models[0].parameters()]
+        rows[stage.name] = measure(stage, CPU)
+        same = all(map(torch.equal, before, models[0].parameters()))
+        assert same == (stage.name != 'step')
+    assert rows['step']['flops'] == rows['gradient']['flops'] > 3 * 6 * 2 * 4 ** 2 * 4096  # the Gram matrices alone
+    assert rows['views']['flops'] == 0
 
 
-def test_a_row(monkeypatch):
+def test_a_row(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, 'seconds_of', lambda work: (work(), .5)[1])
     monkeypatch.setattr(benchmark, 'PEAK_SIDE', {'cpu': 10})
     a = torch.ones(5, 5)
     row = measure(benchmark.Stage('name', 20, lambda: a @ a), CPU)
     assert row == {'stage': 'name', 'dtype': 'float32', 'seconds': .5, 'clips_per_second': 40, 'flops': 250,
                    'flops_per_second': 500, 'matmul_flops_per_second': 4000, 'of_peak': .125}
-    assert line(row).split() == ['name', 'float32', '500.00', 'ms', '40', '0.0', '0.0', '12.5%']
-
-
-def test_parts_and_step_compute_the_same(monkeypatch):
-    models, gradients = [], []
-    monkeypatch.setattr(benchmark, 'new_model', lambda *args: models.append(new_model(*args)) or models[0])
-    for stage in training_stages(synthetic_dataset(8), 8, 4, 'float32', CPU):
-        if stage.name in ('backward', 'step'):
-            before = [parameter.detach().clone() for parameter in models[0].parameters()]
-            stage.work()
-            gradients.append([parameter.grad.clone() for parameter in models[0].parameters()])
-    assert all(map(torch.equal, *gradients))
-    assert not all(map(torch.equal, before, models[0].parameters()))
+    print_row(row)
+    assert capsys.readouterr().out.split() == ['name', 'float32', '500.00', 'ms', '40', '0.0', '0.0', '12.5%']
 
 
 def test_synthetic_clips_are_as_long_as_real_ones():

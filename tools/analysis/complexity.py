@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
 from data_gen import cli
 from data_gen.arrays import replacing
@@ -22,6 +19,7 @@ from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES
 from model.umurl import Backbone, UmURL
 from tools import checkpoint
+from tools.benchmark import count_flops, seconds_of
 from tools.device import amp_dtype, autocast, name_of, select
 from tools.options import add_device_flag, make_parents
 
@@ -31,7 +29,6 @@ PATHS = {  # the passes of the encoder, each with its modalities
     'three modalities, fused': [MODALITIES],
     'two uni-modal passes': [('joint',), ('bone',)],
     'three uni-modal passes': [('joint',), ('bone',), ('motion',)]}
-SECONDS = 2  # to measure each time for
 
 
 def main(argv=None):
@@ -76,17 +73,10 @@ def parameters(model: UmURL) -> dict[str, int]:
 def flops_per_clip(model: UmURL) -> dict[str, float]:
     """FLOPs per clip of each path and of pre-training. Moves the model to the meta device, so only shapes count."""
     streams = random_streams(model.to('meta').train().backbone, 2, 'meta')  # BatchNorm trains on two clips or more
-    counts = {path: count_flops(encode, model.backbone, streams, passes) for path, passes in PATHS.items()}
-    counts['pre-training, forward'] = count_flops(model, streams, streams)
+    counts = {path: count_flops(partial(encode, model.backbone, streams, passes)) for path, passes in PATHS.items()}
+    counts['pre-training, forward'] = count_flops(lambda: model(streams, streams))
     counts['pre-training, with backward'] = count_flops(lambda: sum(map(torch.sum, model(streams, streams))).backward())
     return {path: count / 2 for path, count in counts.items()}
-
-
-def count_flops(work, *arguments) -> int:
-    """FLOPs of a call. Attention runs as plain matrix products, which every version of torch can count."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        work(*arguments)
-    return counter.get_total_flops()
 
 
 def random_streams(backbone: Backbone, clips: int, device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -105,12 +95,9 @@ def time_paths(backbone: Backbone, batch_size: int, device: torch.device) -> dic
     """Median times: {path: {'clip': seconds for one clip, 'batch': seconds for a batch, 'clips_per_second'}}."""
     times = {}
     for path, passes in cli.progress(PATHS.items(), 'timing', unit='path', leave=False):
-        seconds = []
-        for clips in (1, batch_size):
-            work = partial(encode, backbone, random_streams(backbone, clips, device), passes)
-            timer = Timer('work()', globals={'work': work}, num_threads=torch.get_num_threads())
-            seconds.append(timer.blocked_autorange(min_run_time=SECONDS).median)
-        times[path] = {'clip': seconds[0], 'batch': seconds[1], 'clips_per_second': batch_size / seconds[1]}
+        clip, batch = (seconds_of(partial(encode, backbone, random_streams(backbone, clips, device), passes), 2)
+                       for clips in (1, batch_size))
+        times[path] = {'clip': clip, 'batch': batch, 'clips_per_second': batch_size / batch}
     return times
 
 

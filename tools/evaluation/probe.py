@@ -46,18 +46,20 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
             adjust_learning_rate(optimizer, lr * factors[epoch - 1])
             losses[subset, lr] = train_one_epoch(head, optimizer, features[subset], order, batch_size)
         if epoch % scores.EVALUATE_EVERY == 0 or epoch == num_epochs:
-            check_finite(losses, epoch)
-            logits = evaluate(heads, features)
-            for row, lr in product(rows, lrs):
-                eval_history[row.name, lr][epoch] = scores.accuracy(fused(logits, row, lr), labels)
+            if diverged := [lr for (_, lr), loss in losses.items() if not loss.isfinite()]:
+                raise InputError(f'--lr {diverged[0]:g}: the loss is not finite after epoch {epoch}; choose a smaller '
+                                 'one')
+            with torch.inference_mode():
+                logits = {(subset, lr): head(features[subset].val) for (subset, lr), head in heads.items()}
+            fused = {(row.name, lr): late_fusion(logits[subset, lr] for subset in row.subsets)
+                     for row, lr in product(rows, lrs)}
+            for key, values in fused.items():
+                eval_history[key][epoch] = scores.accuracy(values, labels)
 
-    results = []
-    for row, lr in product(rows, lrs):
-        loss = losses[row.subsets[0], lr].item() if len(row.subsets) == 1 else None
-        results.append({'modalities': row.name, 'lr': lr, 'training_loss': loss,
-                        **scores.classification_summary(fused(logits, row, lr), labels, num_classes),
-                        **scores.best_seen(eval_history[row.name, lr])})
-    return results
+    return [{'modalities': row.name, 'lr': lr,
+             'training_loss': losses[row.subsets[0], lr].item() if len(row.subsets) == 1 else None,
+             **scores.classification_summary(fused[row.name, lr], labels, num_classes),
+             **scores.best_seen(eval_history[row.name, lr])} for row, lr in product(rows, lrs)]
 
 
 def train_one_epoch(head: nn.Linear, optimizer: torch.optim.Optimizer, features: Features, order: torch.Tensor,
@@ -73,45 +75,23 @@ def train_one_epoch(head: nn.Linear, optimizer: torch.optim.Optimizer, features:
     return total / len(order)
 
 
-@torch.inference_mode()
-def evaluate(heads: dict, features: dict[Subset, Features]) -> dict:
-    """The logits (M, C) of every head on the test features."""
-    return {(subset, lr): head(features[subset].val) for (subset, lr), head in heads.items()}
-
-
-def fused(logits: dict, row: FusionRow, lr: float) -> torch.Tensor:
-    return late_fusion(logits[subset, lr] for subset in row.subsets)
-
-
-def check_finite(losses: dict, epoch: int) -> None:
-    for (_, lr), loss in losses.items():
-        if not loss.isfinite():
-            raise InputError(f'--lr {lr:g}: the loss is not finite after epoch {epoch}; choose a smaller one')
-
-
 def main_result(results: list[dict], main: str) -> dict:
     """The result of the row named `main` and the first learning rate, as a results file holds it.
 
     results: of `train_probe`. by_lr has the result of each learning rate without predictions, and its table if there
     are several rows; the main result has the first of these tables.
     """
-    by_lr = []
-    for table in tables_by_lr(results):
-        table = scores.without_predictions(table)
-        row = next(row for row in table if row['modalities'] == main)
+    main_rows, by_lr = [row for row in results if row['modalities'] == main], []
+    for row in scores.without_predictions(main_rows):
+        table = scores.without_predictions(other for other in results if other['lr'] == row['lr'])
         by_lr.append(row | ({'table': table} if len(table) > 1 else {}))
-    first = next(row for row in results if row['modalities'] == main)
-    return first | by_lr[0] | {'by_lr': by_lr}
-
-
-def tables_by_lr(results: list[dict]) -> list[list[dict]]:
-    """The rows of the table for each learning rate."""
-    return [[row for row in results if row['lr'] == lr] for lr in dict.fromkeys(row['lr'] for row in results)]
+    return main_rows[0] | by_lr[0] | {'by_lr': by_lr}
 
 
 def report(results: list[dict], main: str) -> str:
     """Lines of text: the main result, and tables if there are several learning rates or rows."""
-    first, tables = main_result(results, main), tables_by_lr(results)
+    first = main_result(results, main)
+    tables = [[row for row in results if row['lr'] == main_row['lr']] for main_row in first['by_lr']]
     lines = [f'top-1 accuracy, last epoch:  {scores.with_interval(first)}',
              f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %',
              f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %',
