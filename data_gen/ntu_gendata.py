@@ -34,8 +34,7 @@ def main(argv=None):
                   for dataset in present for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].benchmarks)
                   if benchmark in DATASETS[dataset].preparable]
     if names and not benchmarks:
-        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: the recordings belong to '
-                             f'{" and ".join(present)}, which has no such protocol')
+        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}')
     jobs = [Job(read_one, recordings[name], (f'{name}.skeleton',)) for name in names]
     code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers) if names else 1
 

@@ -104,8 +104,7 @@ def is_finished(benchmark: Benchmark, layout: str) -> bool:
         return False  # an earlier run was stopped just before it wrote the manifest
     if found is None or any(found['parts'].get(split, {}).get('plan') != writer.plan
                             for split, writer in writers.items()):
-        raise cli.InputError(f'{folder}: other arrays are there already, from other recordings or another program; '
-                             '--overwrite replaces them')
+        raise cli.InputError(f'{folder}: other arrays are there already; --overwrite replaces them')
     for writer in writers.values():  # an earlier run may have been stopped before it could, or while preparing again
         writer.clean_up()
     print(f'{folder}: finished already, {found["layout"]} (--overwrite prepares it again)')

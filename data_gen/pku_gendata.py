@@ -69,18 +69,15 @@ def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
-    flag('--data_path', type=Path, metavar='FOLDER',
-         help='where skeleton/, label/ and the split files are (default: data/pku_mmd_2 or _1)')
+    flag('--data_path', type=Path, metavar='FOLDER', help='with skeleton/, label/ … (default: data/pku_mmd_2 or _1)')
     flag('--benchmark', nargs='+', choices=SPLIT_FILES, default=tuple(SPLIT_FILES), help='default: both')
-    flag('--keep-overlapping', action='store_true',
-         help='keep actions that overlap an earlier one; they are listed either way')
+    flag('--keep-overlapping', action='store_true', help='keep actions that overlap an earlier one, and list them')
     pipeline.add_flags(parser, 'data/PKU-MMD-2 or -1')
     args = parser.parse_args(argv)
     args.data_path = args.data_path or DEFAULT_FOLDERS[args.dataset]
     for folder in ('skeleton', 'label'):
         if not (args.data_path / folder).is_dir():
-            parser.error(f'{args.data_path / folder}: no such folder (give the one that holds skeleton/ and label/ '
-                         'with --data_path)')
+            parser.error(f'{args.data_path / folder}: no such folder; --data_path must hold skeleton/ and label/')
     return args
 
 
@@ -170,10 +167,7 @@ def cut(frames: np.ndarray, action: Action) -> np.ndarray | SkeletonError:
 
 def read_frames(path) -> np.ndarray:
     """The frames of a video (F, 2, 25, 3) float32; SkeletonError if a line is not 150 finite numbers."""
-    try:
-        lines = Path(path).read_text(encoding='latin-1').rstrip().split('\n')
-    except OSError as error:
-        raise SkeletonError(f'cannot be read: {error.strerror}') from error
+    lines = Path(path).read_text(encoding='latin-1').rstrip().split('\n')
     frames, bad = parse_numbers(lines, COLUMNS, np.float32)
     if frames is None:
         raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers')

@@ -53,9 +53,11 @@ def prepare_chunk(jobs, layout):
 def read(job):
     try:
         return job.read(job.path)
+    except SkeletonError as error:
+        return [error] * len(job.names)
     except Exception as error:  # one that no reader foresaw must not end the work on all other files
-        known = isinstance(error, SkeletonError)
-        return [error if known else SkeletonError(f'cannot be read: {type(error).__name__}: {error}')] * len(job.names)
+        reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
+        return [SkeletonError(f'cannot be read: {reason}')] * len(job.names)
 
 
 def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:

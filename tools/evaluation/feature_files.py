@@ -67,10 +67,9 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
             train, train_labels, val, val_labels = (arrays[name] for name in names)
-            if (train.ndim != 2 or train.shape[1:] != val.shape[1:]
-                    or len(train) != len(train_labels) or len(val) != len(val_labels)):
-                raise InputError(f'--load-features {path}: shapes disagree: {train.shape}, {train_labels.shape}, '
-                                 f'{val.shape}, {val_labels.shape}')
+            if train.ndim != 2 or [len(train), len(val), *train.shape[1:]] != [len(train_labels), len(val_labels),
+                                                                               *val.shape[1:]]:
+                raise InputError(f'--load-features {path}: the shapes of {", ".join(names)} disagree')
             kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
             features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
     return features

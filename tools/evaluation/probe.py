@@ -47,8 +47,7 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
             losses[subset, lr] = train_one_epoch(head, optimizer, features[subset], order, batch_size)
         if epoch % scores.EVALUATE_EVERY == 0 or epoch == num_epochs:
             if diverged := [lr for (_, lr), loss in losses.items() if not loss.isfinite()]:
-                raise InputError(f'--lr {diverged[0]:g}: the loss is not finite after epoch {epoch}; choose a smaller '
-                                 'one')
+                raise InputError(f'--lr {diverged[0]:g}: the loss is not finite after epoch {epoch}; use a smaller one')
             with torch.inference_mode():
                 logits = {(subset, lr): head(features[subset].val) for (subset, lr), head in heads.items()}
             fused = {(row.name, lr): late_fusion(logits[subset, lr] for subset in row.subsets)

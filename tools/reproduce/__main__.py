@@ -48,21 +48,16 @@ def parse_args(argv):
     flag = parser.add_argument
     flag('names', nargs='*', metavar='data set',
          help=f'from {" ".join(NAMES)} (default: {" ".join(published.DATASETS)})')
-    flag('--seeds', type=cli.non_negative_int, nargs='+', default=[0], metavar='SEED',
-         help='pre-train and evaluate one encoder per seed (default 0)')
-    flag('--stages', nargs='*', choices=SCRIPTS,
-         help='what to run (default: all but ablation; with --demo all); none: only fill the tables')
-    flag('--transfer-to', nargs='*', choices=NAMES, default=['pku2_xsub'], metavar='data set',
-         help='fine-tune the encoders of cross-subject data sets on these (default pku2_xsub)')
+    flag('--seeds', type=cli.non_negative_int, nargs='+', default=[0], metavar='SEED', help='default 0')
+    flag('--stages', nargs='*', choices=SCRIPTS, help='default: all but ablation; none: only fill the tables')
+    flag('--transfer-to', nargs='*', choices=NAMES, default=['pku2_xsub'], metavar='data set', help='default pku2_xsub')
     flag('--data-root', type=Path, default=ROOT / 'data', metavar='DIR', help='folder of the data sets (default data/)')
-    flag('--checkpoints', type=Path, default=ROOT / 'checkpoints', metavar='DIR',
-         help='folder of the encoders (default checkpoints/)')
+    flag('--checkpoints', type=Path, default=ROOT / 'checkpoints', metavar='DIR', help='default checkpoints/')
     flag('--out', type=Path, metavar='DIR', help='folder for results (default reproduce/)')
     for stage in DEFAULT_STAGES:
         flag(f'--{stage}-flags', type=shlex.split, default=[], metavar='"FLAGS"',
              help=f'flags to add to {SCRIPTS[stage][0]}; a single one as --{stage}-flags=--flag')
-    flag('--demo', action='store_true',
-         help='everything on synthetic recordings, with its own data and encoders in reproduce/demo/; takes minutes')
+    flag('--demo', action='store_true', help='everything in minutes on synthetic recordings, in reproduce/demo/')
     args = parser.parse_args(argv)
     args.flags = {stage: vars(args).pop(f'{stage}_flags') for stage in DEFAULT_STAGES}
     validate_args(args)

@@ -39,8 +39,8 @@ class Stage(NamedTuple):
             return run_command(*launcher, *self.command)
         encoder, _ = finished_encoder(self.encoder_folder)
         if encoder is None:
-            raise InputError(f'{self.encoder_folder} has no encoder with finished pre-training: add '
-                             f'{"ablation" if self.kind == "ablation" else "pretrain"} to --stages')
+            missing = 'ablation' if self.kind == 'ablation' else 'pretrain'
+            raise InputError(f'{self.encoder_folder} has no finished encoder: add {missing} to --stages')
         return run_command(*self.command, '--pretrained', encoder)
 
     def record(self) -> dict:

@@ -263,7 +263,7 @@ def test_a_mistake_is_one_line_before_anything_runs(reproduction, machine, mista
 def test_an_unfinished_encoder_is_a_mistake(reproduction, machine, mistake, tmp_path):
     save_encoder(tmp_path / 'checkpoints/ntu60_xsub', 451, finished=401)
     line = mistake(lambda argv: reproduction(*argv), ['ntu60_xsub', '--stages', 'retrieval'])
-    assert 'checkpoints/ntu60_xsub has no encoder with finished pre-training: add pretrain to --stages' in line
+    assert 'checkpoints/ntu60_xsub has no finished encoder: add pretrain to --stages' in line
 
 
 def run_here(*command):
