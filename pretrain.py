@@ -10,7 +10,6 @@ Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every
 tensorboard/. Of the losses shown, total = 5 intra + 5 inter + reg; reg already includes its weights.
 """
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -43,7 +42,10 @@ def main(argv=None):
     saved = read_resumable(resume_path, config) if resume_path else {'epoch': 0}
     first_epoch = saved['epoch'] if args.start_epoch is None else args.start_epoch
     if first_epoch >= args.epochs:
-        return print_finished(resume_path, first_epoch)
+        if not resume_path:
+            raise cli.InputError(f'--start-epoch {first_epoch} is not below --epochs')
+        print(f'{resume_path}: finished already ({first_epoch} epochs); train longer with --epochs')
+        return
     folder = options.data_folder(args.data_root, args.dataset, args.protocol)
     with process_group(args.device) as device:
         dataset = load_split(folder, 'train', quiet=rank() != 0)
@@ -79,7 +81,6 @@ def main(argv=None):
                     checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model_without_ddp, optimizer,
                                     epoch + 1, scaler=loss_scaler.state_dict(), config=config)
         log.close()
-    return 0
 
 
 def train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch: int, weights: Weights, dtype,
@@ -197,15 +198,6 @@ def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss
     checkpoint.load_optimizer(optimizer, saved, path, weight_decay)
     if loss_scaler.is_enabled() and saved.get('scaler'):
         loss_scaler.load_state_dict(saved['scaler'])
-
-
-def print_finished(path, num_epochs: int) -> int:
-    """A run that is finished is a success when it is resumed, and a mistake when only --start-epoch asks for it."""
-    if path is None:
-        raise cli.InputError(f'--start-epoch {num_epochs} is not below --epochs')
-    if int(os.environ.get('RANK', 0)) == 0:
-        print(f'{path}: finished already ({num_epochs} epochs); train longer with --epochs')
-    return 0
 
 
 def start_folder(folder: Path, resume_path, first_epoch: int) -> None:

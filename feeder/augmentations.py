@@ -15,8 +15,7 @@ def temporal_crop_resize(frames: torch.Tensor, start: torch.Tensor, length: torc
 
     frames (F, M, V, C): many clips, concatenated; start, length (N,): the crops, in frames -> (N, size, M, V, C).
     """
-    at = (torch.arange(size, device=frames.device) + 0.5) * (length[:, None] / size) - 0.5
-    at = at.clamp_(min=0)
+    at = ((torch.arange(size, device=frames.device) + 0.5) * (length[:, None] / size) - 0.5).clamp_(min=0)
     lower = at.long()
     upper = torch.minimum(lower + 1, length[:, None] - 1)
     weight = at - lower
@@ -29,8 +28,7 @@ def temporal_crop_resize(frames: torch.Tensor, start: torch.Tensor, length: torc
 
 def corruption_map(joints: torch.Tensor, matrix: torch.Tensor, num_joints: int) -> torch.Tensor:
     """Matrices (N, V, 3, 3) that apply `matrix` (N, 3, 3) to the drawn `joints` (N, J) and keep the others."""
-    eye = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
-    maps = eye.repeat(len(joints), num_joints, 1, 1)
+    maps = torch.eye(3, dtype=matrix.dtype, device=matrix.device).repeat(len(joints), num_joints, 1, 1)
     maps[torch.arange(len(joints), device=matrix.device)[:, None], joints] = matrix[:, None]
     return maps
 
@@ -99,6 +97,5 @@ def draw_shear_matrices(n: int, generator: torch.Generator) -> torch.Tensor:
 def draw_maps(n: int, num_joints: int, generator: torch.Generator) -> torch.Tensor:
     """Draw the spatial augmentation of n clips, (n, V, 3, 3): corruption with probability 1/2, else shear."""
     joints, matrix = draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator)
-    corruption = corruption_map(joints, matrix, num_joints)
-    shear = draw_shear_matrices(n, generator).mT[:, None]
+    corruption, shear = corruption_map(joints, matrix, num_joints), draw_shear_matrices(n, generator).mT[:, None]
     return torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)

@@ -29,7 +29,7 @@ from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_gen import cli
-from data_gen.arrays import count_file, data_file, label_file, replacing
+from data_gen.arrays import count_file, data_file, label_file
 from data_gen.demo_recordings import write_recordings
 from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import BODIES, JOINTS, read_xyz
@@ -86,8 +86,7 @@ def main(argv=None):
                 rows.append(measure(stage, device))
                 print_row(rows[-1])
     if args.json:
-        with replacing(args.json) as file:
-            file.write(json.dumps(setting | {'rows': rows}, indent=1).encode() + b'\n')
+        args.json.write_text(json.dumps(setting | {'rows': rows}, indent=1) + '\n')
 
 
 def build_stages(names: set[str], folder: Path, hidden_size: int, batch_size: int, dtypes: list[str],

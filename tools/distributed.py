@@ -65,8 +65,7 @@ def first_slurm_node() -> str:
     nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST', 'localhost')
     if '[' not in nodes:
         return nodes.split(',')[0]
-    return subprocess.run(['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True,
-                          check=True).stdout.split()[0]
+    return subprocess.check_output(['scontrol', 'show', 'hostnames', nodes], text=True).split()[0]
 
 
 def first_process_only() -> bool:
@@ -102,8 +101,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        own = gradient[:, rank() * ctx.size:(rank() + 1) * ctx.size]
-        return own * world_size()
+        return world_size() * gradient[:, rank() * ctx.size:(rank() + 1) * ctx.size]
 
 
 def gather(projections):

@@ -13,19 +13,12 @@ from feeder.modalities import MODALITIES
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Flags of the official code: a script without a use for one accepts it all the same.
+# Flags of the official code: a script that has no use for one accepts it all the same.
 OFFICIAL_FLAGS = (('-j', '--workers'), ('--epochs',), ('--start-epoch',), ('--lr', '--learning-rate'), ('--schedule',),
                   ('--momentum',), ('--wd', '--weight-decay'), ('-p', '--print-freq'), ('--resume',), ('--cos',),
                   ('--world-size',), ('--local_rank', '--local-rank'), ('--dist-url',))
 RETIRED_FLAGS = {'--accumulate': 'use --encoder-chunks', '--checkpoint-activations': 'use --encoder-chunks 4',
                  '--data-dtype': 'clips are kept in float32'}
-
-
-class RetiredFlag(argparse.Action):
-    """A flag that is gone: an error that names its successor."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        raise InputError(f'{option_string} is gone: {RETIRED_FLAGS[option_string]}')
 
 
 def add_data_flags(parser: Parser, dataset_flag: str) -> None:
@@ -78,12 +71,10 @@ def add_evaluation_flags(parser: Parser) -> None:
 
 
 def accept_official_flags(parser: Parser) -> None:
-    """Accept the official code's flags that this script does not have, and refuse our own retired ones."""
+    """Accept the official code's flags that this script does not have."""
     for names in OFFICIAL_FLAGS:
         if not set(names) & parser._option_string_actions.keys():
             parser.add_argument(*names, dest=f'ignored{names[-1]}', nargs='*', help='accepted, but has no effect here')
-    for name in RETIRED_FLAGS:
-        parser.add_argument(name, action=RetiredFlag, nargs='*', default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | None = None) -> argparse.Namespace:
@@ -91,6 +82,9 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
 
     read_source: tells what the features in --load-features are of; this is the default of the flags that select data.
     """
+    for flag in (word.split('=')[0] for word in argv or sys.argv[1:]):
+        if flag in RETIRED_FLAGS:
+            raise InputError(f'{flag} is gone: {RETIRED_FLAGS[flag]}')
     args = parser.parse_args(argv)
     if getattr(args, 'load_features', None):
         source = read_source(args.load_features)
@@ -116,15 +110,13 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
 
 def make_parents(*paths: Path | None) -> None:
     """Create the folders of files that will be written, before the work and not after it."""
-    for path in paths:
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    for path in filter(None, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def data_folder(data_root: Path, dataset: str, protocol: str) -> Path:
     """The folder of a data set and protocol; InputError if the pair does not exist or is not prepared."""
     folder = benchmark_folder(data_root, dataset, protocol)
     if not folder.is_dir():
-        raise InputError(f'{folder} is not there: prepare {dataset} first (see data_gen/README.md), or name the data '
-                         'folder with --data-root')
+        raise InputError(f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see --data-root')
     return folder

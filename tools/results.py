@@ -22,7 +22,7 @@ def write(path: Path, configuration: dict, **numbers) -> None:
     """Write `numbers` as JSON (tensors as lists) with `configuration`, the command line and the version of torch."""
     record = numbers | {'config': configuration, 'command': sys.argv, 'torch': torch.__version__}
     with replacing(path) as file:
-        file.write(json.dumps(record, default=as_list).encode() + b'\n')
+        file.write(json.dumps(record, default=lambda tensor: tensor.tolist()).encode() + b'\n')
 
 
 def read_finished(path: Path | None, configuration: dict) -> dict | None:
@@ -57,11 +57,6 @@ def move_aside(*paths: Path) -> Path:
     for path in paths:
         path.rename(target / path.name)
     return target
-
-
-def as_list(value):
-    """For values JSON does not know: tensors, arrays and their numbers."""
-    return value.tolist()
 
 
 def file_sha256(path: Path) -> str:

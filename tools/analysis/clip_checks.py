@@ -39,9 +39,15 @@ def examine(frames: np.ndarray) -> Iterator[tuple[str, float, str]]:
     seen = present & ~repeats(pose, present)
     tracked = seen & seen[:, :1]  # with body 0, whose spine is the origin
     tracked = tracked[1:] & tracked[:-1]  # (T - 1, M), before and after a step
-    yield from missing_bodies(present, seen)
+    nobody = ~present.any(1)
+    if nobody.mean() > MISSING:
+        yield 'empty frames', nobody.mean(), f'{nobody.sum()} of {len(nobody)} frames, first {nobody.argmax()}'
+    missing = ~nobody[:, None] & ~seen & seen.any(0)
+    body = missing.sum(0).argmax()
+    if (share := missing[:, body].mean()) > MISSING:
+        yield 'late or gone', share, f'body {body}, {missing[:, body].sum()} of {len(missing)} frames'
     yield from frozen(pose, tracked)
-    yield from large_steps(frames, tracked, exchanges(pose, frames[:, :, SPINE]) & tracked[:, :2].all(1))
+    yield from large_steps(frames, pose, tracked)
     yield from placement(frames[:, 0])
     if len(frames) < SHORT:
         yield 'short', -len(frames), f'{len(frames)} frames'
@@ -61,25 +67,6 @@ def repeats(pose, present):
     return repeated
 
 
-def exchanges(pose, spine):
-    """The steps (T - 1,) that are much shorter if the bodies are exchanged: pose (T, M, V, C), spine (T, M, C)."""
-    # The vector between the bodies stands for their places: the origin lies in body 0, so it is exchanged as well.
-    pose, apart = pose[:, :2], spine[:, :2][:, -1] - spine[:, 0]  # a single body is never exchanged
-    straight = distance(pose[1:], pose[:-1]).mean(2).sum(1) + distance(apart[1:], apart[:-1])
-    exchanged = distance(pose[1:], pose[:-1, ::-1]).mean(2).sum(1) + distance(apart[1:], -apart[:-1])
-    return (straight > SWAP) & (straight > MUCH_BETTER * exchanged)
-
-
-def missing_bodies(present, seen):
-    nobody = ~present.any(1)
-    if nobody.mean() > MISSING:
-        yield 'empty frames', nobody.mean(), f'{nobody.sum()} of {len(nobody)} frames, first {nobody.argmax()}'
-    missing = ~nobody[:, None] & ~seen & seen.any(0)
-    body = missing.sum(0).argmax()
-    if (share := missing[:, body].mean()) > MISSING:
-        yield 'late or gone', share, f'body {body}, {missing[:, body].sum()} of {len(missing)} frames'
-
-
 def frozen(pose, tracked):
     still = (distance(pose[1:], pose[:-1]) < SAME) & tracked[..., None]  # (T - 1, M, V)
     whole_body = still.all(2, keepdims=True)
@@ -93,7 +80,12 @@ def frozen(pose, tracked):
             yield kind, longest, f'{whose.format(body, joint)}, {longest} steps up to frame {last + 1}'
 
 
-def large_steps(frames, tracked, swapped):
+def large_steps(frames, pose, tracked):
+    # The vector between the bodies stands for their places: the origin lies in body 0, so it is exchanged as well.
+    pair, apart = pose[:, :2], frames[:, :2, SPINE][:, -1] - frames[:, 0, SPINE]  # a single body is never exchanged
+    straight = distance(pair[1:], pair[:-1]).mean(2).sum(1) + distance(apart[1:], apart[:-1])
+    exchanged = distance(pair[1:], pair[:-1, ::-1]).mean(2).sum(1) + distance(apart[1:], -apart[:-1])
+    swapped = (straight > SWAP) & (straight > MUCH_BETTER * exchanged) & tracked[:, :2].all(1)  # (T - 1,)
     steps = distance(frames[1:], frames[:-1]) * (tracked & ~swapped[:, None])[..., None]
     for body in np.flatnonzero(steps.max((0, 2), initial=0) > JUMP):
         step, joint = np.unravel_index(steps[:, body].argmax(), steps[:, body].shape)

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from data_gen import cli
-from data_gen.arrays import replacing
 from data_gen.skeleton import BODIES, JOINTS
 from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES
@@ -32,7 +31,16 @@ PATHS = {  # the passes of the encoder, each with its modalities
 
 
 def main(argv=None):
-    args = parse_args(argv)
+    parser = cli.Parser(__doc__)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
+    which.add_argument('--checkpoint', type=Path, metavar='FILE', help='measure the model in this checkpoint instead')
+    parser.add_argument('-b', '--batch-size', type=cli.positive_int, metavar='N', help='default 16, on a GPU 512')
+    add_device_flag(parser)
+    parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='off', help='precision (default off)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers to this file')
+    args = parser.parse_args(argv)
+    make_parents(args.json)
     device = select(args.device)
     batch_size = args.batch_size or (512 if device.type == 'cuda' else 16)
     model = (checkpoint.load_model(args.checkpoint)[0] if args.checkpoint else
@@ -46,22 +54,7 @@ def main(argv=None):
         costs = {'hidden_size': model.backbone.hidden_size, 'checkpoint': str(args.checkpoint or ''), 'amp': args.amp,
                  'parameters': params, 'flops': flops, 'times': times, 'batch_size': batch_size,
                  'machine': name_of(device), 'torch': torch.__version__}
-        with replacing(args.json) as file:
-            file.write(json.dumps(costs, indent=1).encode() + b'\n')
-
-
-def parse_args(argv):
-    parser = cli.Parser(__doc__)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
-    which.add_argument('--checkpoint', type=Path, metavar='FILE', help='measure the model in this checkpoint instead')
-    parser.add_argument('-b', '--batch-size', type=cli.positive_int, metavar='N', help='default 16, on a GPU 512')
-    add_device_flag(parser)
-    parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='off', help='precision (default off)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers to this file')
-    args = parser.parse_args(argv)
-    make_parents(args.json)
-    return args
+        args.json.write_text(json.dumps(costs, indent=1) + '\n')
 
 
 def parameters(model: UmURL) -> dict[str, int]:

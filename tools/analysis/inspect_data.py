@@ -2,9 +2,8 @@
 
     python -m tools.analysis.inspect_data data/NTU-RGB-D-60-AGCN/xsub
 
-Prints what the arrays are, then the recordings in which something is wrong or odd, the worst first. All numbers count
-from 0, as in the arrays. Real data have findings; they are not errors. The exit code is 2 if there are no arrays, or if
-they are damaged or not the ones their manifest describes.
+Prints what the arrays are, then what is wrong or odd in which recordings, the worst first; real data have findings. All
+numbers count from 0. The exit code is 2 if the arrays are missing, damaged, or not those that their manifest describes.
 """
 from collections import Counter
 from collections.abc import Iterator
@@ -29,8 +28,8 @@ def main(argv=None):
     parser.add_argument('folder', type=Path, metavar='FOLDER', help='the folder of a benchmark, with train_* and val_*')
     parser.add_argument('--worst', type=int, default=3, metavar='N', help='recordings to list per kind (default 3)')
     args = parser.parse_args(argv)
-    readers = [SplitReader(args.folder, split) for split in ('train', 'val') if layout_of(args.folder, split)]
-    readers = [reader for reader in readers if len(reader)]
+    readers = [reader for split in ('train', 'val') if layout_of(args.folder, split)
+               and len(reader := SplitReader(args.folder, split))]
     if not readers:
         raise cli.InputError(f'{args.folder}: no prepared arrays there')
     for split in {'train', 'val'} - {reader.split for reader in readers}:
@@ -40,8 +39,7 @@ def main(argv=None):
     classes = num_classes(description.get('dataset'), description.get('class_names'),
                           [label for reader in readers for label in reader.labels])
     findings += [finding for reader in readers for finding in check_classes(reader.split, reader.labels, classes)]
-    print_summary(args.folder, description, readers, args.worst)
-    print_findings(findings, sum(map(len, readers)), args.worst)
+    print_report(args.folder, description, readers, findings, args.worst)
 
 
 def check_clips(reader: SplitReader, first_seen: dict[str, str]) -> Iterator[Finding]:
@@ -70,8 +68,9 @@ def check_classes(split: str, labels: list[int], classes: int) -> Iterator[Findi
         yield 'imbalance', ratio, f'{split}: label {most} {count[most]} clips, label {least} {count[least]}'
 
 
-def print_summary(folder: Path, description: dict, readers: list[SplitReader], worst: int) -> None:
-    """What the arrays are, by their manifest `description` ({} if there is none) and by themselves."""
+def print_report(folder: Path, description: dict, readers: list[SplitReader], findings: list[Finding],
+                 worst: int) -> None:
+    """What the arrays are, by their manifest `description` ({} if there is none), and the worst findings of a kind."""
     dataset, benchmark, version = map(description.get, ('dataset', 'benchmark', 'version'))
     print(f'{folder}: {dataset} {benchmark}, prepared by version {version}' if description else
           f'{folder}: no {manifest.NAME}, so nothing tells how these arrays were prepared')
@@ -86,12 +85,8 @@ def print_summary(folder: Path, description: dict, readers: list[SplitReader], w
         print(f'  {len(skipped)} recordings were skipped in preparation')
         for name, reason in [*skipped.items()][:worst]:
             print(f'    {name}: {reason}')
-
-
-def print_findings(findings: list[Finding], total: int, worst: int) -> None:
-    """A table by kind, with the share of all clips, and the worst of each kind."""
+    total, count = sum(map(len, readers)), Counter(kind for kind, _, _ in findings)
     print(f'\n{"":14} found   share   {total} clips checked')
-    count = Counter(kind for kind, _, _ in findings)
     for kind in filter(count.get, KINDS):
         share = f'{count[kind] / total:8.2%}' if kind not in ('no clips', 'imbalance') else ''
         print(f'{kind:14}{count[kind]:6}{share:8}   {KINDS[kind]}')

@@ -6,8 +6,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_gen.arrays import replacing
-
 # Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour blindness.
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#56B4E9', '#CC79A7', '#F0E442', '#6600CC', '#663300', '#000000')
 MARKERS = 'o^sDvP*X<h'
@@ -18,13 +16,12 @@ STYLE = {'font.size': 7, 'axes.titlesize': 8, 'axes.linewidth': 0.5, 'legend.fra
 NOTE = 'k-NN (k = 1) among the training clips of these classes; both numbers are of the features, by cosine'
 
 
+@matplotlib.rc_context(STYLE)
 def write(path: Path, panels: list[tuple], classes: np.ndarray, names: list[str]) -> None:
     """Write path.png and path.pdf; see `draw`."""
-    with matplotlib.rc_context(STYLE):
-        figure = draw(panels, classes, names)
-        for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):  # the same bytes each time
-            with replacing(path.with_suffix(suffix)) as file:
-                figure.savefig(file, format=suffix[1:], metadata=metadata)
+    figure = draw(panels, classes, names)
+    for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):  # the same bytes each time
+        figure.savefig(path.with_suffix(suffix), metadata=metadata)
 
 
 def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:

@@ -32,11 +32,10 @@ class Source(NamedTuple):
 
 
 def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: str, origin: Origin) -> None:
-    first = next(iter(features.values()))
-    arrays = {'train_labels': first.train_labels, 'val_labels': first.val_labels}
+    arrays = {}
     for subset, values in features.items():
         suffix = f'_{"+".join(subset)}' if len(features) > 1 else ''
-        arrays |= {f'train{suffix}': values.train, f'val{suffix}': values.val}
+        arrays |= dict(zip(array_names(suffix), values, strict=True))
     about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features), **origin._asdict()}
     with replacing(path) as file:
         np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()}, about=json.dumps(about))
@@ -62,8 +61,7 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
     features = {}
     with open_arrays(path) as arrays:
         for subset in subsets:
-            suffix = '' if single else f'_{"+".join(subset)}'
-            names = (f'train{suffix}', 'train_labels', f'val{suffix}', 'val_labels')
+            names = array_names('' if single else f'_{"+".join(subset)}')
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
             train, train_labels, val, val_labels = (arrays[name] for name in names)
@@ -73,6 +71,10 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
             features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
     return features
+
+
+def array_names(suffix: str) -> list[str]:
+    return [f'train{suffix}', 'train_labels', f'val{suffix}', 'val_labels']
 
 
 def open_arrays(path: Path):

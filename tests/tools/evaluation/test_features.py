@@ -139,7 +139,8 @@ def test_subsets_that_a_file_does_not_hold(save, tmp_path, subsets, wanted, mess
 
 @pytest.mark.parametrize(('change', 'message'), [
     ({'train': None}, 'the array train is missing'), ({'val_labels': None}, 'not an .npz file with features'),
-    ({'val_labels': np.arange(3)}, 'the shapes of train, train_labels, val, val_labels disagree'), ({'val': np.ones((2, 5))}, 'the shapes of train, train_labels, val, val_labels disagree')])
+    ({'val_labels': np.arange(3)}, 'the shapes of train, train_labels, val, val_labels disagree'),
+    ({'val': np.ones((2, 5))}, 'the shapes of train, train_labels, val, val_labels disagree')])
 def test_damaged_feature_files(tmp_path, change, message):
     arrays = {'train': np.ones((5, 4)), 'train_labels': np.arange(5), 'val': np.ones((2, 4)), 'val_labels': [0, 1]}
     np.savez(tmp_path / 'f.npz', **{name: array for name, array in (arrays | change).items() if array is not None})
