@@ -162,20 +162,17 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
 
 def frames_source(dataset, device: torch.device, data_device: str):
     """Keep the clips on the training device, or in host memory if --data-device says so or they are too large."""
-    if device.type == 'cuda' and (data_device == 'cpu' or data_device == 'auto' and not fits_on(dataset, device)):
-        return Prefetcher(dataset, device)
-    return Resident(dataset, device)
+    on_host = device.type == 'cuda' and (data_device == 'cpu' or data_device == 'auto' and not fits_on(dataset, device))
+    return Prefetcher(dataset, device) if on_host else Resident(dataset, device)
 
 
 def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: int, frame_shape, seed: int, device):
     """The model on the device, initialised from the seed; frame_shape: bodies, joints, coordinates."""
     if device.type == 'cpu' and hidden_size > 256 and rank() == 0:
         print('note: no GPU is used; --hidden-size 128 --batch-size 128 suits a CPU', file=sys.stderr)
-    bodies, joints, coordinates = frame_shape
-    network = EarlyFusionBaseline if objective == 'baseline' else UmURL
     torch.manual_seed(seed)
-    model = network(bodies * joints * coordinates, VIEW_FRAMES * coordinates, hidden_size, num_head=1, num_layer=1,
-                    encoder_chunks=encoder_chunks)
+    network = EarlyFusionBaseline if objective == 'baseline' else UmURL
+    model = network(math.prod(frame_shape), VIEW_FRAMES * frame_shape[-1], hidden_size, encoder_chunks=encoder_chunks)
     model.freeze_unused(modalities)
     return model.to(device)
 

@@ -11,8 +11,7 @@ features   of a frozen encoder, all three modalities fused
 probe      one epoch of the linear probe
 knn        retrieval of one neighbour
 
-GFLOP/s counts matrix products only. "of peak" compares it with one large torch.mm in the same dtype, timed just before
-the stage. On a shared machine times vary a lot, and this ratio less.
+GFLOP/s counts matrix products only. "of peak" compares it with a large torch.mm in the same dtype, timed just before.
 """
 import json
 import pickle
@@ -94,7 +93,9 @@ def build_stages(names: set[str], folder: Path, hidden_size: int, batch_size: in
     """Yield at least the stages in `names`."""
     _, num_clips, num_train, num_val = SIZES[device.type]
     if 'read' in names:
-        yield read_stage(folder / 'raw')
+        write_recordings(folder / 'raw', performers=3, classes=4)
+        paths = sorted((folder / 'raw').iterdir())
+        yield Stage('read', len(paths), lambda: [normalize(read_xyz(path)) for path in paths])
     dataset = synthetic_dataset(max(num_clips, batch_size))
     if 'load' in names:
         yield load_stage(folder, dataset)
@@ -103,13 +104,6 @@ def build_stages(names: set[str], folder: Path, hidden_size: int, batch_size: in
         yield from model_stages(dataset, hidden_size, batch_size, dtypes, device)
     if names & {'probe', 'knn'}:
         yield from evaluation_stages(2 * hidden_size, num_train, num_val, device)
-
-
-def read_stage(folder: Path) -> Stage:
-    """Read and normalise demo recordings."""
-    write_recordings(folder, performers=3, classes=4)
-    paths = sorted(folder.iterdir())
-    return Stage('read', len(paths), lambda: [normalize(read_xyz(path)) for path in paths])
 
 
 def synthetic_dataset(num_clips: int) -> ClipDataset:
@@ -125,7 +119,7 @@ def load_stage(folder: Path, dataset: ClipDataset) -> Stage:
     num_frames = dataset.num_frames[:512].tolist()
     padded = np.zeros((len(num_frames), MAX_FRAME, BODIES, JOINTS, 3), np.float32)
     for clip, frames in zip(padded, dataset.frames[:sum(num_frames)].split(num_frames), strict=True):
-        clip[:len(frames)] = frames
+        clip[:len(frames)] = frames.numpy()
     np.save(data_file(folder, 'train', 'padded'), padded.transpose(0, 4, 1, 3, 2))
     np.save(count_file(folder, 'train'), num_frames)
     label_file(folder, 'train').write_bytes(pickle.dumps((dataset.names[:512], [0] * len(num_frames))))

@@ -19,14 +19,11 @@ def accuracy_summary(predictions: torch.Tensor, labels: torch.Tensor, num_classe
     mean_class_accuracy, over the others; predictions.
     """
     num_clips, num_correct = count_by_class(predictions, labels, num_classes)
-    present = num_clips > 0
-    share = 100 * num_correct[present] / num_clips[present]
-    class_accuracy = np.full(num_classes, None, object)
-    class_accuracy[present] = share
-    correct = int(num_correct.sum())
+    by_class = [100 * correct / clips if clips else None
+                for correct, clips in zip(num_correct.tolist(), num_clips.tolist(), strict=True)]
+    correct, present = int(num_correct.sum()), [share for share in by_class if share is not None]
     return {'accuracy': 100 * correct / len(labels), 'accuracy_interval': interval(correct, len(labels)),
-            'mean_class_accuracy': share.mean().item(), 'class_accuracy': class_accuracy.tolist(),
-            'predictions': predictions}
+            'mean_class_accuracy': float(np.mean(present)), 'class_accuracy': by_class, 'predictions': predictions}
 
 
 def classification_summary(logits: torch.Tensor, labels: torch.Tensor, num_classes: int) -> dict:

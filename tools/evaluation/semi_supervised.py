@@ -1,5 +1,6 @@
 """Fine-tuning on drawn shares of the labels: the draws, all their runs, and the mean and spread over repeats."""
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,10 +100,9 @@ def evaluate(models: list[FineTuning], labels: torch.Tensor, num_classes: int) -
 
 def summarize(runs: list[dict]) -> list[dict]:
     """A row for each share of the labels and each row of modalities: mean and standard deviation over the repeats."""
-    groups = {}
+    groups, summary = defaultdict(list), []
     for run in runs:
-        groups.setdefault((run['data_ratio'], run['modalities']), []).append(run)
-    summary = []
+        groups[run['data_ratio'], run['modalities']].append(run)
     for group in groups.values():
         row = {name: group[0][name] for name in ('modalities', 'data_ratio', 'clips')} | {'repeats': len(group)}
         for name in COLUMNS.values():

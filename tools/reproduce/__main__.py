@@ -36,10 +36,9 @@ def main(argv=None):
         if stage.kind in args.stages:
             print(f'({stage.run():.1f} s)', flush=True)
 
-    added = [f'- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
-    notes = [tables.NOTES, demo_data.NOTE if args.demo else '',
-             f'Not prepared here: {", ".join(missing)}.' if missing else '',
-             '\n'.join(['Not as published:\n', *added]) if added else '']
+    added = [f'\n- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
+    notes = [tables.NOTES, demo_data.NOTE * args.demo, f'Not prepared here: {", ".join(missing)}.' * bool(missing),
+             f'Not as published:\n{"".join(added)}' * bool(added)]
     tables.write(args.out, tables.fill((stage for stage in stages if stage.results), compare=not args.demo), notes)
 
 
@@ -60,12 +59,6 @@ def parse_args(argv):
     flag('--demo', action='store_true', help='everything in minutes on synthetic recordings, in reproduce/demo/')
     args = parser.parse_args(argv)
     args.flags = {stage: vars(args).pop(f'{stage}_flags') for stage in DEFAULT_STAGES}
-    validate_args(args)
-    return args
-
-
-def validate_args(args):
-    """Fill in defaults that depend on other flags; InputError for flags that make no sense together."""
     if unknown := [name for name in args.names if name not in NAMES]:
         raise cli.InputError(f'there is no data set {unknown[0]}: choose from {" ".join(NAMES)}')
     for stage in ('semi', 'finetune', 'transfer'):
@@ -80,6 +73,7 @@ def validate_args(args):
         args.flags = {stage: demo_data.FLAGS[stage].split() + flags for stage, flags in args.flags.items()}
     args.names = args.names or list(published.DATASETS)
     args.stages = (SCRIPTS if args.demo else DEFAULT_STAGES) if args.stages is None else args.stages
+    return args
 
 
 if __name__ == '__main__':

@@ -65,10 +65,8 @@ def to_markdown(rows: list[Row], notes: list[str]) -> str:
     for name in dict.fromkeys(row.data_set for row in rows):
         cells = [to_cells(row) for row in rows if row.data_set == name]
         cells.insert(0, ['evaluation', 'of', 'published', 'ours', 'difference', 'last epoch'])
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        cells.insert(1, ['-' * width for width in widths])
-        lines = [' | '.join(map(str.ljust, line, widths)) for line in cells]
-        sections += [f'## {" ".join(NAMES[name])}', '\n'.join(f'| {line} |' for line in lines)]
+        cells.insert(1, ['---'] * len(cells[0]))
+        sections += [f'## {" ".join(NAMES[name])}', '\n'.join(f'| {" | ".join(line)} |' for line in cells)]
     return '\n\n'.join(section.strip('\n') for section in sections) + '\n'
 
 
