@@ -82,8 +82,9 @@ def run_finetuning(args, rows, config):
     num_classes, class_names = classes_of(*data, train_labels, labels)
     draws = {(ratio, repeat): draw_labels(train_labels, ratio, args.draw, args.seed, repeat)
              for ratio in args.data_ratio or [1.] for repeat in range(args.repeats)}
-    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names,
-              'draws': semi_supervised.name_clips(draws, train.names) if args.data_ratio else []}
+    clip_names = [{'data_ratio': ratio, 'repeat': repeat, 'clips': [train.names[clip] for clip in clips.tolist()]}
+                  for (ratio, repeat), clips in draws.items() if args.data_ratio]
+    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names, 'draws': clip_names}
 
     def save(runs):
         if args.results:
@@ -96,8 +97,7 @@ def run_finetuning(args, rows, config):
         weight_decay=args.weight_decay, dtype=amp_dtype(args.amp, device), seed=args.seed,
         extract_batch=args.extract_batch, save_model=args.save_model)
     runs = semi_supervised.run_all(finetune_once, draws, rows, finished, labels, num_classes, save)
-    details = (f'{len(train_labels)} training clips, {len(labels)} test clips, {args.epochs} epochs, runs per line: '
-               f'{args.repeats}')
+    details = f'{len(train)} training clips, {len(val)} test clips, {args.epochs} epochs, runs per line: {args.repeats}'
     return record | semi_supervised.main_result(runs, main_row(rows).name), details, semi_supervised.report(runs)
 
 

@@ -84,16 +84,12 @@ def evaluate(features, k: int, num_classes: int, block: int | None) -> dict:
                                        (train_labels, labels), block)
     neighbour_labels = train_labels[neighbours]
     known = ~precision.isnan()
-    summary = scores.accuracy_summary(vote(neighbour_labels[:, :k], num_classes), labels, num_classes)
-    summary['mean_average_precision'] = mean_percent(precision[known])
+    per_clip = {'mean_average_precision': precision}
     for first in RECALL_AT:
-        hit = (neighbour_labels[:, :first] == labels[:, None]).any(1)
-        summary[f'recall_at_{first}'] = mean_percent(hit[known])
-    return summary | {'without_training_clip': len(labels) - int(known.sum())}
-
-
-def mean_percent(values) -> float | None:
-    return 100 * values.float().mean().item() if len(values) else None
+        per_clip[f'recall_at_{first}'] = (neighbour_labels[:, :first] == labels[:, None]).any(1).float()
+    percent = {name: 100 * values[known].mean().item() if known.any() else None for name, values in per_clip.items()}
+    return {**scores.accuracy_summary(vote(neighbour_labels[:, :k], num_classes), labels, num_classes), **percent,
+            'without_training_clip': len(labels) - int(known.sum())}
 
 
 def report(row: dict, table: list[dict]) -> None:

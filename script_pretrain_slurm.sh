@@ -12,14 +12,9 @@
 #SBATCH --output=slurm-%j.txt
 set -euo pipefail
 root=${SLURM_SUBMIT_DIR:-$(dirname "$0")}  # SLURM runs a copy of this script from another folder
-if [ ! -f "$root/tools/scripts.sh" ]; then
-    echo "error: $root is not the project's root: submit this script there" >&2
-    exit 2
-fi
-if [ -z "${SLURM_JOB_NODELIST:-}" ]; then
-    echo "error: this is not a SLURM job: submit the script with sbatch, or use script_pretrain.sh on one machine" >&2
-    exit 2
-fi
+fail() { echo "error: $1" >&2; exit 2; }
+[ -f "$root/tools/scripts.sh" ] || fail "$root is not the project's root: submit this script there"
+[ -n "${SLURM_JOB_NODELIST:-}" ] || fail "this is not a SLURM job: submit with sbatch, or use script_pretrain.sh"
 . "$root/tools/scripts.sh"
 use_environment
 

@@ -43,7 +43,9 @@ def main(argv=None):
         'demo recordings (synthetic)': run_command(*RECORD, '--out', raw, '--performers', args.performers),
         'preparation': run_command(*PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN'),
         'pre-training': run_command(*PRETRAIN, '--data-root', data, '--checkpoint-path', checkpoints)}
-    save_untrained(untrained)
+    torch.manual_seed(0)
+    model = UmURL(150, 192, HIDDEN_SIZE)
+    checkpoint.save(untrained, model, torch.optim.Adam(model.parameters()), 0)
     encoders = {'pre-trained': checkpoint.newest(checkpoints), 'not trained': untrained}
     accuracy = {}
     for task, command in (('linear probe', PROBE), ('retrieval', RETRIEVAL)):
@@ -72,13 +74,6 @@ def run_command(*command) -> float:
     if code:
         sys.exit(code)
     return time.perf_counter() - started
-
-
-def save_untrained(path: Path) -> None:
-    """Save an encoder with its initial weights."""
-    torch.manual_seed(0)
-    model = UmURL(150, 192, HIDDEN_SIZE)
-    checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 0)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,5 @@ class RunLog:
 
 def lines_before(path: Path, first_epoch: int) -> list[str]:
     """The lines of an earlier run's log that a run resuming at `first_epoch` keeps."""
-    if not first_epoch or not path.is_file():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text().splitlines(keepends=True) if first_epoch and path.is_file() else []
     return [line for line in lines if line.endswith('\n') and json.loads(line).get('epoch', -1) < first_epoch]

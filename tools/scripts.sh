@@ -54,8 +54,7 @@ evaluate() {
     dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
     checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
     if [ -z "$checkpoint" ]; then
-        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first (./script_pretrain.sh), or give the folder's name" >&2
-        exit 2
+        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give the folder's name" >&2; exit 2
     fi
     echo "evaluating $checkpoint"
     python $command --pretrained "$checkpoint" --finetune-dataset "$dataset" --protocol "$protocol" \

@@ -49,7 +49,15 @@ def main(argv=None):
         times = time_paths(model.backbone.eval().to(device), batch_size, device)
     params, flops = parameters(model), flops_per_clip(model)
     print(f'hidden size {model.backbone.hidden_size}, {name_of(device)}, --amp {args.amp}\n')
-    print_table(params, flops, times, batch_size)
+    for name, count in params.items():
+        print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
+    print(f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{batch_size:>6} clips{"clips/s":>10}')
+    for path, count in flops.items():
+        line = f'{path:28}{count / 1e9:12.3f}'
+        if path in times:
+            clip, batch, rate = times[path].values()
+            line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{rate:10.1f}'
+        print(line)
     if args.json:
         costs = {'hidden_size': model.backbone.hidden_size, 'checkpoint': str(args.checkpoint or ''), 'amp': args.amp,
                  'parameters': params, 'flops': flops, 'times': times, 'batch_size': batch_size,
@@ -92,18 +100,6 @@ def time_paths(backbone: Backbone, batch_size: int, device: torch.device) -> dic
                        for clips in (1, batch_size))
         times[path] = {'clip': clip, 'batch': batch, 'clips_per_second': batch_size / batch}
     return times
-
-
-def print_table(params: dict, flops: dict, times: dict, batch_size: int) -> None:
-    for name, count in params.items():
-        print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
-    print(f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{batch_size:>6} clips{"clips/s":>10}')
-    for path, count in flops.items():
-        line = f'{path:28}{count / 1e9:12.3f}'
-        if path in times:
-            clip, batch, rate = times[path].values()
-            line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{rate:10.1f}'
-        print(line)
 
 
 if __name__ == '__main__':

@@ -3,9 +3,8 @@
     python -m tools.analysis.tsne baseline.pth.tar umurl.pth.tar --titles "Simple baseline" UmURL --out figure.png
 
 All panels show the same clips: at most --max-per-class of each of --classes classes drawn at random, by default from
-the test split of cross_view, if the data set has it. Features are scaled to unit length; PCA reduces them to 50
-dimensions, and t-SNE to two. The same features and --seed give the same figure, with any number of threads. The numbers
-below a panel are computed from the features, not from the picture:
+the test split of cross_view, if the data set has it. Features of unit length are reduced to 50 dimensions by PCA and to
+two by t-SNE; the same features and --seed give the same figure. Below a panel are two numbers, of the features:
 
 k-NN        share of the clips shown (%) that have the class of their nearest training clip (k = 1, cosine), among all
             training clips of the classes shown; with --split train, a clip is not its own neighbour

@@ -6,6 +6,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from data_gen.arrays import replacing
+
 # Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour blindness.
 COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#56B4E9', '#CC79A7', '#F0E442', '#6600CC', '#663300', '#000000')
 MARKERS = 'o^sDvP*X<h'
@@ -21,13 +23,14 @@ def write(path: Path, panels: list[tuple], classes: np.ndarray, names: list[str]
     """Write path.png and path.pdf; see `draw`."""
     figure = draw(panels, classes, names)
     for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):  # the same bytes each time
-        figure.savefig(path.with_suffix(suffix), metadata=metadata)
+        with replacing(path.with_suffix(suffix)) as file:
+            figure.savefig(file, format=suffix[1:], metadata=metadata)
 
 
 def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
     """Draw panels (title, points (P, 2), caption), whose points have `classes` (P,), indices into `names`.
 
-    At most two panels fit into a column's width, four into a page's; more go into further rows.
+    One or two panels take a column's width, more the page's, at most four in a row.
     """
     width, columns = (COLUMN, len(panels)) if len(panels) <= 2 else (PAGE, min(4, len(panels)))
     rows, side = -(-len(panels) // columns), width / columns
@@ -35,8 +38,7 @@ def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
     size = np.clip(900 * side ** 2 / len(classes), 2, 25)
     for position, (title, points, caption) in enumerate(panels, 1):
         ax = figure.add_subplot(rows, columns, position, title=fill(title, int(13 * side)), xlabel=caption, xticks=[],
-                                yticks=[], box_aspect=1)
-        ax.set_aspect('equal', adjustable='datalim')
+                                yticks=[], box_aspect=1, aspect='equal')
         handles = [ax.scatter(*points[classes == number].T, size, COLOURS[number % 10], edgecolors='black', alpha=0.85,
                               linewidths=0.1, marker=MARKERS[(number + number // 10) % 10])  # shifted every ten
                    for number in range(len(names))]

@@ -102,8 +102,7 @@ def check_features(features: Features, path: Path) -> None:
 
 def classes_of(data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor) -> tuple[int, list[str] | None]:
     """The number of classes and, if the manifest has them, their names; InputError for a label outside."""
-    known = manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}
-    class_names = known.get('class_names')
+    class_names = (manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}).get('class_names')
     return num_classes(dataset, class_names, torch.cat(labels).cpu().numpy()), class_names
 
 

@@ -36,12 +36,6 @@ def draw_labels(labels: torch.Tensor, ratio: float, draw: str | None, seed: int,
     return drawn.sort().values
 
 
-def name_clips(draws: Draws, names: list[str]) -> list[dict]:
-    """The draws for a results file."""
-    return [{'data_ratio': ratio, 'repeat': repeat, 'clips': [names[clip] for clip in clips.tolist()]}
-            for (ratio, repeat), clips in draws.items()]
-
-
 def load_finished_runs(path: Path | None, configuration: dict, draws: Draws, rows: list[FusionRow]) -> Runs:
     """The runs for these draws and rows that a results file of the same configuration already holds.
 
