@@ -49,10 +49,10 @@ def main(argv=None):
     args = parse_args(argv)
     recordings = read_list(args.recordings, args.joints)
     class_names = sorted({recording.label for recording in recordings}, key=by_number)
-    print_summary(recordings)
-    splits = {split: ([recording.name for recording in recordings if recording.split == split],
-                      [class_names.index(recording.label) for recording in recordings if recording.split == split])
-              for split in ('train', 'val')}
+    train, val = ([recording for recording in recordings if recording.split == split] for split in ('train', 'val'))
+    print_summary(train, val)
+    splits = {name: ([each.name for each in split], [class_names.index(each.label) for each in split])
+              for name, split in (('train', train), ('val', val))}
     folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
     details = {'class_names': class_names, 'joints': args.joints, 'axes': args.axes}
     jobs = [Job(partial(read_one, joints=args.joints, axes=args.axes), recording.file, (recording.name,))
@@ -125,9 +125,8 @@ def by_number(text: str) -> tuple:
     return (0, int(text), text) if text.isdecimal() else (1, 0, text)
 
 
-def print_summary(recordings: list[Recording]) -> None:
+def print_summary(train: list[Recording], val: list[Recording]) -> None:
     """Print what the list holds, and a note if that makes scores meaningless."""
-    train, val = ([recording for recording in recordings if recording.split == split] for split in ('train', 'val'))
     train_classes, val_classes = ({recording.label for recording in split} for split in (train, val))
     print(f'{len(train)} train + {len(val)} val recordings of {len(train_classes | val_classes)} classes')
     if unknown := sorted(val_classes - train_classes, key=by_number):
@@ -138,10 +137,13 @@ def print_summary(recordings: list[Recording]) -> None:
 
 
 def read_one(path: str, joints: str, axes: str) -> list:
-    """A job's read: the one recording of a file, (3, T, 25, 2)."""
+    """A job's read: the one recording of a file, (3, T, 25, 2): the two bodies that move most, the liveliest first."""
     if path.lower().endswith('.skeleton'):
         return [read_xyz(path)]
-    return [two_bodies(to_ntu(read_poses(path, len(SKELETONS[joints].names)), joints, axes))]
+    bodies = to_ntu(read_poses(path, len(SKELETONS[joints].names)), joints, axes).swapaxes(0, 1)
+    bodies = np.pad(bodies, ((0, max(0, BODIES - len(bodies))), (0, 0), (0, 0), (0, 0)))
+    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
+    return [bodies[liveliest].transpose(3, 1, 2, 0)]
 
 
 def read_poses(path: str, joints: int) -> np.ndarray:
@@ -163,38 +165,26 @@ def read_poses(path: str, joints: int) -> np.ndarray:
 
 def read_array(path: str) -> np.ndarray:
     """The array of an .npy; of an .npz the one named `joints`, or the first."""
-    try:
-        loaded = np.load(path)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return loaded['joints' if 'joints' in loaded.files else loaded.files[0]]
-    except Exception as error:  # a dozen kinds, from numpy, zipfile and zlib
-        raise SkeletonError(f'cannot be read: {error}') from error
+    loaded = np.load(path)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return loaded['joints' if 'joints' in loaded.files else loaded.files[0]]
 
 
 def read_numbers(path: str, joints: int) -> np.ndarray:
     """The lines of a .csv (T, M, J, 3); the first may be a header."""
     rows = []
-    with open(path, encoding='utf-8-sig', errors='replace') as file:
-        for line, text in enumerate(file.read().rstrip().split('\n'), 1):
-            try:
-                rows.append([float(cell) for cell in text.split(',')])
-            except ValueError:
-                if line > 1 or text.startswith(tuple('+-.0123456789')):
-                    raise SkeletonError(f'line {line}: not numbers separated by commas') from None
+    for line, text in enumerate(Path(path).read_text('utf-8-sig', 'replace').rstrip().split('\n'), 1):
+        try:
+            rows.append([float(cell) for cell in text.split(',')])
+        except ValueError:
+            if line > 1 or text.startswith(tuple('+-.0123456789')):
+                raise SkeletonError(f'line {line}: not numbers separated by commas') from None
     columns = {len(row) for row in rows}
     if len(columns) != 1 or max(columns) % (3 * joints):
         raise SkeletonError(f'{" or ".join(map(str, sorted(columns))) or "no"} columns, not {3 * joints} for each body')
     return np.array(rows).reshape(len(rows), -1, joints, 3)
-
-
-def two_bodies(poses: np.ndarray) -> np.ndarray:
-    """Poses (T, M, 25, 3) -> (3, T, 25, 2): the two bodies that move most, the liveliest first, as in read_xyz."""
-    bodies = np.zeros((max(poses.shape[1], BODIES), len(poses), *poses.shape[2:]))
-    bodies[:poses.shape[1]] = poses.swapaxes(0, 1)
-    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
-    return bodies[liveliest].transpose(3, 1, 2, 0)
 
 
 if __name__ == '__main__':

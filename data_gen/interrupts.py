@@ -1,14 +1,12 @@
 """Ctrl-C, kills, full disks, or a second run in the same folder: a message says what to do, and nothing is lost."""
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from data_gen.cli import InputError
 
@@ -29,8 +27,7 @@ def resumable():
         print(f'\nstopped; {RESUME}', file=sys.stderr)
         raise
     except BrokenProcessPool as error:
-        raise InputError(f'a worker process was killed (out of memory?); {RESUME}, perhaps with fewer --workers'
-                         ) from error
+        raise InputError(f'a worker process was killed (out of memory?); {RESUME}, with fewer --workers') from error
     except OSError as error:
         raise InputError(f'{error}; nothing finished is lost: {RESUME}') from error
 
@@ -43,14 +40,6 @@ def start_worker() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """InputError if the disk has less than `needed` bytes: better now than after an hour."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(f'{folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free '
-                         '(--layout trimmed needs about a quarter)')
 
 
 @contextmanager

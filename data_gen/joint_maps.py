@@ -15,18 +15,14 @@ class Skeleton(NamedTuple):
     axes: str  # that such data usually have
 
 
-def one_side(side, joints):
-    return tuple(f'{side} {joint}' for joint in joints.split())
-
-
-def pairs(joints):
-    return tuple(f'{side} {joint}' for joint in joints.split() for side in ('left', 'right'))
+def sided(joints, *sides):
+    return tuple(f'{side} {joint}' for joint in joints.split() for side in sides)
 
 
 LIMBS = tuple(name for limb in ('shoulder elbow wrist hand', 'hip knee ankle foot') for side in ('left', 'right')
-              for name in one_side(side, limb))
+              for name in sided(limb, side))
 NTU25 = ('spine base', 'spine middle', 'neck', 'head', *LIMBS, 'spine top',
-         *one_side('left', 'tip thumb'), *one_side('right', 'tip thumb'))  # tip: of the hand
+         *sided('tip thumb', 'left'), *sided('tip thumb', 'right'))  # tip: of the hand
 
 # A rule may use joints that another rule makes.
 NECK = {'neck': {'spine top': 2 / 3, 'head': 1 / 3}}
@@ -43,15 +39,15 @@ SKELETONS = {
                 'left thumb': {'left hand': 1}}, 'kinect'),
     # It has no hands and feet: they extend forearm and shin.
     'coco17': Skeleton(
-        ('nose', *pairs('eye ear shoulder elbow wrist hip knee ankle')),
+        ('nose', *sided('eye ear shoulder elbow wrist hip knee ankle', 'left', 'right')),
         TRUNK | {'left hand': {'left wrist': 1.3, 'left elbow': -.3},
                  'left tip': {'left wrist': 1.6, 'left elbow': -.6},
                  'left thumb': {'left hand': 1},
                  'left foot': {'left ankle': 1.15, 'left knee': -.15}}, 'image'),
     # Its pinky and index are knuckles.
     'mediapipe33': Skeleton(
-        ('nose', *one_side('left', 'inner-eye eye outer-eye'), *one_side('right', 'inner-eye eye outer-eye'),
-         *pairs('ear mouth shoulder elbow wrist pinky index thumb hip knee ankle heel toe')),
+        ('nose', *sided('inner-eye eye outer-eye', 'left'), *sided('inner-eye eye outer-eye', 'right'),
+         *sided('ear mouth shoulder elbow wrist pinky index thumb hip knee ankle heel toe', 'left', 'right')),
         TRUNK | {'left hand': {'left wrist': 1 / 3, 'left pinky': 1 / 3, 'left index': 1 / 3},
                  'left tip': {'left pinky': .8, 'left index': .8, 'left wrist': -.6},
                  'left foot': {'left ankle': .5, 'left toe': .5}}, 'image'),
@@ -60,26 +56,24 @@ SKELETONS = {
 # from the camera. A half turn about z takes one to the other. Do not flip y alone: that mirrors people, so that their
 # shoulders point against x, and normalisation, which turns them along x, would put many of them upside down.
 AXES = {'kinect': (1, 1, 1), 'image': (-1, -1, 1)}
-OTHER_SIDE = {'left': 'right', 'right': 'left'}
 
 
 def matrix(skeleton: Skeleton) -> np.ndarray:
     """The weights (25, J) that make NTU joints of a Skeleton's J joints; each row sums to 1."""
-    names, rules, _ = skeleton
-    rules = rules | {mirrored(joint): {mirrored(name): weight for name, weight in weights.items()}
-                     for joint, weights in rules.items()}
+    rules = skeleton.rules | {mirrored(joint): {mirrored(name): weight for name, weight in weights.items()}
+                              for joint, weights in skeleton.rules.items()}
 
     def row(joint):
-        if joint in names:
-            return np.eye(len(names))[names.index(joint)]
+        if joint in skeleton.names:
+            return np.eye(len(skeleton.names))[skeleton.names.index(joint)]
         return sum(weight * row(name) for name, weight in rules[joint].items())
     return np.stack([row(joint) for joint in NTU25])
 
 
 def mirrored(name: str) -> str:
     """The same joint on the other side; a joint in the middle is its own mirror image."""
-    side, *rest = name.split(' ', 1)
-    return ' '.join((OTHER_SIDE.get(side, side), *rest))
+    other_side = {'left': 'right', 'right': 'left'}
+    return ' '.join(other_side.get(word, word) for word in name.split())
 
 
 def to_ntu(poses: np.ndarray, joints: str, axes: str) -> np.ndarray:

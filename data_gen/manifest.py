@@ -3,6 +3,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,7 @@ def clip_digest(frames: np.ndarray) -> str:
 
 
 def clip_digests(frames: np.ndarray, num_frames) -> Iterator[str]:
-    """Yield the digest of each clip; frames (F, M, V, C) float32: the clips one after another, num_frames (N,) of each.
-
-    A generator, so that nothing is hashed for a folder without a manifest.
-    """
+    """Yield the digest of each clip of frames (F, M, V, C) float32: one clip after another, num_frames (N,) of each."""
     ends = np.cumsum(num_frames)
     for end, count in zip(ends, num_frames, strict=True):
         yield clip_digest(frames[end - count:end])
@@ -57,12 +55,10 @@ def read(folder: Path) -> dict | None:
     path = Path(folder) / NAME
     if not path.is_file():
         return None
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
         manifest = json.loads(path.read_text())
         if all('hash' in entry and 'clips' in entry for entry in manifest['parts'].values()):
             return manifest
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
     raise InputError(f'{path} is not a manifest: prepare the data again')
 
 

@@ -3,11 +3,9 @@
 As published:   cd data_gen && python ntu_gendata.py
 From the root:  python -m data_gen.ntu_gendata --dataset ntu60 --data_path /disk/nturgb+d_skeletons
 
-Each recording is read once, for all the protocols it belongs to, by one process per core; memory does not grow with
-the number of recordings. Unusable files are skipped and listed at the end. If a run is stopped (Ctrl-C, a kill, a full
-disk), the same command resumes it.
+Each recording is read once, for all its protocols, by one process per core. Unusable files are skipped and listed at
+the end. If a run is stopped (Ctrl-C, a kill, a full disk), the same command resumes it.
 """
-import os
 import sys
 from pathlib import Path
 
@@ -29,9 +27,10 @@ def main(argv=None):
     recordings, stray = find_recordings(args.data_path)
     ignored = read_ignored(args.ignored_sample_path, args.data_path) & recordings.keys()
     names = sorted(recordings.keys() - ignored)
-    present = [args.dataset] if args.dataset else datasets_of(names)
+    in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
+    present = [args.dataset] if args.dataset else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
     benchmarks = [plan(dataset, benchmark, names, (args.out_folder or ROOT / 'data' / DATASETS[dataset].folder))
-                  for dataset in present for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].benchmarks)
+                  for dataset in present for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].counts)
                   if benchmark in DATASETS[dataset].preparable]
     if names and not benchmarks:
         raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}')
@@ -78,33 +77,23 @@ def parse_args(argv):
 def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
     """({name: path}, paths of other files); a recording that is in several folders is taken from the first."""
     recordings, stray = {}, []
-    for folder in folders:
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            stem, ending = os.path.splitext(entry.name)
-            name = Name.parse(stem)
-            if ending != '.skeleton' or name is None:
-                stray.append(entry.path)
-            else:
-                recordings.setdefault(name, entry.path)
+    for path in (path for folder in folders for path in sorted(folder.iterdir())):
+        name = Name.parse(path.stem)
+        if name and path.suffix == '.skeleton':
+            recordings.setdefault(name, str(path))
+        else:
+            stray.append(str(path))
     return recordings, stray
 
 
 def read_ignored(given: Path | None, folders: list[Path]) -> set[Name]:
     """The recordings listed as having missing skeletons; header lines, endings and trailing spaces do no harm."""
     paths = [given] if given else [folder.absolute().parent / MISSING for folder in folders]
-    found = [path for path in paths if path.is_file()]
-    absent = [str(path) for path in paths if path not in found]
-    if absent:
+    if absent := [str(path) for path in paths if not path.is_file()]:
         print(f'warning: {" and ".join(absent)} not found, so it leaves no recording out. The official lists come with '
               'the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
-    lines = [line for path in found for line in path.read_text(encoding='latin-1').splitlines()]
+    lines = [line for path in paths if path.is_file() for line in path.read_text(encoding='latin-1').splitlines()]
     return {Name.parse(line.strip().removesuffix('.skeleton')) for line in lines} - {None}
-
-
-def datasets_of(names: list[Name]) -> list[str]:
-    """NTU-60 if any of the recordings belongs to it, NTU-120 if any does not."""
-    in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
-    return ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
 
 
 def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> pipeline.Benchmark:
@@ -112,7 +101,7 @@ def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> p
     known, splits = DATASETS[dataset], {}
     for split in ('train', 'val'):
         inside = [name for name in names if known.holds(name) and known.trains(name, benchmark) == (split == 'train')]
-        splits[split] = [f'{name}.skeleton' for name in inside], [name.label for name in inside]
+        splits[split] = [f'{name}.skeleton' for name in inside], [name.action - 1 for name in inside]
     return pipeline.Benchmark(dataset, benchmark, out_folder / benchmark, splits)
 
 

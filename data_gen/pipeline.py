@@ -1,13 +1,15 @@
 """From planned benchmarks to finished folders: what the preparing commands do once they know their recordings."""
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from data_gen import __version__, cli, manifest
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
-from data_gen.interrupts import check_space, folder_lock, resumable
+from data_gen.interrupts import folder_lock, resumable
 from data_gen.protocols import DATASETS, Name
-from data_gen.workers import Job, in_order, num_cores
+from data_gen.workers import Job, in_order
 from data_gen.writer import SplitWriter
 
 
@@ -27,11 +29,12 @@ class Benchmark(NamedTuple):
 def add_flags(parser: cli.Parser, default_folder: str) -> None:
     """The flags that every preparing command has: --out_folder, --layout, --overwrite, --workers."""
     flag = parser.add_argument
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     flag('--out_folder', type=Path, metavar='FOLDER', help=f"the data set's own folder (default: {default_folder})")
     flag('--layout', choices=LAYOUTS, default='padded',
          help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)')
     flag('--overwrite', action='store_true', help='prepare again what is finished')
-    flag('-j', '--workers', type=cli.positive_int, default=num_cores(), help='processes (default: one per core)')
+    flag('-j', '--workers', type=cli.positive_int, default=cores, help='processes (default: one per core)')
 
 
 def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bool, workers: int) -> int:
@@ -53,7 +56,12 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bo
             print('error: no usable recording was left, nothing was written', file=sys.stderr)
         for writer in all_writers:
             writer.clean_up()
-        report_skipped(all_writers, jobs)
+
+    path_of = {name: job.path for job in jobs for name in job.names}
+    if skipped := {name: reason for writer in all_writers for name, reason in writer.skipped.items()}:
+        print(f'{len(skipped)} recordings skipped:')
+    for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
+        print(f'  {path}: {reason}')
     return 0 if usable else 1
 
 
@@ -63,8 +71,12 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
     remaining = [job for job in jobs if any(name in names for name in job.names for names in wanted)]
     if any(writer.records for writer in writers):
         print(f'resuming an earlier run: {len(remaining)} files are left to read')
-    if layout == 'padded':  # the size of trimmed arrays is known only at the end
-        check_space(writers[0].folder, sum(map(len, wanted)) * ROW_BYTES[layout])
+    # Better to fail now than after an hour; the size of trimmed arrays is known only at the end.
+    needed = sum(map(len, wanted)) * ROW_BYTES[layout] if layout == 'padded' else 0
+    free = shutil.disk_usage(writers[0].folder).free
+    if needed > free:
+        raise cli.InputError(f'{writers[0].folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free '
+                             '(--layout trimmed needs about a quarter)')
     with resumable():
         results = in_order(remaining, layout, workers)
         for job, prepared in cli.progress(results, 'preparing', len(remaining), 'file'):
@@ -76,17 +88,15 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
 
 def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -> None:
     """Complete a folder's files, write its manifest, and print the numbers of clips."""
-    entries, skipped = {}, {}
-    for split, writer in writers.items():
-        entries[split] = writer.finish()
-        skipped |= writer.skipped
+    entries = {split: writer.finish() for split, writer in writers.items()}
+    skipped = {name: reason for writer in writers.values() for name, reason in writer.skipped.items()}
     manifest.write(benchmark.folder, dataset=benchmark.dataset, benchmark=benchmark.name, layout=layout, parts=entries,
                    skipped=skipped, version=__version__, **benchmark.details)
-    counts = {split: entry['clips'] for split, entry in entries.items()}
-    print(f'{benchmark.folder}: ' + ' + '.join(f'{count} {split}' for split, count in counts.items()) + ' recordings')
+    counts = tuple(entry['clips'] for entry in entries.values())
+    print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
     dataset = DATASETS[benchmark.dataset]
     official = dataset.counts.get(benchmark.name)
-    if official == tuple(counts.values()):
+    if official == counts:
         print('  the official counts')
     elif official:
         names = [Name.parse(name.removesuffix('.skeleton')) for writer in writers.values() for name in writer.names]
@@ -98,8 +108,7 @@ def is_finished(benchmark: Benchmark, layout: str) -> bool:
     folder = benchmark.folder
     if not any(layout_of(folder, split) for split in benchmark.splits):
         return False
-    found = manifest.read(folder)
-    writers = benchmark.writers(layout)
+    found, writers = manifest.read(folder), benchmark.writers(layout)
     if found is None and any(writer.journal_path.is_file() for writer in writers.values()):
         return False  # an earlier run was stopped just before it wrote the manifest
     if found is None or any(found['parts'].get(split, {}).get('plan') != writer.plan
@@ -109,13 +118,3 @@ def is_finished(benchmark: Benchmark, layout: str) -> bool:
         writer.clean_up()
     print(f'{folder}: finished already, {found["layout"]} (--overwrite prepares it again)')
     return True
-
-
-def report_skipped(writers: list[SplitWriter], jobs: list[Job]) -> None:
-    """List the unusable files, and why."""
-    path_of = {name: job.path for job in jobs for name in job.names}
-    skipped = {name: reason for writer in writers for name, reason in writer.skipped.items()}
-    if skipped:
-        print(f'{len(skipped)} recordings skipped:')
-    for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
-        print(f'  {path}: {reason}')

@@ -87,8 +87,7 @@ def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_pat
     path, training = read_split(data_path, dataset, name)
     if not any(videos.get(video) for video in training):
         raise cli.InputError(f'{path}: none of its {len(training)} training videos has a skeleton and a label file')
-    # A recording with a flaw in its label line has the label -1 in the plan. So a run with --keep-overlapping has
-    # another plan than one without, and cannot resume it.
+    # The label of a flawed line is -1, so --keep-overlapping changes the plan, and cannot resume a run without it.
     splits = {}
     for split in ('train', 'val'):
         labels = {recording: -1 if action.flaw else action.label for video, actions in videos.items()

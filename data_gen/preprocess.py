@@ -16,12 +16,10 @@ def pre_normalization(data: np.ndarray) -> np.ndarray:
 
 def normalize(xyz: np.ndarray, size: int = MAX_FRAME) -> np.ndarray:
     """One recording (3, T, 25, 2) -> (3, size, 25, 2) float32: cut, or filled up by repetition."""
-    normalized = np.zeros((*xyz.shape[:1], size, *xyz.shape[2:]), np.float32)
-    bodies = np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)  # (M, T, V, C)
-    bodies = [compact(body) for body in bodies]
+    bodies = [compact(body) for body in np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)]
     lengths = {len(body) for body in bodies} - {0}
     if not lengths:
-        return normalized
+        return np.zeros((3, size, *xyz.shape[2:]), np.float32)
     # Every frame is treated alike, so if the bodies repeat with the same period, one period is enough to compute.
     period = lengths.pop() if len(lengths) == 1 else size
     bodies = np.stack([repeat(body, period) for body in bodies])
@@ -29,8 +27,7 @@ def normalize(xyz: np.ndarray, size: int = MAX_FRAME) -> np.ndarray:
     bodies = (bodies - bodies[0, :, SPINE:SPINE + 1]) * present
     shoulders = bodies[0, 0, RIGHT_SHOULDER] - bodies[0, 0, LEFT_SHOULDER]
     bodies = bodies @ rotation_to_x(shoulders).T.astype(np.float32)
-    normalized[...] = repeat(bodies.swapaxes(0, 1), size).transpose(3, 0, 2, 1)
-    return normalized
+    return np.ascontiguousarray(repeat(bodies.swapaxes(0, 1), size).transpose(3, 0, 2, 1))
 
 
 def repeat(frames, size):
@@ -52,7 +49,7 @@ def rotation_to_x(line):
     """The rotation (3, 3), about line x (1, 0, 0), that turns `line` along x; the identity if it is along x already."""
     x, y, z = np.asarray(line, np.float64).tolist()
     across = (y * y + z * z) ** 0.5
-    if abs(x) + abs(y) + abs(z) < 1e-6 or abs(y) + abs(z) < 1e-6:
+    if abs(y) + abs(z) < 1e-6:
         return np.eye(3)
     # Rodrigues' formula about the unit axis (0, z, -y) / across
     length = (across * across + x * x) ** 0.5

@@ -1,7 +1,7 @@
 """The one table of data sets and protocols, who trains in each, and the names of recordings."""
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ NTU120_TRAINING_PERFORMERS = NTU60_TRAINING_PERFORMERS | {
 TRAINING_CAMERAS = frozenset({2, 3})
 
 
-@dataclass(frozen=True, order=True)
-class Name:
+class Name(NamedTuple):
     """A recording's name, `SsssCcccPpppRrrrAaaa`; the numbers are those of the name, from 1."""
     setup: int
     camera: int
@@ -36,36 +35,22 @@ class Name:
     def __str__(self):
         return f'S{self.setup:03d}C{self.camera:03d}P{self.performer:03d}R{self.replication:03d}A{self.action:03d}'
 
-    @property
-    def label(self) -> int:
-        return self.action - 1
 
-
-@dataclass(frozen=True)
-class Dataset:
+class Dataset(NamedTuple):
     """One data set, its folder below the data root, and the published clip counts (train, val) of its benchmarks.
 
-    `also`: benchmarks that can be prepared, but have no published results. `setups` and `training_performers` are for
-    NTU RGB+D only.
+    The other fields are for NTU RGB+D only; `preparable`: its benchmarks, with or without published results.
     """
     folder: str
     classes: int
     counts: dict
-    also: tuple = ()
     setups: int = 0
     training_performers: frozenset = frozenset()
-
-    @property
-    def benchmarks(self) -> tuple[str, ...]:
-        return tuple(self.counts)
+    preparable: tuple = ()
 
     @property
     def protocols(self) -> list[str]:
         return [protocol for protocol, benchmark in PROTOCOLS.items() if benchmark in self.counts]
-
-    @property
-    def preparable(self) -> tuple[str, ...]:
-        return self.benchmarks + self.also
 
     def holds(self, name: Name) -> bool:
         """Whether a recording belongs to this data set (NTU-60 is a part of NTU-120)."""
@@ -87,10 +72,10 @@ class Dataset:
 
 
 DATASETS = {
-    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)},
-                     setups=17, training_performers=NTU60_TRAINING_PERFORMERS),
-    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, also=('xview',),
-                      setups=32, training_performers=NTU120_TRAINING_PERFORMERS),
+    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)}, setups=17,
+                     training_performers=NTU60_TRAINING_PERFORMERS, preparable=('xsub', 'xview')),
+    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, setups=32,
+                      training_performers=NTU120_TRAINING_PERFORMERS, preparable=('xsub', 'xsetup', 'xview')),
     'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
     'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
     'custom': Dataset('custom', 0, {'split': None}),  # the class names are in its manifest
@@ -100,7 +85,7 @@ DATASETS = {
 def benchmark_folder(data_root: Path, dataset: str, protocol: str) -> Path:
     """The folder of a data set's arrays for one protocol, there or not; InputError for a pair that does not exist."""
     known = DATASETS[dataset]
-    if PROTOCOLS[protocol] not in known.benchmarks:
+    if PROTOCOLS[protocol] not in known.counts:
         raise InputError(f'{dataset} has no protocol {protocol}: choose {" or ".join(known.protocols)}')
     return Path(data_root) / known.folder / PROTOCOLS[protocol]
 

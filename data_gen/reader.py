@@ -21,9 +21,15 @@ class SplitReader:
         self.folder, self.split = Path(folder), split
         self.layout = layout_of(folder, split) or 'padded'
         self.file = data_file(folder, split, self.layout)
-        self.data = read_array(self.file)
-        self.num_frames = read_counts(count_file(folder, split))
-        self.names, self.labels = read_labels(label_file(folder, split))
+        counts_at, labels_at = count_file(folder, split), label_file(folder, split)
+        for file in (self.file, counts_at, labels_at):
+            if not file.is_file():
+                raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')
+        self.data, counts = read_array(self.file), read_array(counts_at)
+        if counts.ndim != 1 or counts.dtype.kind not in 'iu':
+            raise InputError(f'{counts_at}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
+        self.num_frames = counts.astype(np.int64)
+        self.names, self.labels = read_labels(labels_at)
         if self.layout == 'padded':
             self.check_shape('(N, 3, T, 25, M)', 5, {1: 3, 3: JOINTS})
             stored = np.full(len(self.data), self.data.shape[2])
@@ -41,10 +47,9 @@ class SplitReader:
         return len(self.num_frames)
 
     def check_shape(self, expected, dimensions, sizes):
-        shape = self.data.shape
-        floats = self.data.dtype.kind == 'f'
-        if not floats or len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
-            raise InputError(f'{self.file}: expected {expected} floats, found {shape} {self.data.dtype}')
+        shape, dtype = self.data.shape, self.data.dtype
+        if dtype.kind != 'f' or len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
+            raise InputError(f'{self.file}: expected {expected} floats, found {shape} {dtype}')
 
     def check_counts(self, stored):
         """`stored` (N,): how many frames of each clip the array holds."""
@@ -69,17 +74,8 @@ class SplitReader:
         return self.data[offset[0]:offset[-1]][frame < np.repeat(counts, stored)]
 
 
-def read_counts(file: Path) -> np.ndarray:
-    """The frame counts of a split (N,) int64."""
-    counts = read_array(file)
-    if counts.ndim != 1 or counts.dtype.kind not in 'iu':
-        raise InputError(f'{file}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
-    return counts.astype(np.int64)
-
-
 def read_array(file: Path, name: str | None = None) -> np.ndarray:
     """The array of an .npy file, a large one by memory map, or the array `name` of an .npz file."""
-    check_exists(file)
     try:
         array = np.load(file, mmap_mode='r' if file.stat().st_size > 1 << 20 else None)
         return array[name] if name else array
@@ -96,15 +92,9 @@ class PlainUnpickler(pickle.Unpickler):
 
 def read_labels(file: Path) -> tuple[list[str], list[int]]:
     """The names and the labels of a label file."""
-    check_exists(file)
     try:
         with open(file, 'rb') as stream:
             names, labels = PlainUnpickler(stream, encoding='latin-1').load()
         return [str(name) for name in names], [int(label) for label in labels]
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error
-
-
-def check_exists(file):
-    if not file.is_file():
-        raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')

@@ -1,32 +1,25 @@
 """Reads and normalises recordings on every core; the results come in order."""
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
+
 from data_gen.interrupts import start_worker
+from data_gen.manifest import clip_digest
 from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import SkeletonError
-from data_gen.writer import encode
 
 CHUNK = 4  # files that a process gets at a time
 AHEAD = 3  # chunks in progress for each process: bounds the memory of results that wait for their turn
 
 
 class Job(NamedTuple):
-    """One file and the names of its recordings: read(path) returns, for each name, xyz (3, T, 25, 2) or SkeletonError.
-
-    A SkeletonError that it raises counts for all of them.
-    """
+    """One file and the names of its recordings; read(path) returns an xyz (3, T, 25, 2) or SkeletonError for each."""
     read: Callable
     path: str
     names: tuple
-
-
-def num_cores() -> int:
-    """How many processes this machine can run at once for us."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def in_order(jobs: list[Job], layout: str, workers: int) -> Iterator[tuple[Job, list]]:
@@ -55,13 +48,16 @@ def read(job):
         return job.read(job.path)
     except SkeletonError as error:
         return [error] * len(job.names)
-    except Exception as error:  # one that no reader foresaw must not end the work on all other files
+    except Exception as error:  # a damaged file can raise almost anything, and must not end the work on the others
         reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
         return [SkeletonError(f'cannot be read: {reason}')] * len(job.names)
 
 
 def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
-    """One recording (3, T, 25, 2) as its record for the journal and its bytes; no bytes if it is unusable."""
+    """One recording (3, T, 25, 2) as its record for the journal and its bytes in the layout; none if it is unusable."""
     if isinstance(xyz, SkeletonError):
         return {'reason': str(xyz)}, None
-    return encode(normalize(xyz), min(xyz.shape[1], MAX_FRAME), layout)
+    clip, num_frames = normalize(xyz), min(xyz.shape[1], MAX_FRAME)
+    frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
+    record = {'num_frames': num_frames, 'digest': clip_digest(frames)}
+    return record, (clip if layout == 'padded' else frames).tobytes()

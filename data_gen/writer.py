@@ -8,15 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from data_gen import __version__
-from data_gen.arrays import LAYOUTS, ROW_BYTES, count_file, data_file, label_file, offset_file, replacing, write_header
-from data_gen.manifest import clip_digest, split_summary
-
-
-def encode(clip: np.ndarray, num_frames: int, layout: str) -> tuple[dict, bytes]:
-    """A normalised recording (3, 300, 25, 2) as its record in the journal and its bytes in the layout."""
-    frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
-    record = {'num_frames': num_frames, 'digest': clip_digest(frames)}
-    return record, (clip if layout == 'padded' else frames).tobytes()
+from data_gen.arrays import ROW_BYTES, count_file, data_file, label_file, offset_file, replacing, write_header
+from data_gen.manifest import split_summary
 
 
 class SplitWriter:
@@ -30,8 +23,9 @@ class SplitWriter:
     def __init__(self, folder: Path, split: str, names: list, labels: list, layout: str, details: dict,
                  overwrite: bool = False):
         self.folder, self.split, self.names, self.labels, self.layout = folder, split, names, labels, layout
-        self.target = data_file(folder, split, layout)
-        self.partial = {layout: data_file(folder, split, layout).with_suffix('.npy.part') for layout in LAYOUTS}
+        other_layout = 'trimmed' if layout == 'padded' else 'padded'
+        self.target, self.other = data_file(folder, split, layout), data_file(folder, split, other_layout)
+        self.partial, self.other_partial = (path.with_suffix('.npy.part') for path in (self.target, self.other))
         self.journal_path = folder / f'{split}_journal.jsonl'
         self.plan = hashlib.sha256(json.dumps([names, labels, details, __version__]).encode()).hexdigest()
         self.first_line = as_line([self.plan, layout, overwrite])
@@ -40,13 +34,13 @@ class SplitWriter:
 
     def open(self) -> None:
         """Resume what an earlier run of the same plan left, or start."""
-        partial = self.partial[self.layout]
-        for other in set(LAYOUTS) - {self.layout}:
-            self.partial[other].unlink(missing_ok=True)
-        self.records = self.read_journal()
-        if 0 < len(self.names) == len(self.records) and self.target.is_file() and not partial.exists():
-            os.replace(self.target, partial)  # the earlier run was stopped just before it wrote the manifest
-        self.file = open(partial, 'r+b' if partial.exists() else 'w+b')  # noqa: SIM115, it stays open
+        self.other_partial.unlink(missing_ok=True)
+        lines = self.journal_path.read_bytes().splitlines(True) if self.journal_path.is_file() else []
+        if lines[:1] == [self.first_line]:
+            self.records = [json.loads(line) for line in lines[1:] if line.endswith(b'\n')]
+        if 0 < len(self.names) == len(self.records) and self.target.is_file() and not self.partial.exists():
+            os.replace(self.target, self.partial)  # the earlier run was stopped just before it wrote the manifest
+        self.file = open(self.partial, 'r+b' if self.partial.exists() else 'w+b')  # noqa: SIM115, it stays open
         header = write_header(self.file, self.layout, self.num_rows)
         end = header + self.num_rows * ROW_BYTES[self.layout]
         if os.fstat(self.file.fileno()).st_size < end:  # data that the journal lists are lost
@@ -56,12 +50,6 @@ class SplitWriter:
         with replacing(self.journal_path) as file:  # without a line that a kill cut short
             file.writelines([self.first_line, *map(as_line, self.records)])
         self.journal = open(self.journal_path, 'ab')  # noqa: SIM115, it stays open
-
-    def read_journal(self) -> list[dict]:
-        """The records that an earlier run of the same plan left."""
-        lines = self.journal_path.read_bytes().splitlines(True) if self.journal_path.is_file() else []
-        same_plan = lines[:1] == [self.first_line]
-        return [json.loads(line) for line in lines[1:] if line.endswith(b'\n')] if same_plan else []
 
     @property
     def num_frames(self) -> list[int]:
@@ -99,16 +87,15 @@ class SplitWriter:
         write_header(self.file, self.layout, self.num_rows)
         self.file.close()
         offset_file(self.folder, self.split).unlink(missing_ok=True)
-        os.replace(self.partial[self.layout], self.target)
-        for other in set(LAYOUTS) - {self.layout}:
-            data_file(self.folder, self.split, other).unlink(missing_ok=True)
+        os.replace(self.partial, self.target)
+        self.other.unlink(missing_ok=True)
         return split_summary(names, labels, self.num_frames, digests) | {'plan': self.plan}
 
     def clean_up(self) -> None:
         """Remove the journal and any unfinished array: the split is finished, or nothing was usable."""
         for file in filter(None, (self.file, self.journal)):
             file.close()
-        for path in (*self.partial.values(), self.journal_path):
+        for path in (self.partial, self.other_partial, self.journal_path):
             path.unlink(missing_ok=True)
 
 

@@ -127,7 +127,7 @@ BAD_FILES = {
     'text.npy': (np.full((4, 25, 3), 'x'), '<U1 (4, 25, 3)'), 'scalar.npy': (np.array(1.), 'float64 ()'),
     'empty.npy': (np.zeros((0, 25, 3)), 'no body'),
     'bodies.npy': (np.zeros((4, 0, 25, 3)), 'no body'), 'zeros.npy': (np.zeros((4, 25, 3)), 'no body'),
-    'pickle.npy': (np.array([{}]), 'cannot be read: Object arrays'), 'broken.npz': (b'PK\3\4', 'cannot be read: '),
+    'pickle.npy': (np.array([{}]), 'cannot be read: ValueError: Object arrays'), 'broken.npz': (b'PK\3\4', 'cannot be read: '),
     'none.npz': (b'', 'cannot be read: '), 'pixels.npy': (poses(4) + 500, 'must be metres'),
     'nan.npy': (np.where(np.arange(8)[:, None, None] == 5, np.nan, poses(8)[:, 0]), 'frame 5 (from 0) is not finite'),
     'columns.csv': ('1,2,3\n4,5,6\n', '3 columns, not 75'), 'ragged.csv': ('1,2,3\n1,2\n', '2 or 3 columns'),

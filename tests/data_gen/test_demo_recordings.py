@@ -25,7 +25,7 @@ def names(folder):
 def test_every_protocol_has_both_splits(folder):
     assert len(names(folder)) == 54
     for dataset in DATASETS.values():
-        for benchmark in set(dataset.benchmarks) & {'xsub', 'xview', 'xsetup'}:
+        for benchmark in set(dataset.counts) & {'xsub', 'xview', 'xsetup'}:
             if dataset.setups:
                 assert {dataset.trains(name, benchmark) for name in names(folder)} == {True, False}
                 assert all(map(dataset.holds, names(folder)))

@@ -113,7 +113,7 @@ def test_a_full_disk_loses_nothing(raw, undisturbed, tmp_path, monkeypatch):
 
 
 def test_too_little_space_is_reported_before_the_work(raw, tmp_path, monkeypatch, mistake):
-    monkeypatch.setattr(interrupts.shutil, 'disk_usage', lambda folder: namedtuple('usage', 'free')(1000))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: namedtuple('usage', 'free')(1000))
     line = mistake(ntu_gendata.main, [*COMMAND[2:], *flags(raw, tmp_path / 'out')])
     assert '0.0 GB are free' in line
     assert not list((tmp_path / 'out').rglob('*.npy'))
