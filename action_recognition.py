@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data_gen.cli import InputError, Parser, non_negative_float, positive_int, run
 from tools import options, results, scores
-from tools.device import amp_dtype, select
+from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import feature_files, probe, semi_supervised
 from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
@@ -28,6 +28,7 @@ CONFIGURATION = ['dataset', 'protocol', 'modalities', 'ensemble', 'all_modalitie
 FINETUNE_ONLY = ['data_ratio', 'repeats', 'draw']
 
 
+@memory_advice('use a smaller --extract-batch or, with --finetune, --batch-size')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if not first_process_only():
@@ -41,10 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f'{args.results}: finished already')
         return
 
-    if args.finetune:
-        record, details, report = run_finetuning(args, rows, config)
-    else:
-        record, details, report = run_probe(args, rows)
+    record, details, report = run_finetuning(args, rows, config) if args.finetune else run_probe(args, rows)
     name = main_row(rows).name
     name = f'{"+".join(args.modalities)}, late fusion ({name})' if args.ensemble else name
     print(f'{config["task"]}, {args.dataset} {args.protocol}, {name}: {details}')
@@ -126,7 +124,7 @@ def parse_args(argv: list[str] | None):
         defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
     validate_args(args)
-    options.make_parents(args.results, args.per_class, args.save_features, args.save_model)
+    options.try_outputs(args.results, args.per_class, args.save_features, args.save_model)
     return args
 
 

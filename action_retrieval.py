@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from data_gen import cli
 from tools import options, results, scores
-from tools.device import select
+from tools.device import memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import feature_files
 from tools.evaluation.features import classes_of, input_hashes, load_or_extract
@@ -25,6 +25,7 @@ COLUMNS = {'mAP': 'mean_average_precision'} | {f'recall@{k}': f'recall_at_{k}' f
 CONFIGURATION = ('dataset', 'protocol', 'modalities', 'ensemble', 'all_modalities', 'knn_neighbours', 'amp', 'tf32')
 
 
+@memory_advice('use a smaller --extract-batch or --block')
 def main(argv=None):
     args = parse_args(argv)
     if not first_process_only():
@@ -72,7 +73,7 @@ def parse_args(argv):
     flag('-b', '--batch-size', type=cli.positive_int, dest='extract_batch', metavar='N', help='as --extract-batch')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv, feature_files.read_source)
-    options.make_parents(args.results, args.per_class, args.save_features)
+    options.try_outputs(args.results, args.per_class, args.save_features)
     return args
 
 

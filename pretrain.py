@@ -23,7 +23,7 @@ from feeder.prefetch import Prefetcher, Resident, fits_on
 from model.objective import Losses, Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import checkpoint, options
-from tools.device import amp_dtype, autocast, compiled
+from tools.device import amp_dtype, autocast, compiled, memory_advice
 from tools.distributed import check_agreement, data_parallel, gather, process_group, rank, world_size
 from tools.log import LOG_FILES, RunLog
 from tools.results import move_aside
@@ -35,6 +35,7 @@ FIXED = ('objective', 'modalities', 'weights', 'dataset', 'protocol', 'hidden_si
 RECORDED = (*FIXED, 'epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 
 
+@memory_advice('use more --encoder-chunks, or a smaller --batch-size')
 def main(argv=None):
     args = parse_args(argv)
     config = {name: getattr(args, name) for name in RECORDED} | {'weights': args.weights._asdict()}
@@ -47,6 +48,7 @@ def main(argv=None):
         print(f'{resume_path}: finished already ({first_epoch} epochs); train longer with --epochs')
         return
     folder = options.data_folder(args.data_root, args.dataset, args.protocol)
+    options.try_outputs(args.checkpoint_path / LOG_FILES[0])
     with process_group(args.device) as device:
         dataset = load_split(folder, 'train', quiet=rank() != 0)
         feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
@@ -138,6 +140,7 @@ def parse_args(argv):
     options.add_machine_flags(parser, amp='auto')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv)
+    args.resume = args.resume or None  # the official scripts pass --resume ''
     args.weights = loss_weights(args.objective, {name: getattr(args, f'{name}_weight') for name in Weights._fields})
     return args
 

@@ -210,6 +210,8 @@ def test_recorded_features(recorded, reference, recorded_dataset):
     (['--all-modalities', '--modalities', 'bone', 'joint'], 'leave out --modalities'),
     (['--all-modalities', '--ensemble'], 'not allowed with argument'),
     (['--skip-finished'], '--skip-finished needs --results'),
+    (['--results', __file__ + '/r.json'], __file__),
+    (['--save-features', '/tmp'], '/tmp is a folder: name a file in it'),
 ])
 def test_a_mistake_is_one_line(script, setting, mistake, flags, message):
     assert message in mistake(script.main, [*setting, *flags])

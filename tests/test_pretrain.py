@@ -178,6 +178,7 @@ def test_to_fit_a_small_gpu_changes_nothing(train, flags):
     (['--lr', '-1'], '-1'),
     (['--lr', 'nan'], 'not a number from 0'),
     (['--seed', '-1'], '--seed'),
+    (['--checkpoint-path', __file__], __file__),
     (['--start-epoch', '3', '--epochs', '3'], '--start-epoch 3 is not below --epochs'),
 ])
 def test_a_mistake_is_one_line(data, tmp_path, mistake, flags, message):
@@ -197,6 +198,11 @@ def test_another_width_than_the_checkpoint_is_a_mistake(train, data, mistake, re
     assert 'was trained with hidden_size 8, not 16' in line
     official = ['--data-root', data, '--resume', reference / 'initial.pth.tar', '--hidden-size', 16]
     assert 'misshapen' in mistake(pretrain.main, official)
+
+
+def test_an_empty_resume_is_none(train):
+    folder = train('run', '--epochs', 1, '--resume', '', '--finetune_skeleton_representation', 'graph-based')
+    assert checkpoint.path_of(folder, 0).is_file()
 
 
 def test_a_finished_run_says_so(train, data, mistake, capsys):

@@ -42,7 +42,7 @@ from tools.evaluation.feature_files import Features
 from tools.evaluation.features import extract
 from tools.evaluation.knn import knn_search
 from tools.evaluation.probe import linear_head, train_one_epoch
-from tools.options import add_device_flag, make_parents
+from tools.options import add_device_flag, try_outputs
 
 STAGES = ('read', 'load', 'views', 'gradient', 'step', 'features', 'probe', 'knn')
 AMP = {'float32': None, 'bf16': torch.bfloat16}  # the autocast dtype
@@ -71,7 +71,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.batch_size == 1:
         parser.error('--batch-size must be at least 2')
-    make_parents(args.json)
+    try_outputs(args.json)
     device = select(args.device)
     batch_size = args.batch_size or SIZES[device.type][0]
     setting = {'device': name_of(device), 'torch': torch.__version__, 'hidden_size': args.hidden_size,

@@ -1,4 +1,4 @@
-"""The one reader and writer of checkpoints, in the official code's format, with or without `module.`"""
+"""The one reader and writer of checkpoints: written in the official code's format, read in other wrappings too."""
 import os
 import pickle
 import re
@@ -12,6 +12,9 @@ from model.umurl import UmURL
 
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
+PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')  # of DistributedDataParallel, torch.compile, Lightning
+WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
+ADAM_OPTIONS = ('params', 'lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable')
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -28,27 +31,57 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more) -> None:
-    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are finished."""
-    state = {PREFIX + key: value for key, value in model.state_dict().items()}
-    partial = Path(f'{path}.part')
-    torch.save({'epoch': epoch, 'state_dict': state, 'optimizer': optimizer.state_dict(), **more}, partial)
+    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are finished.
+
+    The optimizer is written as torch 1.12 did, so that the official code can resume it: without the options of later
+    versions, and with step counts on the CPU.
+    """
+    state, adam, partial = model.state_dict(), optimizer.state_dict(), Path(f'{path}.part')
+    adam['param_groups'] = [{key: group[key] for key in group if key in ADAM_OPTIONS or key == 'momentum'}
+                            for group in adam['param_groups']]
+    adam['state'] = {index: {name: value.cpu() if name == 'step' else value for name, value in values.items()}
+                     for index, values in adam['state'].items()}
+    torch.save({'epoch': epoch, 'state_dict': {PREFIX + key: value for key, value in state.items()}, 'optimizer': adam,
+                **more}, partial)
     os.replace(partial, path)
 
 
 def read(path: Path) -> dict:
-    """A checkpoint on the CPU, its state dict's keys without `module.`; InputError for any other file."""
+    """A checkpoint on the CPU as {'state_dict', …}, its keys without prefixes; InputError says what another file is."""
     if Path(path).is_dir():
         raise InputError(f'{path} is a folder: name a checkpoint in it')
     if not Path(path).is_file():
         raise InputError(f'{path}: no such checkpoint')
     try:
         saved = torch.load(path, map_location='cpu', weights_only=True)
-        state = {key.removeprefix(PREFIX): value for key, value in saved['state_dict'].items()}
     except pickle.UnpicklingError as error:
-        raise InputError(f'{path} is not a PyTorch checkpoint, or holds more than tensors and plain values') from error
+        raise InputError(f'{path} is {describe_refused(path, str(error))}') from error
     except Exception as error:  # a damaged file can raise almost anything
-        raise InputError(f'{path} is not a whole checkpoint with a state_dict ({type(error).__name__})') from error
-    return saved | {'state_dict': state}
+        raise InputError(f'{path} is {describe_refused(path, "")} ({type(error).__name__})') from error
+    if not isinstance(saved, dict):
+        raise InputError(f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict')
+    name = next((name for name in WRAPPINGS if isinstance(saved.get(name), dict)), None)
+    tensors, more = (saved[name], saved) if name else (saved, {})
+    if not tensors or not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
+        raise InputError(f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}')
+    state = {PREFIXES.sub('', key): value for key, value in tensors.items()}
+    if 'ma_encoder.pe.pe' in state:  # the backbone alone
+        state = {f'backbone.{key}': value for key, value in state.items()}
+    return more | {'state_dict': state}
+
+
+def describe_refused(path: Path, error: str) -> str:
+    """What a file is that torch.load refuses."""
+    with open(path, 'rb') as file:
+        start = file.read(200).lstrip().lower()
+    if start.startswith(b'version https://git-lfs'):
+        return 'a Git LFS pointer, not the checkpoint itself: fetch it with git lfs pull'
+    if start.startswith((b'<!doctype', b'<html')):
+        return 'a web page, not a checkpoint: the download went wrong'
+    if refused := re.search(r'GLOBAL ([\w.]+)', error):
+        return (f'not loaded, because it holds a {refused[1]}, which could run code: save the tensors alone, with '
+                "torch.save({'state_dict': model.state_dict()}, FILE)")
+    return 'not a PyTorch checkpoint, or not a whole one'
 
 
 def load_into(model: nn.Module, state: dict, path: Path) -> None:
@@ -86,10 +119,11 @@ def load_model(path: Path) -> tuple[UmURL, dict | None]:
         t_input_size = state['backbone.j_emb.t_embedding.0.weight'].shape[1]
         s_input_size = state['backbone.j_emb.s_embedding.0.weight'].shape[1]
     except (KeyError, IndexError) as error:
-        raise InputError(f'{path} does not fit the model: no usable tensor {error}') from error
+        raise InputError(f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} tensors, such '
+                         f'as {", ".join([*state][:3])}') from error
     num_layer = len({key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')})
     model = UmURL(t_input_size, s_input_size, hidden_size, 1, num_layer)
-    if 'fc.weight' in state:  # fine-tuned: a head in place of the projectors, which no evaluation uses
+    if not any('_projector.' in key for key in state):  # fine-tuned, or the backbone alone
         backbone = {key.removeprefix('backbone.'): value for key, value in state.items() if not key.startswith('fc.')}
         load_into(model.backbone, backbone, path)
     else:

@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,6 +66,17 @@ def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
 def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
     """The autocast context for a dtype of `amp_dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+@contextmanager
+def memory_advice(advice: str):
+    """Turn an out-of-memory error of torch's allocators into one line that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        raise InputError(f'out of memory: {advice}') from error
 
 
 def compiled(function):

@@ -1,4 +1,5 @@
 """One process or several with the same code: without a process group the rank is 0 and the world size 1."""
+import inspect
 import os
 import subprocess
 import sys
@@ -117,6 +118,9 @@ def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     if device.type == 'cuda':
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    # Buffers need no broadcast: synchronised statistics agree, and training does not read the others.
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == 'cuda' else None,
-                                               broadcast_buffers=False, gradient_as_bucket_view=True, static_graph=True)
+    # Buffers need no broadcast: synchronised statistics agree, and training does not read the others. torch 2.13 warns
+    # of the older name of the flag.
+    ddp = nn.parallel.DistributedDataParallel
+    newer = 'forward_sync_buffers' in inspect.signature(ddp).parameters
+    return ddp(model, device_ids=[device] if device.type == 'cuda' else None, gradient_as_bucket_view=True,
+               static_graph=True, **{'forward_sync_buffers' if newer else 'broadcast_buffers': False})

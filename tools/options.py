@@ -2,6 +2,7 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Flags of the official code: a script that has no use for one accepts it all the same.
 OFFICIAL_FLAGS = (('-j', '--workers'), ('--epochs',), ('--start-epoch',), ('--lr', '--learning-rate'), ('--schedule',),
                   ('--momentum',), ('--wd', '--weight-decay'), ('-p', '--print-freq'), ('--resume',), ('--cos',),
-                  ('--world-size',), ('--local_rank', '--local-rank'), ('--dist-url',))
+                  ('--world-size',), ('--local_rank', '--local-rank'), ('--dist-url',),
+                  ('--finetune_skeleton_representation',))
 RETIRED_FLAGS = {'--accumulate': 'use --encoder-chunks', '--checkpoint-activations': 'use --encoder-chunks 4',
                  '--data-dtype': 'clips are kept in float32'}
 
@@ -108,10 +110,13 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
     return args
 
 
-def make_parents(*paths: Path | None) -> None:
-    """Create the folders of files that will be written, before the work and not after it."""
+def try_outputs(*paths: Path | None) -> None:
+    """Create the folders of files that will be written, and try to write there: before the work, not after it."""
     for path in filter(None, paths):
+        if path.is_dir():
+            raise InputError(f'{path} is a folder: name a file in it')
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def data_folder(data_root: Path, dataset: str, protocol: str) -> Path:

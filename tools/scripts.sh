@@ -52,6 +52,8 @@ evaluate() {
     if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
     parse_dataset "$@"
     dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
+    if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xset ]; then dir=ntu120_xsetup; fi  # both names are in use
+    if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xsetup ]; then dir=ntu120_xset; fi
     checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
     if [ -z "$checkpoint" ]; then
         echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give the folder's name" >&2; exit 2

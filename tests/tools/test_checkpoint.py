@@ -106,3 +106,60 @@ def test_a_file_of_another_name_is_no_epoch(tmp_path):
     checkpoint.path_of(tmp_path, 2).touch()
     (tmp_path / 'checkpoint_0009_best.pth.tar').touch()
     assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 2)
+
+
+PREFIXES = ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'model.', 'model.module._orig_mod.']
+
+
+@pytest.mark.parametrize('wrapping', ['state_dict', 'model', 'model_state_dict', None])
+@pytest.mark.parametrize('prefix', PREFIXES)
+def test_other_wrappings_are_read(saved, tmp_path, wrapping, prefix):
+    _, model = saved
+    state = {prefix + key: value for key, value in model.state_dict().items()}
+    torch.save({wrapping: state, 'epoch': 3} if wrapping else state, tmp_path / 'other.pth')
+    loaded, _ = checkpoint.load_model(tmp_path / 'other.pth')
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
+    assert checkpoint.read(tmp_path / 'other.pth').get('epoch') == (3 if wrapping else None)
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+def test_a_backbone_alone_is_enough_to_evaluate(saved, tmp_path, prefix):
+    _, model = saved
+    torch.save({prefix + key: value for key, value in model.backbone.state_dict().items()}, tmp_path / 'b.pth')
+    loaded, _ = checkpoint.load_model(tmp_path / 'b.pth')
+    assert all(torch.equal(value, model.backbone.state_dict()[key])
+               for key, value in loaded.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:00\n'), 'a Git LFS pointer'),
+    (lambda path: path.write_text('\n<!DOCTYPE html><html></html>'), 'a web page'),
+    (lambda path: path.write_text('weights'), 'not a PyTorch checkpoint'),
+    (lambda path: torch.save({'state_dict': Harmful()}, path), r'holds a [\w.]*print, which could run'),
+    (lambda path: torch.save(torch.ones(2), path), 'holds a Tensor, not a checkpoint'),
+    (lambda path: torch.save({'hyper': 1, 'epoch': 2}, path), 'no state_dict of tensors; its keys: hyper, epoch'),
+    (lambda path: torch.save({'state_dict': {'fc.weight': 'text'}}, path), 'its keys: fc.weight'),
+    (lambda path: torch.save({'resnet.conv1': torch.ones(1), 'resnet.fc': torch.ones(1)}, path),
+     '2 tensors, such as resnet.conv1, resnet.fc')])
+def test_another_file_is_described(tmp_path, content, message):
+    content(tmp_path / 'file.pth.tar')
+    with pytest.raises(InputError, match=message):
+        checkpoint.load_model(tmp_path / 'file.pth.tar')
+
+
+def test_the_optimizer_is_written_as_torch_1_12_did(saved, reference):
+    path, model = saved
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    sum(parameter.sum() for parameter in model.parameters()).backward()
+    optimizer.step()
+    checkpoint.save(path, model, optimizer, 6)
+    ours = torch.load(path, weights_only=True)['optimizer']
+    official = torch.load(reference / 'checkpoint_0000.pth.tar', weights_only=True)['optimizer']
+    assert ours['param_groups'][0].keys() <= official['param_groups'][0].keys()
+    assert {'fused', 'differentiable', 'decoupled_weight_decay'}.isdisjoint(ours['param_groups'][0])
+    assert {type(values['step']) for values in ours['state'].values()} == {torch.Tensor}
+    assert {values['step'].device.type for values in ours['state'].values()} == {'cpu'}
+    again = torch.optim.Adam(model.parameters(), fused=True)
+    checkpoint.load_optimizer(again, checkpoint.read(path), path, 0.)
+    assert all(torch.equal(one['exp_avg'], two['exp_avg'])
+               for one, two in zip(optimizer.state.values(), again.state.values(), strict=True))

@@ -49,3 +49,16 @@ def test_auto_precision(gpus):
         assert device.amp_dtype('auto', cuda) == dtype
     assert device.amp_dtype('off', cuda) is None
     assert device.amp_dtype('bf16', cpu) == torch.bfloat16
+
+
+@pytest.mark.parametrize('error', [
+    MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')])
+def test_out_of_memory_is_one_line_with_a_remedy(error):
+    with pytest.raises(InputError, match='out of memory: use less'), device.memory_advice('use less'):
+        raise error
+
+
+def test_other_errors_pass_through():
+    with pytest.raises(RuntimeError, match='shapes'), device.memory_advice('use less'):
+        raise RuntimeError('shapes cannot be multiplied')

@@ -20,7 +20,7 @@ from model.umurl import Backbone, UmURL
 from tools import checkpoint
 from tools.benchmark import count_flops, seconds_of
 from tools.device import amp_dtype, autocast, name_of, select
-from tools.options import add_device_flag, make_parents
+from tools.options import add_device_flag, try_outputs
 
 PATHS = {  # the passes of the encoder, each with its modalities
     'one modality': [('joint',)],
@@ -40,7 +40,7 @@ def main(argv=None):
     parser.add_argument('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default='off', help='precision (default off)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the numbers to this file')
     args = parser.parse_args(argv)
-    make_parents(args.json)
+    try_outputs(args.json)
     device = select(args.device)
     batch_size = args.batch_size or (512 if device.type == 'cuda' else 16)
     model = (checkpoint.load_model(args.checkpoint)[0] if args.checkpoint else

@@ -84,7 +84,7 @@ def parse_args(argv):
         raise cli.InputError(f'--titles: {len(args.titles)} titles for {len(args.sources)} panels')
     if args.out.suffix not in ('', '.png', '.pdf') or args.out.is_dir():
         raise cli.InputError(f'--out {args.out}: name a file, FILE.png; FILE.png and FILE.pdf are written')
-    options.make_parents(args.out)
+    options.try_outputs(args.out)
     return args
 
 
