@@ -62,7 +62,7 @@ def read(path: Path) -> dict:
         raise InputError(f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict')
     name = next((name for name in WRAPPINGS if isinstance(saved.get(name), dict)), None)
     tensors, more = (saved[name], saved) if name else (saved, {})
-    if not tensors or not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
+    if not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
         raise InputError(f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}')
     state = {PREFIXES.sub('', key): value for key, value in tensors.items()}
     if 'ma_encoder.pe.pe' in state:  # the backbone alone
