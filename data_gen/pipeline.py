@@ -100,7 +100,8 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         print('  the official counts')
     elif official:
         names = [Name.parse(name.removesuffix('.skeleton')) for writer in writers.values() for name in writer.names]
-        print(f'  NOT the official counts: {official[0]} + {official[1]}; {dataset.describe_missing(names)}')
+        missing = '' if None in names else f'; {dataset.describe_missing(names)}'  # archives can lack names
+        print(f'  NOT the official counts: {official[0]} + {official[1]}{missing}')
 
 
 def is_finished(benchmark: Benchmark, layout: str) -> bool:
