@@ -334,3 +334,20 @@ def test_other_files_are_refused_with_the_reason(tmp_path, mistake):
     assert (tmp_path / 'out/xsub/manifest.json').is_file()
     (tmp_path / 'NTU60_CV.npz').write_text('version https://git-lfs.github.com/spec/v1')
     assert 'neither a complete .npz' in mistake(archive_gendata.main, [tmp_path / 'NTU60_CV.npz'])
+
+
+def test_a_joint_whose_coordinates_add_up_to_zero_is_not_missing():
+    """With an origin in the body that happens by chance; normalisation would take the joint for one that is missing."""
+    bodies = np.zeros((2, 6, 25, 3))
+    bodies[0] = np.random.default_rng(0).normal(0, 1, (6, 25, 3))
+    bodies[0, 3, 7] = .5, -.25, -.25
+
+    class Rows:
+        def row(self, index):
+            return bodies.swapaxes(0, 1).reshape(6, 150)
+
+    clip, = archives.read_row(Rows(), 0, False, 'NTU60_CS.npz')
+    assert (clip[..., 0].sum(0) != 0).all()
+    np.testing.assert_allclose(clip[:, :, :, 0] - clip[:, :1, :1, 0], (bodies[0] - bodies[0, 0, 0]).transpose(2, 0, 1),
+                               rtol=0, atol=1e-12)
+    assert not clip[..., 1].any()
