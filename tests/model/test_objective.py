@@ -126,7 +126,7 @@ def test_recorded_gradients(recorded_model, recorded_batch, recorded):
         # The gradient of a bias that a BatchNorm subtracts again is rounding around zero.
         vanishes = name.endswith(('projector.0.bias', 'projector.3.bias', 'norm2.bias'))
         tolerance = 1e-4 * max(expected.values()) if vanishes else 5e-5
-        assert norm == pytest.approx(expected[name], rel=1e-4, abs=tolerance), name
+        assert norm == pytest.approx(expected[name], rel=5e-4, abs=tolerance), name
 
 
 @pytest.fixture(scope='module')
