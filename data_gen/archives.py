@@ -1,5 +1,4 @@
 """Reads the field's archives: single rows of an .npz that does not fit in memory, and pickles of numpy arrays."""
-import pickle
 import shutil
 import struct
 import zipfile
@@ -11,6 +10,7 @@ import numpy as np
 from data_gen.arrays import replacing
 from data_gen.cli import InputError
 from data_gen.interrupts import folder_lock
+from data_gen.reader import PlainUnpickler
 from data_gen.skeleton import BODIES, JOINTS, SkeletonError, energy
 
 UNPACKED = 'unpacked_{}.npy'  # {}: the checksum, which lets a resumed run use the file again
@@ -102,31 +102,11 @@ def to_clip(bodies: np.ndarray, keep_order: bool, name: str) -> np.ndarray:
     return bodies[liveliest].transpose(3, 1, 2, 0)
 
 
-def encode_latin1(text: str, encoding: str) -> bytes:
-    """Replaces _codecs.encode, with which pickles of protocol 2, such as mmcv's, hold bytes."""
-    return text.encode('latin-1')
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Builds lists, dicts, strings, numbers, and numpy's arrays, dtypes and numbers, nothing that could run code."""
-
-    MODULES = {'numpy', '_codecs', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric',
-               'numpy._core.numeric'}
-    ALLOWED = {'ndarray': np.ndarray, 'dtype': np.dtype, '_reconstruct': np.zeros(0).__reduce__()[0],
-               'scalar': np.float64().__reduce__()[0], '_frombuffer': np.zeros(1).__reduce_ex__(5)[0],
-               'encode': encode_latin1}
-
-    def find_class(self, module, name):
-        if module not in self.MODULES or name not in self.ALLOWED:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, but only plain values and arrays are read')
-        return self.ALLOWED[name]
-
-
 def read_annotations(path: Path) -> tuple[dict, dict]:
     """({name: (keypoint (M, T, 25, 3), label)}, {split: names}) of a pickle of pyskl's kind, read whole."""
     try:
         with open(path, 'rb') as file:
-            content = ArrayUnpickler(file, encoding='latin-1').load()
+            content = PlainUnpickler(file, encoding='latin-1').load()
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{path} cannot be read ({type(error).__name__}): {error}') from error
     try:

@@ -41,8 +41,10 @@ def main(argv=None):
         print(f'{len(ignored)} recordings left out: listed in {MISSING}')
     if others := [name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)]:
         print(f'{len(others)} recordings left out: they belong to another data set')
-    for path in stray:
+    for path in stray[:20]:
         print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
+    if len(stray) > 20:
+        print(f'  … and {len(stray) - 20} more')
     if not names:
         folders = ', '.join(map(str, args.data_path))
         print(f'error: no SsssCcccPpppRrrrAaaa.skeleton file in {folders}: nothing was written', file=sys.stderr)
@@ -81,19 +83,30 @@ def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
         name = Name.parse(path.stem)
         if name and path.suffix == '.skeleton':
             recordings.setdefault(name, str(path))
-        else:
+        elif path.name != MISSING:
             stray.append(str(path))
     return recordings, stray
 
 
 def read_ignored(given: Path | None, folders: list[Path]) -> set[Name]:
-    """The recordings listed as having missing skeletons; header lines, endings and trailing spaces do no harm."""
-    paths = [given] if given else [folder.absolute().parent / MISSING for folder in folders]
-    if absent := [str(path) for path in paths if not path.is_file()]:
-        print(f'warning: {" and ".join(absent)} not found, so it leaves no recording out. The official lists come with '
-              'the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
-    lines = [line for path in paths if path.is_file() for line in path.read_text(encoding='latin-1').splitlines()]
-    return {Name.parse(line.strip().removesuffix('.skeleton')) for line in lines} - {None}
+    """The recordings listed as having missing skeletons: all names in the text, in any case, in UTF-8 or UTF-16."""
+    if given and not given.is_file():
+        raise cli.InputError(f'--ignored_sample_path {given}: no such file')
+    ignored = set()
+    for folder in [None] if given else folders:
+        places = [given] if given else [place / MISSING for place in (folder.absolute().parent, folder)]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            print(f'warning: {places[0]} not found, so it leaves no recording out. The official lists come with the '
+                  'data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
+            continue
+        content = path.read_bytes()
+        text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'latin-1').upper()
+        names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
+        if not names and text.strip():
+            print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so it leaves none out', file=sys.stderr)
+        ignored |= names
+    return ignored
 
 
 def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> pipeline.Benchmark:

@@ -104,7 +104,7 @@ def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[s
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise cli.InputError(f'{folder}: no split file for {benchmark}, looked for {", ".join(names)}')
-    lines = path.read_text(encoding='latin-1').splitlines()
+    lines = path.read_text(encoding='utf-8-sig', errors='replace').splitlines()
     training = [name.removesuffix('.txt') for name in re.split(r'[,\s]+', ''.join(lines[1:2])) if name]
     if not training:
         raise cli.InputError(f'{path}: line 2 lists no training videos')
@@ -114,7 +114,7 @@ def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[s
 def read_actions(path: Path, keep_overlapping: bool) -> dict[str, Action]:
     """A label file's {recording: Action}; empty lines are no actions, but count in the names."""
     actions, used = {}, []
-    for line, text in enumerate(path.read_text(encoding='latin-1').split('\n'), 1):
+    for line, text in enumerate(path.read_text(encoding='utf-8-sig', errors='replace').split('\n'), 1):
         if text.strip():
             action = read_action(line, text)
             other = next((other for other in used if action.start < other.end and other.start < action.end), None)
@@ -166,7 +166,7 @@ def cut(frames: np.ndarray, action: Action) -> np.ndarray | SkeletonError:
 
 def read_frames(path) -> np.ndarray:
     """The frames of a video (F, 2, 25, 3) float32; SkeletonError if a line is not 150 finite numbers."""
-    lines = Path(path).read_text(encoding='latin-1').rstrip().split('\n')
+    lines = Path(path).read_text(encoding='utf-8-sig', errors='replace').rstrip().split('\n')
     frames, bad = parse_numbers(lines, COLUMNS, np.float32)
     if frames is None:
         raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers')

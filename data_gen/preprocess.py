@@ -3,6 +3,8 @@ import numpy as np
 
 MAX_FRAME = 300
 SPINE, LEFT_SHOULDER, RIGHT_SHOULDER = 1, 4, 8
+# Degrees: 2s-AGCN's script leaves the spines of 99 % of IntelliRehabDS within 10 of z; here all are beyond 50.
+ALONG_Z = 15
 
 
 def pre_normalization(data: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Reads one split from disk, in either layout, written by this project or by another."""
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,11 @@ class SplitReader:
         if not len(stored) == len(self.num_frames) == len(self.labels) == len(self.names):
             found = f'{len(self.num_frames)} frame counts, {len(self.labels)} labels and {len(self.names)} names'
             raise InputError(f'{self.folder}: {len(stored)} clips, {found} in the {self.split} split: {ADVICE}')
+        longer = self.num_frames > stored
+        if self.layout == 'padded' and longer.any():
+            print(f'note: {count_file(self.folder, self.split)}: {longer.sum()} clips have more frames than the '
+                  f'{stored[0]} that are stored, and are cut', file=sys.stderr)
+            self.num_frames = np.minimum(self.num_frames, stored)
         wrong = (self.num_frames < 1) | (self.num_frames > stored)
         if wrong.any():
             clip = int(wrong.argmax())
@@ -83,11 +89,24 @@ def read_array(file: Path, name: str | None = None) -> np.ndarray:
         raise InputError(f'{file} is not a numpy array file ({error}): {ADVICE}') from error
 
 
+def encode_latin1(text: str, encoding: str) -> bytes:
+    """Replaces _codecs.encode, with which pickles of protocol 2, such as mmcv's, hold bytes."""
+    return text.encode('latin-1')
+
+
 class PlainUnpickler(pickle.Unpickler):
-    """Builds lists, tuples, strings and numbers, and nothing that could run code."""
+    """Builds lists, dicts, strings, numbers, and numpy's arrays, dtypes and numbers, nothing that could run code."""
+
+    MODULES = {'numpy', '_codecs', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric',
+               'numpy._core.numeric'}
+    ALLOWED = {'ndarray': np.ndarray, 'dtype': np.dtype, '_reconstruct': np.zeros(0).__reduce__()[0],
+               'scalar': np.float64().__reduce__()[0], '_frombuffer': np.zeros(1).__reduce_ex__(5)[0],
+               'encode': encode_latin1}
 
     def find_class(self, module, name):
-        raise pickle.UnpicklingError(f'it asks for {module}.{name}')
+        if module not in self.MODULES or name not in self.ALLOWED:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, but only plain values and arrays are read')
+        return self.ALLOWED[name]
 
 
 def read_labels(file: Path) -> tuple[list[str], list[int]]:
@@ -95,6 +114,8 @@ def read_labels(file: Path) -> tuple[list[str], list[int]]:
     try:
         with open(file, 'rb') as stream:
             names, labels = PlainUnpickler(stream, encoding='latin-1').load()
+        if broken := [label for label in labels if int(label) != label]:
+            raise ValueError(f'{broken[0]} is not a whole number')
         return [str(name) for name in names], [int(label) for label in labels]
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error

@@ -26,7 +26,7 @@ def read_xyz(path) -> np.ndarray:
     for a file that is not a complete recording with at least one body.
     """
     try:
-        with open(path, encoding='latin-1') as file:
+        with open(path, encoding='utf-8-sig', errors='replace') as file:
             lines = file.read().split('\n')
     except OSError as error:
         raise SkeletonError(f'cannot be read: {error.strerror}') from error

@@ -8,6 +8,7 @@ import torch
 
 from data_gen import manifest
 from data_gen.cli import InputError, progress
+from data_gen.preprocess import ALONG_Z, SPINE
 from data_gen.reader import SplitReader
 
 CLIPS_PER_CHUNK = 64  # read and transposed at a time: 12 MB
@@ -46,8 +47,19 @@ def load_split(folder: Path, split: str, quiet: bool = False) -> ClipDataset:
     known = manifest.check(folder, split, reader.names, reader.labels, reader.num_frames.tolist(), digests)
     if not known and not quiet:
         warn_without_manifest(Path(folder))
+        if is_upright(frames, reader.num_frames):
+            print(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them; '
+                  'this cannot be undone, and cost an official encoder 5 points. Prepare the data with data_gen',
+                  file=sys.stderr)
     return ClipDataset(torch.from_numpy(frames), torch.from_numpy(reader.num_frames), torch.tensor(reader.labels),
                        reader.names)
+
+
+def is_upright(frames: np.ndarray, num_frames: np.ndarray) -> bool:
+    """Whether most of 300 clips start with the spine of body 0 along z; frames (F, M, V, C)."""
+    starts = (num_frames.cumsum() - num_frames)[np.linspace(0, len(num_frames) - 1, 300).astype(int)]
+    spine = frames[starts, 0, SPINE] - frames[starts, 0, 0]
+    return np.mean(spine[:, 2] > np.cos(np.radians(ALONG_Z)) * np.linalg.norm(spine, axis=1)) > 0.5
 
 
 def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:

@@ -143,7 +143,7 @@ def test_a_wrong_line(recording, read, line, token, says):
 
 @pytest.mark.parametrize(('content', 'says'), [
     (b'', 'line 1: the file ends early'), (bytes(1000), 'line 1: expected'), (b'2', 'line 1: the file ends early'),
-    (b'\xef\xbb\xbf1\n', 'line 1: expected'), ('1\n1\n'.encode('utf-16'), 'line 1: expected'),
+    (b'\xef\xbb\xbf1\n', 'line 2: the file ends early'), ('1\n1\n'.encode('utf-16'), 'line 1: expected'),
     (b'0\n', 'no body'), (b'1\n0\n', 'no body'), (b'1\n1\nbody\n25\n' + b'\n' * 26, 'line 5: x y z'),
     (b'1000000\n' + b'0\n' * 10 ** 6, 'line 1: 1000000 frames'), (b'2\n' + b'0' * 10 ** 6, 'line 2: expected')],
     ids=lambda value: str(value)[:20])

@@ -202,6 +202,26 @@ def test_a_mistake_is_one_line(raw, tmp_path, capsys, flags, says):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize('text', [
+    'S001C001P004R001A060', 's001c001p004r001a060.SKELETON', 'path/to/S001C001P004R001A060.skeleton,missing',
+    'header\r\n1 S001C001P004R001A060 2\r\n'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('inside', [False, True])
+def test_names_of_missing_skeletons_are_found_in_any_text(raw, tmp_path, text, encoding, inside):
+    folder = raw()
+    (folder.parent / MISSING).unlink()
+    ((folder if inside else folder.parent) / MISSING).write_text(text, encoding=encoding)
+    assert ntu_gendata.read_ignored(None, [folder]) == {ntu_gendata.Name(1, 1, 4, 1, 60)}
+
+
+def test_a_list_that_names_nothing_or_is_not_there(raw, tmp_path, capsys, mistake):
+    (tmp_path / 'list.txt').write_text('no names')
+    assert ntu_gendata.read_ignored(tmp_path / 'list.txt', []) == set()
+    assert 'names no recording' in capsys.readouterr().err
+    flags = ['--dataset', 'ntu60', '--data_path', raw(), '--ignored_sample_path', tmp_path / 'none.txt']
+    assert 'none.txt: no such file' in mistake(ntu_gendata.main, flags)
+
+
 def test_no_list_of_missing_skeletons_is_warned_of(raw, prepare, capsys):
     folder = raw()
     folder.with_name(MISSING).unlink()

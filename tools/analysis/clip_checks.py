@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_gen.preprocess import LEFT_SHOULDER, RIGHT_SHOULDER, SPINE
+from data_gen.preprocess import ALONG_Z, LEFT_SHOULDER, RIGHT_SHOULDER, SPINE
 
 KINDS = {'not finite': 'NaN or infinite coordinates; nothing else is checked in these clips',
          'empty frames': 'many frames, or all, have nobody in them',
@@ -24,7 +24,6 @@ JUMP, ABOVE_MEDIAN = 0.5, 10  # metres a step, 15 m/s: faster than a fist; and t
 SWAP, MUCH_BETTER = 0.5, 3  # metres a step, so the bodies are apart; and times the step with the bodies exchanged
 CENTRE = 0.01  # metres: half-precision arrays stay below
 TILT = 1  # degrees
-ALONG_Z = 15  # degrees: 2s-AGCN leaves 99 % of IntelliRehabDS within 10 of z; here all of it is beyond 50
 SHORT = 10  # frames, a third of a second
 
 
