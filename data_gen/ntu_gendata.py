@@ -25,7 +25,10 @@ MISSING = 'samples_with_missing_skeletons.txt'
 def main(argv=None):
     args = parse_args(argv)
     recordings, stray = find_recordings(args.data_path)
-    ignored = read_ignored(args.ignored_sample_path, args.data_path) & recordings.keys()
+    listed = read_ignored(args.ignored_sample_path, args.data_path)
+    ignored = listed & recordings.keys()
+    if listed and not ignored:
+        print(f'note: none of the {len(listed)} recordings listed in {MISSING} is here', file=sys.stderr)
     names = sorted(recordings.keys() - ignored)
     in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
     present = [args.dataset] if args.dataset else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)

@@ -26,6 +26,7 @@ from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = {'pku1': ROOT / 'data' / 'pku_mmd_1', 'pku2': ROOT / 'data' / 'pku_mmd_2'}
 SPLIT_FILES = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view', 'cross-view')}
+FOLDERS = ('skeleton', 'PKU_Skeleton_Renew'), ('label', 'Train_Label_PKU_final')  # ours, and those of the download
 PHASES = {'pku1': ('',), 'pku2': ('_v2', '-v2', '')}
 CLASSES = DATASETS['pku2'].classes
 COLUMNS = BODIES * JOINTS * 3
@@ -43,8 +44,8 @@ class Action(NamedTuple):
 
 def main(argv=None):
     args = parse_args(argv)
-    skeletons, labels = ({path.stem: path for path in (args.data_path / folder).glob('*.txt')}
-                         for folder in ('skeleton', 'label'))
+    skeletons, labels = ({path.stem: path for path in find_folder(args.data_path, names).glob('*.txt')}
+                         for names in FOLDERS)
     videos = {video: read_actions(labels[video], args.keep_overlapping) if video in labels else {}
               for video in sorted(skeletons)}
     out_folder = args.out_folder or ROOT / 'data' / DATASETS[args.dataset].folder
@@ -75,10 +76,16 @@ def parse_args(argv):
     pipeline.add_flags(parser, 'data/PKU-MMD-2 or -1')
     args = parser.parse_args(argv)
     args.data_path = args.data_path or DEFAULT_FOLDERS[args.dataset]
-    for folder in ('skeleton', 'label'):
-        if not (args.data_path / folder).is_dir():
-            parser.error(f'{args.data_path / folder}: no such folder; --data_path must hold skeleton/ and label/')
     return args
+
+
+def find_folder(data_path: Path, names: tuple[str, ...]) -> Path:
+    """The folder of one of these names; InputError if there is none."""
+    found = next((data_path / name for name in names if (data_path / name).is_dir()), None)
+    if found is None:
+        hint = ': unpack the .zip files first' if any(data_path.glob('*.zip')) else ''
+        raise cli.InputError(f'{data_path / names[0]}: no such folder; --data_path holds skeleton/ and label/{hint}')
+    return found
 
 
 def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_path: Path, folder: Path,
@@ -101,7 +108,8 @@ def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_pat
 def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[str]]:
     """A protocol's split file, and the training videos of its line 2, each once; there with or without `.txt`."""
     names = [f'{stem}{phase}.txt' for phase in PHASES[dataset] for stem in SPLIT_FILES[benchmark]]
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    paths = [place / name for name in names for place in (folder, folder / 'Split')]
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise cli.InputError(f'{folder}: no split file for {benchmark}, looked for {", ".join(names)}')
     lines = path.read_text(encoding='utf-8-sig', errors='replace').splitlines()

@@ -23,6 +23,8 @@ class SplitReader:
         self.layout = layout_of(folder, split) or 'padded'
         self.file = data_file(folder, split, self.layout)
         counts_at, labels_at = count_file(folder, split), label_file(folder, split)
+        if not labels_at.is_file() and labels_at.with_suffix('.npy').is_file():
+            labels_at = labels_at.with_suffix('.npy')  # labels alone, without names
         for file in (self.file, counts_at, labels_at):
             if not file.is_file():
                 raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')
@@ -112,8 +114,12 @@ class PlainUnpickler(pickle.Unpickler):
 def read_labels(file: Path) -> tuple[list[str], list[int]]:
     """The names and the labels of a label file."""
     try:
-        with open(file, 'rb') as stream:
-            names, labels = PlainUnpickler(stream, encoding='latin-1').load()
+        if file.suffix == '.npy':
+            labels = read_array(file).tolist()
+            names = [f'{file.stem} {index}' for index in range(len(labels))]
+        else:
+            with open(file, 'rb') as stream:
+                names, labels = PlainUnpickler(stream, encoding='latin-1').load()
         if broken := [label for label in labels if int(label) != label]:
             raise ValueError(f'{broken[0]} is not a whole number')
         return [str(name) for name in names], [int(label) for label in labels]

@@ -296,3 +296,23 @@ def test_a_mistake_is_one_line(mistake, raw, tmp_path, spoil, flags, says):
     assert line.startswith('error: ')
     assert says in line
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_downloads_own_folder_names(raw, prepare, tmp_path):
+    """With byte order marks at the start of the text files, too."""
+    assert prepare() == 0
+    before = (tmp_path / 'out/xsub/train_data_joint.npy').read_bytes()
+    (raw / 'skeleton').rename(raw / 'PKU_Skeleton_Renew')
+    (raw / 'label').rename(raw / 'Train_Label_PKU_final')
+    (raw / 'Split').mkdir()
+    for path in raw.glob('*.txt'):
+        path.rename(raw / 'Split' / path.name)
+    for path in raw.glob('*/*.txt'):
+        path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    assert prepare('--overwrite') == 0
+    assert (tmp_path / 'out/xsub/train_data_joint.npy').read_bytes() == before
+
+
+def test_archives_that_are_not_unpacked(tmp_path, mistake):
+    (tmp_path / 'PKUMMDv2.zip').touch()
+    assert 'unpack the .zip files first' in mistake(pku_gendata.main, ['--data_path', tmp_path])

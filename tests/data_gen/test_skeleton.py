@@ -111,3 +111,11 @@ def test_not_a_text_file(tmp_path):
         read_xyz(tmp_path / 'recording')
     with pytest.raises(SkeletonError, match='cannot be read'):
         read_xyz(tmp_path / 'none')
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path, write_skeleton):
+    path = tmp_path / 'a.skeleton'
+    write_skeleton(path, [1, 2, 1])
+    before = read_xyz(path)
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    np.testing.assert_array_equal(read_xyz(path), before)

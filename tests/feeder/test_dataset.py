@@ -66,6 +66,15 @@ def test_labels_as_numpy_numbers(tmp_path, padded_arrays, kind, protocol):
         assert dataset.load_split(tmp_path, 'train').labels.tolist() == labels
 
 
+def test_labels_alone_in_an_npy(tmp_path, padded_arrays):
+    *_, labels = padded_arrays(tmp_path)['train']
+    (tmp_path / 'train_label.pkl').unlink()
+    np.save(tmp_path / 'train_label.npy', labels)
+    clips = dataset.load_split(tmp_path, 'train')
+    assert clips.labels.tolist() == labels
+    assert clips.names[3] == 'train_label 3'
+
+
 def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, padded_arrays):
     *_, names, labels = padded_arrays(tmp_path)['train']
     (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, np.array(labels) + .5)))
