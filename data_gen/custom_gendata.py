@@ -76,10 +76,14 @@ def parse_args(argv):
 
 def read_list(path: Path, joints: str) -> list[Recording]:
     """The Recordings of a list, in its order; InputError, with the line, for a mistake in the list itself."""
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        reader, line_of, recordings = csv.DictReader(file), {}, []
+    content = path.read_bytes()
+    encoding = 'utf-16' if content.startswith((b'\xff\xfe', b'\xfe\xff')) else 'utf-8-sig'
+    header = content.decode(encoding, 'replace').partition('\n')[0]
+    with open(path, newline='', encoding=encoding) as file:
+        reader = csv.DictReader(file, delimiter=max(',;\t', key=header.count))
+        line_of, recordings = {}, []
         try:
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            columns = [name.strip().lower() for name in reader.fieldnames or ()]
             if 'split' not in columns:  # its name until version 1.0
                 columns = ['split' if name == 'part' else name for name in columns]
             if absent := [name for name in COLUMNS if name not in columns]:
@@ -152,6 +156,10 @@ def read_poses(path: str, joints: int) -> np.ndarray:
     if poses.dtype.kind not in 'iuf' or poses.ndim not in (3, 4) or poses.shape[-2:] not in ((joints, 3), (joints, 2)):
         raise SkeletonError(f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
                             f'(frames, bodies, {joints}, 3 or 2)')
+    if poses.ndim == 4 and (poses.shape[1] > 10 or 0 < len(poses) < poses.shape[1]):
+        axes = (1, 3, 2, 0) if len(poses) == 3 and poses.shape[3] <= 2 else (1, 0, 2, 3)
+        raise SkeletonError(f'{poses.shape} would be {poses.shape[1]} bodies in {len(poses)} frames; '
+                            f'array.transpose{axes} puts it in the order (frames, bodies, joints, 3)')
     if not poses.any():
         raise SkeletonError('no body in any frame')
     poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])

@@ -1,7 +1,9 @@
 """Recordings of one's own: every kind of file against a direct computation, what is refused, and the way to a score."""
+import ast
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import pretrain
 from data_gen import custom_gendata, manifest
 from data_gen.joint_maps import SKELETONS, matrix
 from data_gen.preprocess import normalize
+from data_gen.skeleton import SkeletonError
 
 HEADER = 'path,label,split\n'
 
@@ -202,6 +205,27 @@ def test_a_list_from_a_spreadsheet(write_list, prepare, tmp_path):
     assert prepare(lines) == 0
     assert read_split(tmp_path, 'train')[2] == ['ä.npy']
     assert manifest.read(tmp_path / 'data/custom/split')['class_names'] == ['größer']
+
+
+@pytest.mark.parametrize('delimiter', [',', ';', '\t'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_lists_of_spreadsheet_programs(tmp_path, delimiter, encoding):
+    np.save(tmp_path / 'a.npy', poses(4))
+    text = 'Path,LABEL,Split\na.npy,wave,train\n'.replace(',', delimiter)
+    (tmp_path / 'list.csv').write_text(text, encoding=encoding)
+    recording, = custom_gendata.read_list(tmp_path / 'list.csv', 'ntu25')
+    assert (recording.name, recording.label, recording.split) == ('a.npy', 'wave', 'train')
+
+
+@pytest.mark.parametrize('axes', [(1, 0, 2, 3), (3, 0, 2, 1)])
+def test_axes_in_another_order_are_refused_with_the_transpose_that_mends_them(tmp_path, axes):
+    """As pyskl orders them (M, T, V, C), and as prepared arrays are (C, T, V, M)."""
+    right = poses(30, bodies=2)
+    np.save(tmp_path / 'wrong.npy', right.transpose(axes))
+    with pytest.raises(SkeletonError, match=r'bodies in . frames') as error:
+        custom_gendata.read_poses(str(tmp_path / 'wrong.npy'), 25)
+    mending = re.search(r'array.transpose(\(.*?\)) puts', str(error.value))[1]
+    np.testing.assert_array_equal(np.load(tmp_path / 'wrong.npy').transpose(ast.literal_eval(mending)), right)
 
 
 def test_another_encoding_is_a_mistake(write_list, mistake):
