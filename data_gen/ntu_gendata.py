@@ -7,6 +7,7 @@ Each recording is read once, for all its protocols, by one process per core. Unu
 the end. If a run is stopped (Ctrl-C, a kill, a full disk), the same command resumes it.
 """
 import sys
+from collections.abc import Set
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,16 +20,16 @@ from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = [ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')]
 NTU = 'ntu60', 'ntu120'
-MISSING = 'samples_with_missing_skeletons.txt'
+MISSING = 'samples_with_missing_skeletons.txt'  # the official lists begin with NTU_RGBD_ or NTU_RGBD120_
+ARCHIVES = '.zip', '.7z', '.rar', '.gz', '.tar'
 
 
 def main(argv=None):
     args = parse_args(argv)
     recordings, stray = find_recordings(args.data_path)
-    listed = read_ignored(args.ignored_sample_path, args.data_path)
-    ignored = listed & recordings.keys()
-    if listed and not ignored:
-        print(f'note: none of the {len(listed)} recordings listed in {MISSING} is here', file=sys.stderr)
+    if not recordings:
+        raise cli.InputError(where_to_look(args.data_path))
+    ignored = read_ignored(args.ignored_sample_path, args.data_path, recordings.keys())
     names = sorted(recordings.keys() - ignored)
     in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
     present = [args.dataset] if args.dataset else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
@@ -38,19 +39,18 @@ def main(argv=None):
     if names and not benchmarks:
         raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}')
     jobs = [Job(read_one, recordings[name], (f'{name}.skeleton',)) for name in names]
-    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers) if names else 1
+    if not names:
+        raise cli.InputError(f'all {len(ignored)} recordings are listed as having missing skeletons')
+    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
 
     if ignored:
-        print(f'{len(ignored)} recordings left out: listed in {MISSING}')
+        print(f'{len(ignored)} recordings left out: listed as having missing skeletons')
     if others := [name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)]:
         print(f'{len(others)} recordings left out: they belong to another data set')
     for path in stray[:20]:
         print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
     if len(stray) > 20:
         print(f'  … and {len(stray) - 20} more')
-    if not names:
-        folders = ', '.join(map(str, args.data_path))
-        print(f'error: no SsssCcccPpppRrrrAaaa.skeleton file in {folders}: nothing was written', file=sys.stderr)
     return code
 
 
@@ -59,7 +59,7 @@ def parse_args(argv):
     flag = parser.add_argument
     flag('--dataset', choices=NTU, help='default: each one that has recordings there')
     flag('--data_path', type=Path, nargs='+', metavar='FOLDER', help='default: data/nturgbd_raw[_120], if there')
-    flag('--ignored_sample_path', type=Path, metavar='FILE', help=f'default: {MISSING} beside each data folder')
+    flag('--ignored_sample_path', type=Path, metavar='FILE', help=f'default: *{MISSING} beside or in each data folder')
     flag('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
     pipeline.add_flags(parser, 'data/NTU-RGB-D-60-AGCN or -120-')
     args = parser.parse_args(argv)
@@ -75,7 +75,8 @@ def parse_args(argv):
         parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or give their folder with --data_path')
     for folder in args.data_path:
         if not folder.is_dir():
-            parser.error(f'--data_path {folder}: no such folder')
+            is_archive = folder.suffix.lower() in ARCHIVES
+            parser.error(f'--data_path {folder}: {"unpack it first" if is_archive else "no such folder"}')
     return args
 
 
@@ -86,29 +87,44 @@ def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
         name = Name.parse(path.stem)
         if name and path.suffix == '.skeleton':
             recordings.setdefault(name, str(path))
-        elif path.name != MISSING:
+        elif not path.name.endswith(MISSING):
             stray.append(str(path))
     return recordings, stray
 
 
-def read_ignored(given: Path | None, folders: list[Path]) -> set[Name]:
-    """The recordings listed as having missing skeletons: all names in the text, in any case, in UTF-8 or UTF-16."""
+def where_to_look(folders: list[Path]) -> str:
+    """What to say of folders without recordings: whether archives are to be unpacked, or where recordings are."""
+    here = [path for folder in folders for path in sorted(folder.iterdir())]
+    below = next((path for path in here if path.is_dir() and any(path.glob('S*.skeleton'))), None)
+    archive = next((path for path in here if path.suffix.lower() in ARCHIVES), None)
+    advice = f'use --data_path {below}' if below else f'unpack {archive} first' if archive else 'nothing was written'
+    return f'no SsssCcccPpppRrrrAaaa.skeleton file in {", ".join(map(str, folders))}: {advice}'
+
+
+def read_ignored(given: Path | None, folders: list[Path], present: Set[Name]) -> set[Name]:
+    """The recordings, of those `present`, that lists say have missing skeletons.
+
+    A list is any text, in any case, in UTF-8 or UTF-16; it is `given`, or has an official name beside or in a folder.
+    """
     if given and not given.is_file():
         raise cli.InputError(f'--ignored_sample_path {given}: no such file')
     ignored = set()
     for folder in [None] if given else folders:
-        places = [given] if given else [place / MISSING for place in (folder.absolute().parent, folder)]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            print(f'warning: {places[0]} not found, so it leaves no recording out. The official lists come with the '
-                  'data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
-            continue
-        content = path.read_bytes()
-        text = content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'latin-1').upper()
-        names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
-        if not names and text.strip():
-            print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so it leaves none out', file=sys.stderr)
-        ignored |= names
+        paths = [given] if given else [path for place in (folder.absolute().parent, folder.absolute())
+                                       for path in sorted(place.glob(f'*{MISSING}')) if path.is_file()]
+        if not paths:
+            print(f'warning: {folder.absolute().with_name(MISSING)} not found, so it leaves no recording out. The '
+                  'official lists come with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
+        for path in paths:
+            text = path.read_bytes().replace(b'\0', b'').decode('latin-1').upper()  # names without the zeros of UTF-16
+            names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
+            if not names:
+                print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so it leaves none out',
+                      file=sys.stderr)
+            elif not names & present:
+                print(f'note: {path} leaves none out: the {len(names)} recordings it names are not here',
+                      file=sys.stderr)
+            ignored |= names & present
     return ignored
 
 

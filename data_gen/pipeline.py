@@ -1,5 +1,6 @@
 """From planned benchmarks to finished folders: what the preparing commands do once they know their recordings."""
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -60,8 +61,13 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bo
     path_of = {name: job.path for job in jobs for name in job.names}
     if skipped := {name: reason for writer in all_writers for name, reason in writer.skipped.items()}:
         print(f'{len(skipped)} recordings skipped:')
+    kinds = {}  # a reason without its numbers, and the lines that give it
     for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
-        print(f'  {path}: {reason}')
+        kinds.setdefault(re.sub(r'\d+', '', reason), []).append(f'  {path}: {reason}')
+    for lines in kinds.values():
+        print(*lines[:20], sep='\n')
+        if len(lines) > 20:
+            print(f'  … and {len(lines) - 20} more of this kind')
     return 0 if usable else 1
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
 from data_gen import cli, pipeline  # noqa: E402
+from data_gen.ntu_gendata import ARCHIVES  # noqa: E402
 from data_gen.preprocess import MAX_FRAME  # noqa: E402
 from data_gen.protocols import DATASETS  # noqa: E402
 from data_gen.skeleton import BODIES, JOINTS, SkeletonError, parse_numbers  # noqa: E402
@@ -26,7 +27,8 @@ from data_gen.workers import Job  # noqa: E402
 
 DEFAULT_FOLDERS = {'pku1': ROOT / 'data' / 'pku_mmd_1', 'pku2': ROOT / 'data' / 'pku_mmd_2'}
 SPLIT_FILES = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view', 'cross-view')}
-FOLDERS = ('skeleton', 'PKU_Skeleton_Renew'), ('label', 'Train_Label_PKU_final')  # ours, and those of the download
+# Where a download has its text files, besides skeleton/, label/ and beside them: Data/PKU_Skeleton_Renew/, Split/ …
+PLACES = {'skeleton': ('*', '[Dd]ata/*', '[Ss]keleton*/*'), 'label': ('*', '[Ll]abel*/*')}
 PHASES = {'pku1': ('',), 'pku2': ('_v2', '-v2', '')}
 CLASSES = DATASETS['pku2'].classes
 COLUMNS = BODIES * JOINTS * 3
@@ -44,8 +46,8 @@ class Action(NamedTuple):
 
 def main(argv=None):
     args = parse_args(argv)
-    skeletons, labels = ({path.stem: path for path in find_folder(args.data_path, names).glob('*.txt')}
-                         for names in FOLDERS)
+    skeletons, labels = ({path.stem: path for path in find_folder(args.data_path, word).glob('*.txt')}
+                         for word in PLACES)
     videos = {video: read_actions(labels[video], args.keep_overlapping) if video in labels else {}
               for video in sorted(skeletons)}
     out_folder = args.out_folder or ROOT / 'data' / DATASETS[args.dataset].folder
@@ -79,13 +81,24 @@ def parse_args(argv):
     return args
 
 
-def find_folder(data_path: Path, names: tuple[str, ...]) -> Path:
-    """The folder of one of these names; InputError if there is none."""
-    found = next((data_path / name for name in names if (data_path / name).is_dir()), None)
-    if found is None:
-        hint = ': unpack the .zip files first' if any(data_path.glob('*.zip')) else ''
-        raise cli.InputError(f'{data_path / names[0]}: no such folder; --data_path holds skeleton/ and label/{hint}')
-    return found
+def find_folder(data_path: Path, word: str) -> Path:
+    """The folder `word`, or the one of text files whose name has that word; InputError if there is none, or several."""
+    if any((data_path / word).glob('*.txt')):
+        return data_path / word
+    found = {place for pattern in PLACES[word] for place in data_path.glob(pattern)
+             if word in place.name.lower() and any(place.glob('*.txt'))}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise cli.InputError(f'{data_path} has several folders of {word} files, remove all but one: '
+                             + ', '.join(sorted(place.relative_to(data_path).as_posix() for place in found)))
+    below = next((place.parent for place in sorted(data_path.glob('*/*'))
+                  if word in place.name.lower() and place.is_dir()), None)
+    files = [data_path, *sorted(data_path.glob('*')), *sorted(data_path.glob('*/*'))]
+    archive = next((path for path in files if path.suffix.lower() in ARCHIVES), None)
+    advice = (f'unpack {archive} first' if archive else f'use --data_path {below}' if below else
+              '--data_path holds skeleton/ and label/')
+    raise cli.InputError(f'{data_path / word}: no such folder, or no .txt file in it; {advice}')
 
 
 def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_path: Path, folder: Path,
@@ -108,7 +121,7 @@ def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_pat
 def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[str]]:
     """A protocol's split file, and the training videos of its line 2, each once; there with or without `.txt`."""
     names = [f'{stem}{phase}.txt' for phase in PHASES[dataset] for stem in SPLIT_FILES[benchmark]]
-    paths = [place / name for name in names for place in (folder, folder / 'Split')]
+    paths = [place / name for name in names for place in (folder, *sorted(folder.glob('[Ss]plit*')))]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise cli.InputError(f'{folder}: no split file for {benchmark}, looked for {", ".join(names)}')
@@ -183,7 +196,8 @@ def read_frames(path) -> np.ndarray:
 
 def print_list(title, names):
     if names:
-        print(f'{len(names)} {title}:', *names, sep='\n  ')
+        more = [f'… and {len(names) - 20} more'] if len(names) > 20 else []
+        print(f'{len(names)} {title}:', *names[:20], *more, sep='\n  ')
 
 
 if __name__ == '__main__':

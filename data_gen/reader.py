@@ -91,9 +91,29 @@ def read_array(file: Path, name: str | None = None) -> np.ndarray:
         raise InputError(f'{file} is not a numpy array file ({error}): {ADVICE}') from error
 
 
-def encode_latin1(text: str, encoding: str) -> bytes:
+def encode_latin1(text: str | bytes, encoding: str = '') -> bytes:
     """Replaces _codecs.encode, with which pickles of protocol 2, such as mmcv's, hold bytes."""
-    return text.encode('latin-1')
+    return text.encode('latin-1') if isinstance(text, str) else bytes(text)
+
+
+class PlainDtype:
+    """Stands for a dtype in a pickle. A real one takes its flags from there; forged ones turn bytes into pointers."""
+
+    def __init__(self, text, *_):
+        self.dtype = np.dtype(text)
+        if self.dtype.kind not in 'biufSUO':
+            raise pickle.UnpicklingError(f'an array of {self.dtype}')
+
+    def __setstate__(self, state):
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class PlainArray(np.ndarray):
+    """An array in a pickle, whose dtype is a PlainDtype."""
+
+    def __setstate__(self, state):
+        version, shape, plain, fortran, content = state
+        super().__setstate__((version, shape, plain.dtype, fortran, content))
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -101,9 +121,14 @@ class PlainUnpickler(pickle.Unpickler):
 
     MODULES = {'numpy', '_codecs', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric',
                'numpy._core.numeric'}
-    ALLOWED = {'ndarray': np.ndarray, 'dtype': np.dtype, '_reconstruct': np.zeros(0).__reduce__()[0],
-               'scalar': np.float64().__reduce__()[0], '_frombuffer': np.zeros(1).__reduce_ex__(5)[0],
-               'encode': encode_latin1}
+    ALLOWED = {
+        'ndarray': None,  # only an argument of _reconstruct
+        'dtype': PlainDtype,
+        '_reconstruct': lambda *_: np.ndarray.__new__(PlainArray, (0,), 'b'),
+        'scalar': lambda plain, content: np.frombuffer(encode_latin1(content), plain.dtype)[0],
+        '_frombuffer': lambda content, plain, shape, order: np.frombuffer(
+            bytes(content), plain.dtype).reshape(shape, order=order),
+        'encode': encode_latin1}
 
     def find_class(self, module, name):
         if module not in self.MODULES or name not in self.ALLOWED:
@@ -112,16 +137,20 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_labels(file: Path) -> tuple[list[str], list[int]]:
-    """The names and the labels of a label file."""
+    """The names and the labels of a label file; labels alone, an .npy file, get names by their number."""
     try:
         if file.suffix == '.npy':
-            labels = read_array(file).tolist()
+            labels = read_array(file)
             names = [f'{file.stem} {index}' for index in range(len(labels))]
         else:
             with open(file, 'rb') as stream:
                 names, labels = PlainUnpickler(stream, encoding='latin-1').load()
-        if broken := [label for label in labels if int(label) != label]:
-            raise ValueError(f'{broken[0]} is not a whole number')
-        return [str(name) for name in names], [int(label) for label in labels]
+        labels, names = np.array([*labels]), [str(name) for name in names]
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or len(labels) and labels.dtype.kind not in 'iuf':
+        raise InputError(f'{file}: labels must be (N,) whole numbers, found {labels.shape} {labels.dtype}')
+    if (broken := ~np.isfinite(labels) | (labels != np.round(labels))).any():
+        raise InputError(f'{file}: label {labels[broken][0]} of clip {broken.argmax()} is not a whole number')
+    return names, labels.astype(np.int64).tolist()

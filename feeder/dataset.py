@@ -48,9 +48,7 @@ def load_split(folder: Path, split: str, quiet: bool = False) -> ClipDataset:
     if not known and not quiet:
         warn_without_manifest(Path(folder))
         if is_upright(frames, reader.num_frames):
-            print(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them; '
-                  'this cannot be undone, and cost an official encoder 5 points. Prepare the data with data_gen',
-                  file=sys.stderr)
+            warn_of_upright_spines(Path(folder))
     return ClipDataset(torch.from_numpy(frames), torch.from_numpy(reader.num_frames), torch.tensor(reader.labels),
                        reader.names)
 
@@ -83,3 +81,9 @@ def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:
 def warn_without_manifest(folder):
     print(f'warning: {folder} has no {manifest.NAME}, so nothing tells how its arrays were made. Arrays normalised '
           'differently can cost accuracy: check them with python -m tools.analysis.inspect_data', file=sys.stderr)
+
+
+@cache
+def warn_of_upright_spines(folder):
+    print(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them. This cannot '
+          'be undone, and cost an official encoder 5 points: prepare the data with data_gen', file=sys.stderr)

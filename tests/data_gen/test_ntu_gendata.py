@@ -21,10 +21,10 @@ RECORDINGS = {'S001C001P004R001A060': 5, 'S001C001P001R002A007': 3, 'S002C003P00
 
 @pytest.fixture
 def raw(tmp_path, write_skeleton):
-    """raw(folder, {name: frames}): recordings of one body, written in the order given, beside an empty list."""
+    """raw(folder, {name: frames}): recordings of one body, written in the order given, beside a list of others."""
     def write(folder='raw', recordings=RECORDINGS):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder).with_name(MISSING).touch()
+        (tmp_path / folder).with_name(MISSING).write_text('S009C001P001R001A001')  # not here
         for seed, (name, frames) in enumerate(recordings.items()):
             write_skeleton(tmp_path / folder / f'{name}.skeleton', [1] * frames, seed)
         return tmp_path / folder
@@ -121,7 +121,8 @@ def test_nothing_usable_keeps_earlier_arrays(raw, prepare, write_skeleton, capsy
     assert 'no usable recording' in capsys.readouterr().err
     for path in folder.iterdir():
         path.unlink()
-    assert prepare(folder) == 1
+    with pytest.raises(cli.InputError, match='no SsssCcccPpppRrrrAaaa.skeleton file in .*: nothing was written'):
+        prepare(folder)
     assert contents(folder.parent / 'out') == before
 
 
@@ -205,19 +206,27 @@ def test_a_mistake_is_one_line(raw, tmp_path, capsys, flags, says):
 @pytest.mark.parametrize('text', [
     'S001C001P004R001A060', 's001c001p004r001a060.SKELETON', 'path/to/S001C001P004R001A060.skeleton,missing',
     'header\r\n1 S001C001P004R001A060 2\r\n'])
-@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-be'])
+@pytest.mark.parametrize('name', [MISSING, f'NTU_RGBD_{MISSING}', f'NTU_RGBD120_{MISSING}'])
 @pytest.mark.parametrize('inside', [False, True])
-def test_names_of_missing_skeletons_are_found_in_any_text(raw, tmp_path, text, encoding, inside):
+def test_names_of_missing_skeletons_are_found_in_any_text(raw, text, encoding, name, inside):
     folder = raw()
     (folder.parent / MISSING).unlink()
-    ((folder if inside else folder.parent) / MISSING).write_text(text, encoding=encoding)
-    assert ntu_gendata.read_ignored(None, [folder]) == {ntu_gendata.Name(1, 1, 4, 1, 60)}
+    ((folder if inside else folder.parent) / name).write_text(text, encoding=encoding)
+    recordings, stray = ntu_gendata.find_recordings([folder])
+    assert ntu_gendata.read_ignored(None, [folder], recordings.keys()) == {ntu_gendata.Name(1, 1, 4, 1, 60)}
+    assert not stray
 
 
 def test_a_list_that_names_nothing_or_is_not_there(raw, tmp_path, capsys, mistake):
-    (tmp_path / 'list.txt').write_text('no names')
-    assert ntu_gendata.read_ignored(tmp_path / 'list.txt', []) == set()
-    assert 'names no recording' in capsys.readouterr().err
+    says_of = {'no names': 'names no recording', '': 'names no recording', 'S002C001P001R001A009': 'the 1 recordings'}
+    for text, says in says_of.items():
+        (tmp_path / 'list.txt').write_text(text)
+        present = {ntu_gendata.Name(1, 1, 4, 1, 60)}
+        assert ntu_gendata.read_ignored(tmp_path / 'list.txt', [], present) == set()
+        line, = capsys.readouterr().err.splitlines()
+        assert f'{tmp_path}/list.txt' in line
+        assert says in line
     flags = ['--dataset', 'ntu60', '--data_path', raw(), '--ignored_sample_path', tmp_path / 'none.txt']
     assert 'none.txt: no such file' in mistake(ntu_gendata.main, flags)
 
@@ -227,3 +236,49 @@ def test_no_list_of_missing_skeletons_is_warned_of(raw, prepare, capsys):
     folder.with_name(MISSING).unlink()
     assert prepare(folder) == 0
     assert f'warning: {folder.with_name(MISSING)}' in capsys.readouterr().err
+
+
+def test_both_official_lists_count(raw, prepare):
+    folder = raw()
+    (folder.parent / f'NTU_RGBD_{MISSING}').write_text('S001C001P004R001A060')
+    (folder.parent / f'NTU_RGBD120_{MISSING}').write_text('S002C003P003R001A001')
+    assert prepare(folder) == 0
+    assert rows(folder).keys() == RECORDINGS.keys() - {'S001C001P004R001A060', 'S002C003P003R001A001'}
+
+
+def test_a_list_of_all_recordings(raw, tmp_path, mistake):
+    folder = raw()
+    (tmp_path / MISSING).write_text(' '.join(RECORDINGS))
+    assert 'all 6 recordings are listed' in mistake(ntu_gendata.main, ['--data_path', folder])
+
+
+def test_a_folder_too_high_or_an_archive(raw, tmp_path, mistake):
+    folder = raw('disk/raw')
+    assert f'use --data_path {folder}' in mistake(ntu_gendata.main, ['--data_path', tmp_path / 'disk'])
+    (tmp_path / 'other').mkdir()
+    archive = tmp_path / 'other' / 'nturgbd_skeletons_s001_to_s017.zip'
+    archive.touch()
+    assert f'unpack {archive} first' in mistake(ntu_gendata.main, ['--data_path', tmp_path / 'other'])
+    assert f'{archive}: unpack it first' in mistake(ntu_gendata.main, ['--data_path', archive])
+
+
+def test_twenty_files_with_other_names_are_listed(raw, prepare, capsys):
+    folder = raw()
+    for number in range(23):
+        (folder / f'{number}.skeleton').touch()
+    assert prepare(folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum('not named' in line for line in lines) == 20
+    assert lines[-1] == '  … and 3 more'
+
+
+def test_twenty_skipped_files_of_a_kind_are_listed(raw, prepare, write_skeleton, capsys):
+    folder = raw()
+    for number in range(1, 24):
+        (folder / f'S001C001P003R001A{number:03d}.skeleton').write_text('3\n' + '0\n' * (number % 2))
+    write_skeleton(folder / 'S001C001P003R001A050.skeleton', [0])
+    assert prepare(folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum('the file ends early' in line for line in lines) == 20
+    assert '  … and 3 more of this kind' in lines
+    assert any('no body' in line for line in lines)

@@ -283,7 +283,7 @@ def test_runs_inside_its_folder(raw, tmp_path):
 
 @pytest.mark.parametrize(('spoil', 'flags', 'says'), [
     (None, ('--data_path', '/none'), '/none/skeleton: no such folder'),
-    (lambda raw: (raw / 'label').rename(raw / 'labels'), (), 'label: no such folder'),
+    (lambda raw: (raw / 'label').rename(raw / 'actions'), (), 'label: no such folder'),
     (lambda raw: (raw / 'cross_view_v2.txt').unlink(), (), 'cross_view_v2.txt, cross-view_v2.txt'),
     (lambda raw: (raw / 'cross_view_v2.txt').write_text('0002-L,0002-M'), (), 'line 2 lists no training videos'),
     (lambda raw: (raw / 'cross_view_v2.txt').write_text('\nA01N01-L'), (), 'none of its 1 training videos'),
@@ -298,21 +298,45 @@ def test_a_mistake_is_one_line(mistake, raw, tmp_path, spoil, flags, says):
     assert not (tmp_path / 'out').exists()
 
 
-def test_the_downloads_own_folder_names(raw, prepare, tmp_path):
+@pytest.mark.parametrize(('skeletons', 'labels', 'split'), [
+    ('PKU_Skeleton_Renew', 'Train_Label_PKU_final', 'Split'), ('Skeleton_v2', 'Label_PKUMMD_v2', 'Split_v2'),
+    ('Data/PKU_Skeleton_Renew', 'Label/Train_Label_PKU_final', 'Split'), ('skeleton/x_skeleton', 'label/label', '.')])
+def test_the_downloads_own_folder_names(raw, prepare, tmp_path, skeletons, labels, split):
     """With byte order marks at the start of the text files, too."""
     assert prepare() == 0
     before = (tmp_path / 'out/xsub/train_data_joint.npy').read_bytes()
-    (raw / 'skeleton').rename(raw / 'PKU_Skeleton_Renew')
-    (raw / 'label').rename(raw / 'Train_Label_PKU_final')
-    (raw / 'Split').mkdir()
+    for folder, name in ('skeleton', skeletons), ('label', labels):
+        (raw / folder).rename(raw / 'moving')
+        (raw / name).parent.mkdir(exist_ok=True)
+        (raw / 'moving').rename(raw / name)
+    (raw / split).mkdir(exist_ok=True)
     for path in raw.glob('*.txt'):
-        path.rename(raw / 'Split' / path.name)
-    for path in raw.glob('*/*.txt'):
+        path.rename(raw / split / path.name)
+    for path in raw.rglob('*.txt'):
         path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
     assert prepare('--overwrite') == 0
     assert (tmp_path / 'out/xsub/train_data_joint.npy').read_bytes() == before
 
 
-def test_archives_that_are_not_unpacked(tmp_path, mistake):
-    (tmp_path / 'PKUMMDv2.zip').touch()
-    assert 'unpack the .zip files first' in mistake(pku_gendata.main, ['--data_path', tmp_path])
+@pytest.mark.parametrize('place', ['PKUMMDv2.zip', 'Data/Skeleton_v2.7z'])
+def test_archives_that_are_not_unpacked(tmp_path, mistake, place):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).touch()
+    for given in tmp_path, tmp_path / place:
+        assert f'unpack {tmp_path / place} first' in mistake(pku_gendata.main, ['--data_path', given])
+
+
+def test_a_folder_too_high_or_several(raw, tmp_path, mistake):
+    assert f'use --data_path {raw}' in mistake(pku_gendata.main, ['--data_path', tmp_path])
+    (raw / 'label').rename(raw / 'label_old')
+    (raw / 'label_new').mkdir()
+    (raw / 'label_new' / '0002-L.txt').write_text('1,0,9,2')
+    line = mistake(pku_gendata.main, ['--data_path', raw])
+    assert 'several folders of label files, remove all but one: label_new, label_old' in line
+
+
+def test_long_lists_are_cut(capsys):
+    pku_gendata.print_list('videos', list(map(str, range(20))))
+    assert '…' not in capsys.readouterr().out
+    pku_gendata.print_list('videos', list(map(str, range(23))))
+    assert capsys.readouterr().out.splitlines()[-2:] == ['  19', '  … and 3 more']

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from data_gen import demo_recordings
 from data_gen.cli import InputError
+from data_gen.preprocess import normalize, rotation_to_x
+from data_gen.skeleton import read_xyz
 from feeder import dataset
 
 
@@ -58,11 +61,13 @@ def test_frame_counts_beyond_the_stored_frames_are_cut_with_a_note(tmp_path, pad
 
 
 @pytest.mark.parametrize('kind', [np.int64, np.int32, np.float64, np.array, int])
-@pytest.mark.parametrize('protocol', [2, 4])
+@pytest.mark.parametrize('protocol', [0, 2, 4, 5])
 def test_labels_as_numpy_numbers(tmp_path, padded_arrays, kind, protocol):
     *_, names, labels = padded_arrays(tmp_path)['train']
-    for written in ([kind(label) for label in labels], np.array(labels)):
-        (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, written), protocol))
+    numbers = np.array(labels)
+    for written in ([kind(label) for label in labels], numbers, numbers[:, None], numbers.astype('>i2'),
+                    numbers.astype(object), numbers.astype(np.float32)):
+        (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((np.array(names), written), protocol))
         assert dataset.load_split(tmp_path, 'train').labels.tolist() == labels
 
 
@@ -75,11 +80,24 @@ def test_labels_alone_in_an_npy(tmp_path, padded_arrays):
     assert clips.names[3] == 'train_label 3'
 
 
-def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, padded_arrays):
+@pytest.mark.parametrize('wrong', [2.5, np.nan, np.inf])
+def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, padded_arrays, wrong):
     *_, names, labels = padded_arrays(tmp_path)['train']
-    (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, np.array(labels) + .5)))
-    with pytest.raises(InputError, match='0.5 is not a whole number'):
+    labels[3] = wrong
+    (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, labels)))
+    with pytest.raises(InputError, match=f'train_label.pkl: label {wrong} of clip 3 is not a whole number'):
         dataset.load_split(tmp_path, 'train')
+    (tmp_path / 'train_label.pkl').unlink()
+    np.save(tmp_path / 'train_label.npy', labels)
+    with pytest.raises(InputError, match='train_label.npy: label'):
+        dataset.load_split(tmp_path, 'train')
+
+
+def test_any_file_names(tmp_path, padded_arrays):
+    *_, labels = padded_arrays(tmp_path)['train']
+    names = ['', 'S001', 'a b.avi', 7, *'wxyz']
+    (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, labels)))
+    assert dataset.load_split(tmp_path, 'train').names == list(map(str, names))
 
 
 @pytest.mark.parametrize(('tilt', 'warned'), [(0, True), (10, True), (20, False), (90, False), (180, False)])
@@ -90,9 +108,27 @@ def test_spines_along_z_get_a_warning(tmp_path, padded_arrays, capsys, tilt, war
         data[:, :, :, 1] = np.array([np.sin(np.radians(tilt)), 0, np.cos(np.radians(tilt))])[:, None, None]
         return data
     padded_arrays(tmp_path)
-    rewrite(tmp_path / 'train_data_joint.npy', turn)
+    for split in ('train', 'val'):
+        rewrite(tmp_path / f'{split}_data_joint.npy', turn)
+        dataset.load_split(tmp_path, split)
+    assert capsys.readouterr().err.count('WARNING: in') == warned  # once
+
+
+@pytest.mark.parametrize('upright', [False, True])
+def test_spines_of_synthetic_recordings(tmp_path, capsys, upright):
+    """As prepared here, no spine is along z; 2s-AGCN's script turns the spine along z, then the shoulders along x."""
+    demo_recordings.write_recordings(tmp_path / 'raw', performers=4, classes=3, frames=(10, 20))
+    clips = np.stack([normalize(read_xyz(path)) for path in sorted((tmp_path / 'raw').rglob('*.skeleton'))])
+    for clip in clips if upright else ():
+        z_first = np.eye(3)[[2, 0, 1]]
+        to_z = z_first.T @ rotation_to_x(z_first @ (clip[:, 0, 1, 0] - clip[:, 0, 0, 0])) @ z_first
+        clip[:] = np.einsum('ij,jtvm->itvm', to_z, clip)
+        clip[:] = np.einsum('ij,jtvm->itvm', rotation_to_x(clip[:, 0, 8, 0] - clip[:, 0, 4, 0]), clip)
+    np.save(tmp_path / 'train_data_joint.npy', clips)
+    np.save(tmp_path / 'train_num_frame.npy', np.full(len(clips), 10))
+    np.save(tmp_path / 'train_label.npy', np.zeros(len(clips), int))
     dataset.load_split(tmp_path, 'train')
-    assert ('WARNING: in' in capsys.readouterr().err) is warned
+    assert ('WARNING: in' in capsys.readouterr().err) is upright
 
 
 def test_moves_every_tensor_to_a_device(random_dataset):
@@ -105,6 +141,18 @@ class Harm:
 
     def __reduce__(self):
         return os.system, ('touch harmed',)
+
+
+class ForgedDtype:
+    """Objects, but with flags that say plain numbers: numpy would take the array's bytes for pointers, and crash."""
+
+    def __reduce__(self):
+        return np.dtype, ('O8', False, True), (3, '|', None, None, None, -1, -1, 0)
+
+
+class ForgedArray:
+    def __reduce__(self):
+        return np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b'b'), (1, (1,), ForgedDtype(), False, b'A' * 8)
 
 
 def cut(file):
@@ -145,7 +193,11 @@ UNUSABLE = {
     'labels that run code': ('label.pkl', lambda file: file.write_bytes(pickle.dumps(Harm())), 'system'),
     'labels without names': ('label.pkl', lambda file: file.write_bytes(pickle.dumps([0] * 8)), 'not a pickle of'),
     'a label that is no number': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ['b']))),
-                                  'not a pickle of'),
+                                  'labels must be'),
+    'a forged dtype': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ForgedArray()))),
+                       'not a pickle of'),
+    'labels in a table': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], np.eye(3)))),
+                          r'labels must be .* found \(3, 3\)'),
 }
 
 
