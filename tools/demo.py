@@ -20,6 +20,7 @@ from tools import checkpoint
 from tools.options import ROOT
 
 HIDDEN_SIZE = 64
+MARK = '.umurl_demo'  # the demo only deletes files in a folder that has this file
 RECORD = ['-m', 'data_gen.demo_recordings']
 PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
 PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50, '--lr', 0.005,
@@ -31,13 +32,11 @@ RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 def main(argv=None):
     parser = cli.Parser(__doc__)
     parser.add_argument('--folder', type=Path, default=ROOT / 'demo', help='folder for everything (default demo/)')
-    parser.add_argument('--performers', type=int, default=20, help='performers in the recordings (default 20)')
+    parser.add_argument('--performers', type=cli.positive_int, default=20, help='performers in the recordings (default 20)')
     args = parser.parse_args(argv)
     folder = args.folder.absolute()
     raw, data, checkpoints, untrained = (folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar'))
-    for earlier in (raw, data, checkpoints):
-        shutil.rmtree(earlier, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    start_afresh(folder, raw, data, checkpoints)
 
     seconds = {
         'demo recordings (synthetic)': run_command(*RECORD, '--out', raw, '--performers', args.performers),
@@ -63,6 +62,17 @@ def main(argv=None):
     print('\nTime (s)')
     for name, taken in [*seconds.items(), ('total', sum(seconds.values()))]:
         print(f'{name:30}{taken:8.1f}')
+
+
+def start_afresh(folder: Path, *earlier: Path) -> None:
+    """Create the demo's folder, or delete an earlier demo's files in it; InputError if they are someone else's."""
+    if not (folder / MARK).is_file() and any(path.exists() for path in earlier):
+        raise cli.InputError(f'--folder {folder}: not a folder of the demo, and it has files that the demo would '
+                             'replace; name a new folder')
+    for path in earlier:
+        shutil.rmtree(path, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text('The demo may delete raw/, data/ and checkpoints/ in this folder.\n')
 
 
 def run_command(*command) -> float:

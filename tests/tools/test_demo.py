@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from data_gen import cli
 from tools import checkpoint, demo
 
 
@@ -38,3 +39,14 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
     assert ['pre-trained', '80.0', '85.0'] in lines
     assert ['not', 'trained', '60.0', '65.0'] in lines
     assert torch.load(tmp_path / 'untrained.pth.tar')['epoch'] == 0
+
+
+def test_someone_elses_folder_is_never_emptied(tmp_path, capsys):
+    (tmp_path / 'checkpoints').mkdir()
+    kept = tmp_path / 'checkpoints' / 'checkpoint_0450.pth.tar'
+    kept.touch()
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: demo.main(['--folder', str(tmp_path)]))
+    assert stop.value.code == 2
+    assert 'not a folder of the demo' in capsys.readouterr().err
+    assert kept.is_file()

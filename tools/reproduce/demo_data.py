@@ -1,5 +1,4 @@
 """What `script_reproduce.sh --demo` runs on: two synthetic data sets, and settings that learn something in a minute."""
-import shutil
 from pathlib import Path
 
 from data_gen.protocols import benchmark_folder
@@ -27,7 +26,6 @@ def prepare(folder: Path) -> None:
     for name, record_flags in RECORD_FLAGS.items():
         raw, arrays = folder / f'raw_{name}', benchmark_folder(folder / 'data', *NAMES[name])
         if not (arrays / 'manifest.json').is_file():
-            shutil.rmtree(raw, ignore_errors=True)
             demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
             demo.run_command('data_gen/ntu_gendata.py', '--dataset', NAMES[name][0], '--benchmark', arrays.name,
                              '--data_path', raw, '--out_folder', arrays.parent)
