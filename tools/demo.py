@@ -32,7 +32,8 @@ RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 def main(argv=None):
     parser = cli.Parser(__doc__)
     parser.add_argument('--folder', type=Path, default=ROOT / 'demo', help='folder for everything (default demo/)')
-    parser.add_argument('--performers', type=cli.positive_int, default=20, help='performers in the recordings (default 20)')
+    parser.add_argument('--performers', type=cli.positive_int, default=20,
+                        help='performers in the recordings (default 20)')
     args = parser.parse_args(argv)
     folder = args.folder.absolute()
     raw, data, checkpoints, untrained = (folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar'))
