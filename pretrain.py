@@ -6,118 +6,161 @@ Two machines, on each:             torchrun --nnodes=2 --nproc_per_node=4 --rdzv
                                        --rdzv_endpoint=HOST:29500 pretrain.py …
 SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 python pretrain.py …
 
-Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last epoch, log.jsonl and
-tensorboard/. Of the losses shown, total = 5 intra + 5 inter + reg; reg already includes its weights.
+Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last epoch,
+checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. Of the losses shown, total = 5 intra + 5 inter +
+reg; reg already includes its weights. std_z_j and so on are the projections' standard deviations: near 0 is collapse.
+SIGTERM, SIGINT and SIGUSR1 end a run after its current step; --resume auto continues there, with the same result.
 """
 import math
+import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch.distributed.elastic.multiprocessing.errors import record
 
-from data_gen import cli
+from data_gen import cli, manifest
+from data_gen.interrupts import folder_lock
+from data_gen.protocols import PROTOCOLS
 from feeder.dataset import load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
 from feeder.prefetch import Prefetcher, Resident, fits_on
-from model.objective import Losses, Weights, umurl_objective
+from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import checkpoint, options
 from tools.device import amp_dtype, autocast, compiled, memory_advice
-from tools.distributed import check_agreement, data_parallel, gather, process_group, rank, world_size
+from tools.distributed import (
+    check_agreement,
+    data_parallel,
+    gather,
+    launcher_environment,
+    process_group,
+    rank,
+    world_size,
+)
 from tools.log import LOG_FILES, RunLog
+from tools.monitor import Monitor, projection_names
 from tools.results import move_aside
+from tools.run_checkpoints import RunCheckpoints
 from tools.schedule import adjust_learning_rate, lr_factors
+from tools.stopping import StopSignals
 
-SAVE_EVERY = 50  # epochs
-# What a run cannot change when it resumes; learning rate, schedule, weight decay and the number of epochs it can.
+# What a run cannot change when it resumes, and what it can.
 FIXED = ('objective', 'modalities', 'weights', 'dataset', 'protocol', 'hidden_size', 'seed', 'batch_size')
-RECORDED = (*FIXED, 'epochs', 'lr', 'schedule', 'cos', 'weight_decay')
+FREE = ('epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 
 
 @memory_advice('use more --encoder-chunks, or a smaller --batch-size')
 def main(argv=None):
     args = parse_args(argv)
-    config = {name: getattr(args, name) for name in RECORDED} | {'weights': args.weights._asdict()}
-    resume_path = checkpoint.newest(args.checkpoint_path) if args.resume == 'auto' else args.resume
+    folder = options.data_folder(args.data_root, args.dataset, args.protocol)
+    options.try_outputs(args.checkpoint_path / LOG_FILES[0])
+    launcher = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
+    config = {name: getattr(args, name) for name in FIXED + FREE} | {
+        'weights': args.weights._asdict(), 'data': train_split_hash(folder), 'processes': int(launcher['WORLD_SIZE']),
+        'device': args.device.split(':')[0]}
+    lock = folder_lock([args.checkpoint_path], 'training') if launcher['RANK'] == '0' else nullcontext()
+    with lock, process_group(args.device) as device:
+        stop_signal = train(args, config, folder, device)
+    if stop_signal:
+        print(f'stopped by {signal.Signals(stop_signal).name}; the same command with --resume auto continues')
+        sys.exit(128 + stop_signal)
+
+
+def train(args, config: dict, data: Path, device: torch.device) -> int:
+    """Train until the last epoch or a signal to stop; returns the signal, or 0."""
+    stop = StopSignals(device)
+    resume_path = checkpoint.newest_whole(args.checkpoint_path) if args.resume == 'auto' else args.resume
     saved = read_resumable(resume_path, config) if resume_path else {'epoch': 0}
-    first_epoch = saved['epoch'] if args.start_epoch is None else args.start_epoch
+    if args.start_epoch is not None:
+        saved |= {'epoch': args.start_epoch, 'step': 0}
+    first_epoch, first_step = saved['epoch'], saved.get('step', 0)
     if first_epoch >= args.epochs:
         if not resume_path:
             raise cli.InputError(f'--start-epoch {first_epoch} is not below --epochs')
-        print(f'{resume_path}: finished already ({first_epoch} epochs); train longer with --epochs')
-        return
-    folder = options.data_folder(args.data_root, args.dataset, args.protocol)
-    options.try_outputs(args.checkpoint_path / LOG_FILES[0])
-    with process_group(args.device) as device:
-        dataset = load_split(folder, 'train', quiet=rank() != 0)
-        feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
-                                world_size(), args.modalities, fused_only=args.objective == 'baseline',
-                                source=frames_source(dataset, device, args.data_device))
-        model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
-                                        dataset.frames.shape[1:], args.seed, device)
-        optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay,
-                                     fused=True)
-        dtype = amp_dtype(args.amp, device)
-        loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        print(f'{resume_path}: finished already ({cli.plural(first_epoch, "epoch")}); train longer with --epochs, or '
+              'start afresh with --resume none')
+        return 0
+    dataset = load_split(data, 'train', quiet=rank() != 0)
+    feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
+                            world_size(), args.modalities, fused_only=args.objective == 'baseline',
+                            source=frames_source(dataset, device, args.data_device))
+    model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
+                                    dataset.frames.shape[1:], args.seed, device)
+    optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
+    dtype = amp_dtype(args.amp, device)
+    loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    if resume_path:
+        restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
+    check_agreement((first_epoch, first_step), 'the step to resume from')
+    start_folder(args.checkpoint_path, resume_path, first_epoch, first_step)
 
-        if resume_path:
-            restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
-        check_agreement(first_epoch, 'the epoch to resume from')
-        start_folder(args.checkpoint_path, resume_path, first_epoch)
+    model, objective = data_parallel(model_without_ddp, device), umurl_objective
+    if args.compile:
+        model, objective = compiled(model), compiled(objective)
+    monitor = Monitor(device, projection_names(args.modalities, args.objective), loss_scaler.is_enabled())
+    checkpoints = RunCheckpoints(args.checkpoint_path, config, model_without_ddp, optimizer, loss_scaler, monitor,
+                                 args.save_every, args.save_minutes)
+    factors = lr_factors(args.epochs, args.schedule, args.cos)
+    with RunLog(args.checkpoint_path, config, device, first_epoch) as log, \
+            cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', disable=rank() != 0,
+                         initial=first_epoch * len(feeder) + first_step) as bar:
+        for epoch in range(first_epoch, args.epochs):
+            monitor.start_epoch(epoch, saved.get('monitor') if first_step else None)
+            adjust_learning_rate(optimizer, args.lr * factors[epoch])
+            for step in train_steps(model, objective, feeder, optimizer, loss_scaler, epoch, first_step, args.weights,
+                                    dtype, monitor):
+                bar.update()
+                if step % args.print_freq == 0:
+                    bar.set_postfix(epoch=epoch, total=f'{monitor.means()["total"]:.3f}', refresh=False)
+                stop_signal = stop.agreed()
+                if step < len(feeder):
+                    checkpoints.save_last(epoch, step, now=stop_signal)
+                    if stop_signal:
+                        return stop_signal
+            first_step = 0
+            log.epoch(epoch, monitor.means() | {'lr': args.lr * factors[epoch]})
+            is_last = epoch + 1 == args.epochs
+            checkpoints.after_epoch(epoch, is_last, now=stop_signal)
+            if stop_signal and not is_last:
+                return stop_signal
+    return 0
 
-        model, objective = data_parallel(model_without_ddp, device), umurl_objective
-        if args.compile:
-            model, objective = compiled(model), compiled(objective)
-        log = RunLog(args.checkpoint_path, config, device, first_epoch)
-        factors = lr_factors(args.epochs, args.schedule, args.cos)
-        with cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', initial=first_epoch * len(feeder),
-                          disable=rank() != 0) as bar:
-            for epoch in range(first_epoch, args.epochs):
-                lr = args.lr * factors[epoch]
-                adjust_learning_rate(optimizer, lr)
-                scalars = train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch, args.weights, dtype,
-                                          args.print_freq, bar)
-                log.epoch(epoch, scalars | {'lr': lr})
-                if rank() == 0 and (epoch % SAVE_EVERY == 0 or epoch == args.epochs - 1):
-                    checkpoint.save(checkpoint.path_of(args.checkpoint_path, epoch), model_without_ddp, optimizer,
-                                    epoch + 1, scaler=loss_scaler.state_dict(), config=config)
-        log.close()
 
-
-def train_one_epoch(model, objective, feeder, optimizer, loss_scaler, epoch: int, weights: Weights, dtype,
-                    print_freq: int, bar) -> dict[str, float]:
-    """Train for one epoch; the mean of each loss, and clips per second over all processes."""
+def train_steps(model, objective, feeder, optimizer, loss_scaler, epoch: int, first_step: int, weights: Weights, dtype,
+                monitor: Monitor) -> Iterator[int]:
+    """Train through an epoch from `first_step` on; yields the number of finished steps after each."""
     model.train()
     device = feeder.source.device
-    sums, started = torch.zeros(len(Losses._fields), device=device), time.perf_counter()
-    for step, (uni, fused) in enumerate(feeder.epoch(epoch), 1):
+    for step, (uni, fused) in enumerate(feeder.epoch(epoch, first_step), first_step + 1):
         with autocast(dtype, device):
             projections = model(uni, fused)
-        losses = objective(gather(projections), weights)
+        projections = gather(projections)
+        losses = objective(projections, weights)
         optimizer.zero_grad(set_to_none=True)
         loss_scaler.scale(losses.total).backward()
+        loss_scaler.unscale_(optimizer)
+        # An infinite bound clips nothing; this is the gradient's norm without waiting for the device.
+        grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf)
         loss_scaler.step(optimizer)
         loss_scaler.update()
-
-        sums += torch.stack(losses).detach()  # nothing up to here waits for the device
-        bar.update()
-        if step % print_freq == 0 or step == len(feeder):
-            means = dict(zip(Losses._fields, (sums / step).tolist(), strict=True))
-            if not math.isfinite(means['total']):
-                sys.exit(f'error: the loss is not finite in epoch {epoch}, step {step}; the last checkpoint is good')
-            bar.set_postfix(epoch=epoch, total=f'{means["total"]:.3f}', refresh=False)
-    num_clips = len(feeder) * feeder.batch_size * world_size()
-    return means | {'clips_per_second': num_clips / (time.perf_counter() - started)}
+        monitor.add(step, losses, projections, grad_norm)
+        yield step
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     options.add_data_flags(parser, '--pre-dataset')
-    flag('--checkpoint-path', type=Path, default=Path('checkpoints/ntu60_xsub'), metavar='DIR',
-         help='folder for checkpoints and logs (default checkpoints/ntu60_xsub)')
-    flag('--resume', metavar='PATH|auto', help='continue from a checkpoint; auto: the newest in --checkpoint-path')
+    flag('--checkpoint-path', type=Path, metavar='DIR',
+         help='folder for checkpoints and logs (default checkpoints/ntu60_xsub, named after data set and protocol)')
+    flag('--resume', metavar='PATH|auto|none', default='none',
+         help='continue from a checkpoint; auto: from where the run in --checkpoint-path stopped (default none)')
+    flag('--save-every', type=cli.positive_int, default=50, metavar='EPOCHS', help='keep a checkpoint (default 50)')
+    flag('--save-minutes', type=cli.non_negative_float, default=10, metavar='MINUTES',
+         help='replace checkpoint_last.pth.tar, from which a stopped run continues (default 10)')
     flag('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
     flag('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
          help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations")
@@ -140,9 +183,16 @@ def parse_args(argv):
     options.add_machine_flags(parser, amp='auto')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv)
-    args.resume = args.resume or None  # the official scripts pass --resume ''
+    if args.resume in ('', 'none'):  # the official scripts pass --resume ''
+        args.resume = None
+    args.checkpoint_path = args.checkpoint_path or default_folder(args.dataset, args.protocol)
     args.weights = loss_weights(args.objective, {name: getattr(args, f'{name}_weight') for name in Weights._fields})
     return args
+
+
+def default_folder(dataset: str, protocol: str) -> Path:
+    """checkpoints/ntu60_xsub, checkpoints/custom and so on, as in script_pretrain.sh."""
+    return Path('checkpoints', f'{dataset}_{PROTOCOLS[protocol]}'.removesuffix('_split'))
 
 
 def loss_weights(objective: str, overrides: dict[str, float | None]) -> Weights:
@@ -180,16 +230,34 @@ def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: in
     return model.to(device)
 
 
+def train_split_hash(folder: Path) -> str | None:
+    """Identifies the training clips; None without a manifest."""
+    return ((manifest.read(folder) or {'parts': {}})['parts'].get('train') or {}).get('hash')
+
+
 def read_resumable(path: Path, config: dict) -> dict:
     """Read a checkpoint of ours or of the official code; InputError if it was trained with other settings."""
     saved = checkpoint.read(path)
     recorded = saved.get('config') or saved.get('about') or {}  # 'about': written by version 1
     if not isinstance(saved.get('epoch'), int):
         raise cli.InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
-    for name in RECORDED if saved['epoch'] == config['epochs'] else FIXED:
-        if name in recorded and recorded[name] != config[name]:
-            raise cli.InputError(f'{path} was trained with {name} {recorded[name]}, not {config[name]}')
+    finished = saved['epoch'] == config['epochs']
+    for name, value in config.items():
+        before = recorded.get(name)
+        if before is None or before == value:
+            continue
+        if name in FIXED or name == 'data' or finished and name in FREE:
+            what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {value}'
+            raise cli.InputError(f'{path} was trained with {what}: --resume none starts a new run')
+        if rank() == 0 and name != 'epochs':
+            print(f'note: {flag_of(name)} was {before} until now, and is {value}', file=sys.stderr)
     return saved
+
+
+def flag_of(name: str) -> str:
+    """The flag that sets an entry of `config`."""
+    names = {'dataset': '--pre-dataset', 'weights': 'loss weights', 'processes': 'the number of processes'}
+    return names.get(name, f'--{name.replace("_", "-")}')
 
 
 def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss_scaler) -> None:
@@ -200,18 +268,19 @@ def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss
         loss_scaler.load_state_dict(saved['scaler'])
 
 
-def start_folder(folder: Path, resume_path, first_epoch: int) -> None:
-    """Create the run's folder; move an earlier run's files aside unless this run resumes."""
+def start_folder(folder: Path, resume_path, first_epoch: int, first_step: int) -> None:
+    """Say what the run continues from, or move an earlier run's files aside."""
     if rank() != 0:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     if resume_path is not None:
-        print(f'resuming from {resume_path} at epoch {first_epoch}')
+        print(f'resuming from {resume_path} at epoch {first_epoch}' + f', step {first_step}' * (first_step > 0))
     elif checkpoints := checkpoint.list_checkpoints(folder):
+        newest = checkpoint.newest(folder)
         logs = [folder / name for name in LOG_FILES if (folder / name).exists()]
         target = move_aside(*checkpoints, *logs)
-        print(f'note: the earlier run was moved to {target} (--resume auto continues it)', file=sys.stderr)
+        print(f'note: the earlier run was moved to {target} (--resume {target / newest.name} continues it)',
+              file=sys.stderr)
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    cli.run(record(main))  # torchrun shows the error of the process that failed first

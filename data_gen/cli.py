@@ -47,6 +47,10 @@ def non_negative_float(text: str) -> float:
     return number
 
 
+def plural(count: int, noun: str) -> str:
+    return f'{count:,} {noun}' + 's' * (count != 1)
+
+
 def progress(iterable, description: str, total: int | None = None, unit: str = 'it', **more) -> tqdm:
     """A tqdm bar on stderr. In a log file: a line every half minute, and none for short jobs (leave=False)."""
     terminal = sys.stderr.isatty()

@@ -43,13 +43,13 @@ def start_worker() -> None:
 
 
 @contextmanager
-def folder_lock(folders):
-    """Lock folders for this process; InputError if another run is preparing data in one of them."""
+def folder_lock(folders, purpose: str = 'preparing data'):
+    """Lock folders for this process; InputError if another run has locked one of them."""
     with ExitStack() as files:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             if not lock(files.enter_context(open(folder / '.lock', 'w'))):
-                raise InputError(f'{folder}: another run is preparing data there; wait for it, or stop it')
+                raise InputError(f'{folder}: another run is {purpose} there; wait for it, or stop it')
         yield
 
 

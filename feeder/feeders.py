@@ -37,11 +37,11 @@ class PretrainFeeder:
     def __len__(self):
         return len(self.num_frames) // (self.batch_size * self.world_size)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[dict, dict]]:
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[dict, dict]]:
         """Yield (uni, fused) for each step; see `batch`."""
         order = torch.randperm(len(self.num_frames), generator=generator_at(self.seed, epoch))
-        batches = order.split(self.batch_size)[self.rank:len(self) * self.world_size:self.world_size]
-        for step, (clips, loaded) in enumerate(zip(batches, self.source.batches(batches), strict=True), 1):
+        batches = order.split(self.batch_size)[self.rank:len(self) * self.world_size:self.world_size][first_step:]
+        for step, (clips, loaded) in enumerate(zip(batches, self.source.batches(batches), strict=True), first_step + 1):
             yield self.batch(clips, generator_at(self.seed, epoch, step, self.rank), loaded)
 
     def batch(self, clips: torch.Tensor, generator: torch.Generator, loaded=None) -> tuple[dict, dict]:

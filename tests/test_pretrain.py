@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import pretrain
+from data_gen.cli import InputError
 from tools import checkpoint
 from tools.schedule import lr_factors
 
@@ -33,7 +34,7 @@ def weights(folder, epoch):
 def test_first_fiftieth_and_last_epoch_are_saved_in_the_official_format(train):
     folder = train('run', '--epochs', 52)
     assert sorted(path.name for path in folder.glob('*.tar*')) == [
-        'checkpoint_0000.pth.tar', 'checkpoint_0050.pth.tar', 'checkpoint_0051.pth.tar']
+        'checkpoint_0000.pth.tar', 'checkpoint_0050.pth.tar', 'checkpoint_0051.pth.tar', 'checkpoint_last.pth.tar']
     saved = torch.load(folder / 'checkpoint_0051.pth.tar', weights_only=True)
     assert saved['epoch'] == 52
     assert len(saved['state_dict']) == 111
@@ -63,7 +64,7 @@ def test_the_seed_decides(train):
 
 def test_an_official_checkpoint_can_be_resumed(train, reference, width):
     folder = train('run', '--hidden-size', width, '--epochs', 2, '--resume', reference / 'checkpoint_0000.pth.tar')
-    assert [path.name for path in folder.glob('*.tar')] == ['checkpoint_0001.pth.tar']
+    assert checkpoint.newest(folder) == checkpoint.path_of(folder, 1)
 
 
 def test_the_log_has_the_command_and_a_line_per_epoch(train):
@@ -141,7 +142,8 @@ def test_a_checkpoint_says_what_it_is(train):
     assert checkpoint.read(folder / 'checkpoint_0000.pth.tar')['config'] == {
         'objective': 'no-inter', 'modalities': ['joint', 'motion'], 'dataset': 'ntu60', 'protocol': 'cross_subject',
         'hidden_size': 8, 'seed': 4, 'batch_size': 4, 'epochs': 1, 'lr': 5e-4, 'schedule': [351], 'cos': False,
-        'weight_decay': 1e-5, 'weights': {'intra': 5, 'inter': 0, 'variance': 5, 'covariance': 1}}
+        'weight_decay': 1e-5, 'weights': {'intra': 5, 'inter': 0, 'variance': 5, 'covariance': 1}, 'data': None,
+        'processes': 1, 'device': 'cpu'}
 
 
 def test_what_a_subset_does_not_use_keeps_its_start(train):
@@ -189,13 +191,14 @@ def test_a_mistake_is_one_line(data, tmp_path, mistake, flags, message):
 def test_a_run_of_another_configuration_is_not_resumed(train, data, mistake, flags):
     path = checkpoint.path_of(train('run', '--epochs', 1), 0)
     line = mistake(pretrain.main, ['--data-root', data, '--resume', path, '--hidden-size', 8, '--epochs', 2, *flags])
-    assert f'was trained with {flags[0][2:]}' in line
+    assert f'was trained with {flags[0]} ' in line
+    assert f', not {flags[1]}' in line or f"not {flags[1:]}" in line
 
 
 def test_another_width_than_the_checkpoint_is_a_mistake(train, data, mistake, reference):
     path = checkpoint.path_of(train('run', '--epochs', 1), 0)
     line = mistake(pretrain.main, ['--data-root', data, '--resume', path, '--hidden-size', 16, '--epochs', 2])
-    assert 'was trained with hidden_size 8, not 16' in line
+    assert 'was trained with --hidden-size 8, not 16' in line
     official = ['--data-root', data, '--resume', reference / 'initial.pth.tar', '--hidden-size', 16]
     assert 'misshapen' in mistake(pretrain.main, official)
 
@@ -209,18 +212,19 @@ def test_a_finished_run_says_so(train, data, mistake, capsys):
     folder = train('run', '--epochs', 1)
     before = (folder / 'log.jsonl').read_text()
     train('run', '--epochs', 1, '--resume', 'auto')
-    assert f'{checkpoint.path_of(folder, 0)}: finished already (1 epochs)' in capsys.readouterr().out
+    assert f'{checkpoint.path_of(folder, 0)}: finished already (1 epoch)' in capsys.readouterr().out
     assert (folder / 'log.jsonl').read_text() == before
     line = mistake(pretrain.main, ['--data-root', data, '--checkpoint-path', folder, '--hidden-size', 8,
                                    '--batch-size', 4, '--epochs', 1, '--resume', 'auto', '--lr', 1])
-    assert 'was trained with lr 0.0005, not 1.0' in line
+    assert 'was trained with --lr 0.0005, not 1.0' in line
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(train):
     folder = train('run', '--epochs', 1)
     before = weights(folder, 0)
-    with pytest.raises(SystemExit, match='not finite'):
+    with pytest.raises(InputError, match=r'not finite since epoch \d+, step \d'):
         train('run', '--epochs', 60, '--lr', 1e30, '--resume', 'auto')
+    assert checkpoint.newest_whole(folder) == checkpoint.path_of(folder, 0)
     assert all(torch.equal(value, weights(folder, 0)[key]) for key, value in before.items())
 
 

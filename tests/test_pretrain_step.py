@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from tqdm import tqdm
 
 import pretrain
 from data_gen.cli import InputError
@@ -15,6 +14,7 @@ from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import device
 from tools.device import compiled
+from tools.monitor import Monitor
 
 CPU = torch.device('cpu')
 STEPS = 3
@@ -46,8 +46,8 @@ def run(model, clips, chunks=1, source=None, dtype=None, compile=False):
         values = objective(projections, weights)
         losses.append(torch.stack(values).detach())
         return values
-    pretrain.train_one_epoch(trained, recording, feeder, optimizer, loss_scaler, 0, Weights(), dtype, 10,
-                             tqdm(disable=True))
+    list(pretrain.train_steps(trained, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype,
+                              Monitor(CPU, range(2 if isinstance(model, EarlyFusionBaseline) else 6), False)))
     assert len(losses) == STEPS
     return torch.stack(losses), model
 

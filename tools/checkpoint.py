@@ -11,6 +11,7 @@ from data_gen.cli import InputError
 from model.umurl import UmURL
 
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
+LAST = 'checkpoint_last.pth.tar'
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
 PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')  # of DistributedDataParallel, torch.compile, Lightning
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
@@ -22,12 +23,23 @@ def path_of(folder: Path, epoch: int) -> Path:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch in a folder."""
-    return max(list_checkpoints(folder), key=lambda path: int(NAME.fullmatch(path.name)[1]), default=None)
+    """The kept checkpoint of the latest epoch in a folder, else the last one."""
+    return next(reversed(list_checkpoints(folder)), None)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The checkpoint that is furthest in training, in epochs and steps."""
+    def progress(path):
+        saved = read(path)
+        return saved['epoch'], saved.get('step', 0)
+    return max(reversed(list_checkpoints(folder)), key=progress, default=None)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    return [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
+    """The last checkpoint, if any, and the kept ones, the latest epoch at the end."""
+    kept = [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
+    last = Path(folder) / LAST
+    return [last] * last.is_file() + sorted(kept, key=lambda path: int(NAME.fullmatch(path.name)[1]))
 
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from data_gen.arrays import replacing
 from tools.distributed import rank, world_size
 
 LOG_FILES = ('log.jsonl', 'tensorboard')  # in the folder of a run
@@ -20,9 +21,11 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only this process needs it
         self.writer = SummaryWriter(folder / 'tensorboard', purge_step=first_epoch)
-        lines = lines_before(folder / 'log.jsonl', first_epoch)
-        self.file = open(folder / 'log.jsonl', 'w', buffering=1)  # noqa: SIM115, it stays open
-        self.file.writelines(lines)
+        path = folder / 'log.jsonl'
+        lines = lines_before(path, first_epoch)
+        with replacing(path) as file:
+            file.write(''.join(lines).encode())
+        self.file = open(path, 'a', buffering=1)  # noqa: SIM115, it stays open
         first_line = {'command': sys.argv, 'config': configuration, 'torch': torch.__version__,
                       'device': str(device), 'processes': world_size()}
         self.file.write(json.dumps(first_line) + '\n')
@@ -34,10 +37,14 @@ class RunLog:
         self.file.write(json.dumps({'epoch': epoch, **scalars}) + '\n')
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, epoch)
+        self.writer.flush()  # a checkpoint may follow, and then nobody writes these again
         show = tqdm.write if sys.stderr.isatty() else print  # above the progress bar, if there is one
         show(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
 
-    def close(self) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception) -> None:
         if self.writer is not None:
             self.writer.close()
             self.file.close()
