@@ -72,8 +72,7 @@ def main(argv=None):
 def train(args, config: dict, data: Path, device: torch.device) -> int:
     """Train until the last epoch or a signal to stop; returns the signal, or 0."""
     stop = StopSignals(device)
-    resume_path = checkpoint.newest_whole(args.checkpoint_path) if args.resume == 'auto' else args.resume
-    saved = read_resumable(resume_path, config) if resume_path else {'epoch': 0}
+    resume_path, saved = read_resumable(args.resume, args.checkpoint_path, config)
     if args.start_epoch is not None:
         saved |= {'epoch': args.start_epoch, 'step': 0}
     first_epoch, first_step = saved['epoch'], saved.get('step', 0)
@@ -235,13 +234,20 @@ def train_split_hash(folder: Path) -> str | None:
     return ((manifest.read(folder) or {'parts': {}})['parts'].get('train') or {}).get('hash')
 
 
-def read_resumable(path: Path, config: dict) -> dict:
-    """Read a checkpoint of ours or of the official code; InputError if it was trained with other settings."""
-    saved = checkpoint.read(path)
-    recorded = saved.get('config') or saved.get('about') or {}  # 'about': written by version 1
-    if not isinstance(saved.get('epoch'), int):
-        raise cli.InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
-    finished = saved['epoch'] == config['epochs']
+def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path | None, dict]:
+    """Path and content of the checkpoint to resume from, of ours or of the official code, or (None, {'epoch': 0}).
+
+    Prints a note about settings that change; InputError if one that cannot change was another.
+    """
+    if resume == 'auto':
+        path, saved = checkpoint.read_furthest(folder, quiet=rank() != 0)
+    else:
+        path, saved = resume, checkpoint.read(resume) if resume else None
+    if path is None:
+        return None, {'epoch': 0}
+    epoch, _ = checkpoint.progress_of(path, saved)
+    recorded = checkpoint.config_of(path, saved) or {}
+    finished = epoch == config['epochs']
     for name, value in config.items():
         before = recorded.get(name)
         if before is None or before == value:
@@ -251,7 +257,7 @@ def read_resumable(path: Path, config: dict) -> dict:
             raise cli.InputError(f'{path} was trained with {what}: --resume none starts a new run')
         if rank() == 0 and name != 'epochs':
             print(f'note: {flag_of(name)} was {before} until now, and is {value}', file=sys.stderr)
-    return saved
+    return path, saved
 
 
 def flag_of(name: str) -> str:

@@ -50,13 +50,19 @@ def write_header(file, layout: str, rows: int) -> int:
 
 @contextmanager
 def replacing(path: Path):
-    """`with replacing(path) as file`: a binary file under a temporary name, renamed to `path` once it is complete."""
+    """`with replacing(path) as file`: a binary file under a temporary name, renamed to `path` once it is on disk."""
     path = Path(path)
     partial = path.with_name(path.name + '.part')
     try:
         with open(partial, 'wb') as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     os.replace(partial, path)
+    if hasattr(os, 'O_DIRECTORY'):  # not on Windows
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        os.fsync(folder)
+        os.close(folder)

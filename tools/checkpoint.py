@@ -1,12 +1,14 @@
 """The one reader and writer of checkpoints: written in the official code's format, read in other wrappings too."""
-import os
 import pickle
 import re
+import sys
+import zipfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from data_gen.arrays import replacing
 from data_gen.cli import InputError
 from model.umurl import UmURL
 
@@ -15,6 +17,7 @@ LAST = 'checkpoint_last.pth.tar'
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
 PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')  # of DistributedDataParallel, torch.compile, Lightning
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 ADAM_OPTIONS = ('params', 'lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable')
 
 
@@ -27,12 +30,34 @@ def newest(folder: Path) -> Path | None:
     return next(reversed(list_checkpoints(folder)), None)
 
 
-def newest_whole(folder: Path) -> Path | None:
-    """The checkpoint that is furthest in training, in epochs and steps."""
-    def progress(path):
-        saved = read(path)
-        return saved['epoch'], saved.get('step', 0)
-    return max(reversed(list_checkpoints(folder)), key=progress, default=None)
+def read_furthest(folder: Path, quiet: bool = False) -> tuple[Path, dict] | tuple[None, None]:
+    """Path and content of the checkpoint that is furthest in training; (None, None) where there is none.
+
+    Prints a note about damaged files and passes them over; InputError if there is nothing else.
+    """
+    last, kept = Path(folder) / LAST, [path for path in list_checkpoints(folder) if path.name != LAST]
+    found, problem = [], None
+    for paths in ([last] * last.is_file(), reversed(kept)):
+        for path in paths:
+            try:
+                found.append((path, read(path)))
+                break
+            except InputError as error:
+                problem = error
+                if not quiet:
+                    print(f'note: left out: {error}', file=sys.stderr)
+    if problem and not found:
+        raise InputError(f'{problem}; {folder} has no other checkpoint: start afresh with --resume none')
+    # On a tie the kept one, which is found later.
+    return max(reversed(found), key=lambda pair: progress_of(*pair), default=(None, None))
+
+
+def progress_of(path: Path, saved: dict) -> tuple[int, int]:
+    """Finished epochs, and finished steps of the next one; InputError if the checkpoint does not say."""
+    progress = saved.get('epoch'), saved.get('step', 0)
+    if not all(type(number) is int and number >= 0 for number in progress):
+        raise InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
+    return progress
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -48,24 +73,37 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: 
     The optimizer is written as torch 1.12 did, so that the official code can resume it: without the options of later
     versions, and with step counts on the CPU.
     """
-    state, adam, partial = model.state_dict(), optimizer.state_dict(), Path(f'{path}.part')
+    state, adam = model.state_dict(), optimizer.state_dict()
     adam['param_groups'] = [{key: group[key] for key in group if key in ADAM_OPTIONS or key == 'momentum'}
                             for group in adam['param_groups']]
     adam['state'] = {index: {name: value.cpu() if name == 'step' else value for name, value in values.items()}
                      for index, values in adam['state'].items()}
-    torch.save({'epoch': epoch, 'state_dict': {PREFIX + key: value for key, value in state.items()}, 'optimizer': adam,
-                **more}, partial)
-    os.replace(partial, path)
+    content = {'epoch': epoch, 'state_dict': {PREFIX + key: value for key, value in state.items()}, 'optimizer': adam}
+    try:
+        with replacing(path) as file:
+            torch.save(content | more, file)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise InputError(f'{path} could not be written, so what was there before is kept: {error}') from error
 
 
 def read(path: Path) -> dict:
-    """A checkpoint on the CPU as {'state_dict', …}, its keys without prefixes; InputError says what another file is."""
+    """A checkpoint on the CPU as {'state_dict', …}, its keys without prefixes, its numbers checked.
+
+    InputError says what another file is, or what is wrong. A file in torch's old format (before 1.6) has no checksums.
+    """
     if Path(path).is_dir():
         raise InputError(f'{path} is a folder: name a checkpoint in it')
     if not Path(path).is_file():
         raise InputError(f'{path}: no such checkpoint')
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as records:
+                damaged = records.testzip()
+            if damaged:
+                raise InputError(f'{path} is damaged: the checksum of its record {damaged} is wrong')
         saved = torch.load(path, map_location='cpu', weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
         raise InputError(f'{path} is {describe_refused(path, str(error))}') from error
     except Exception as error:  # a damaged file can raise almost anything
@@ -76,10 +114,37 @@ def read(path: Path) -> dict:
     tensors, more = (saved[name], saved) if name else (saved, {})
     if not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
         raise InputError(f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}')
+    check_tensors(tensors, path)
     state = {PREFIXES.sub('', key): value for key, value in tensors.items()}
     if 'ma_encoder.pe.pe' in state:  # the backbone alone
         state = {f'backbone.{key}': value for key, value in state.items()}
     return more | {'state_dict': state}
+
+
+def check_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """InputError unless all are ordinary tensors of finite floating numbers, but for BatchNorm's counters."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != 'cpu':
+            problem = 'is not an ordinary dense tensor'
+        elif tensor.untyped_storage().nbytes() < tensor.nbytes:
+            problem = f'of shape {tuple(tensor.shape)} is expanded: it has fewer numbers than that'
+        elif not (tensor.dtype in FLOATS or name.endswith('num_batches_tracked') and tensor.dtype == torch.int64):
+            problem = f'is {tensor.dtype}, where floating numbers belong'
+        elif tensor.is_floating_point() and not tensor.isfinite().all():
+            problem = 'has numbers that are not finite'
+        else:
+            continue
+        raise InputError(f'{path}: the tensor {name} {problem}')
+
+
+def config_of(path: Path, saved: dict) -> dict | None:
+    """The `config` that pretrain.py recorded, if any; InputError if it is something else."""
+    config = saved.get('config', saved.get('about'))  # 'about': written by version 1
+    texts, lists = ('dataset', 'protocol', 'objective'), ('modalities',)
+    if config is not None and not (isinstance(config, dict) and all(isinstance(config.get(name), str) for name in texts)
+                                   and all(isinstance(config.get(name), list) for name in lists)):
+        raise InputError(f'{path}: its config is not one that pretrain.py writes')
+    return config
 
 
 def describe_refused(path: Path, error: str) -> str:
@@ -98,6 +163,11 @@ def describe_refused(path: Path, error: str) -> str:
 
 def load_into(model: nn.Module, state: dict, path: Path) -> None:
     """Load every tensor or none; InputError for missing, unexpected or misshapen tensors."""
+    check_shapes(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_shapes(model: nn.Module, state: dict, path: Path) -> None:
     own = model.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
     misshapen = [f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}' for key in own.keys() & state.keys()
@@ -105,17 +175,22 @@ def load_into(model: nn.Module, state: dict, path: Path) -> None:
     for problem, keys in (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen)):
         if keys:
             raise InputError(f'{path} does not fit the model: {len(keys)} {problem} tensors, such as {min(keys)}')
-    model.load_state_dict(state)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float) -> None:
     """Load the optimizer of a checkpoint of ours or of the official code."""
     try:
+        for index, values in saved['optimizer']['state'].items():
+            check_tensors({f'{index} {name} of the optimizer': torch.as_tensor(value, dtype=torch.float32)
+                           if name == 'step' else value for name, value in values.items()}, path)
         for group in saved['optimizer']['param_groups']:
             # Set before loading: where step counts are kept depends on the kernel, which this machine chooses.
             group.update(fused=True, foreach=None, weight_decay=weight_decay)
         optimizer.load_state_dict(saved['optimizer'])
-    except (KeyError, ValueError, TypeError) as error:
+        for parameter, values in optimizer.state.items():
+            if any(values[name].shape != parameter.shape for name in ('exp_avg', 'exp_avg_sq')):
+                raise ValueError(f'moments of shape {tuple(values["exp_avg"].shape)}')
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f'{path} has no Adam optimizer for this model, so it cannot be resumed ({error})') from error
 
 
@@ -134,10 +209,13 @@ def load_model(path: Path) -> tuple[UmURL, dict | None]:
         raise InputError(f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} tensors, such '
                          f'as {", ".join([*state][:3])}') from error
     num_layer = len({key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')})
-    model = UmURL(t_input_size, s_input_size, hidden_size, 1, num_layer)
-    if not any('_projector.' in key for key in state):  # fine-tuned, or the backbone alone
-        backbone = {key.removeprefix('backbone.'): value for key, value in state.items() if not key.startswith('fc.')}
-        load_into(model.backbone, backbone, path)
-    else:
-        load_into(model, state, path)
-    return model.eval(), saved.get('config', saved.get('about'))  # 'about': written by version 1
+    shape = t_input_size, s_input_size, hidden_size, 1, num_layer
+    whole = any('_projector.' in key for key in state)  # else fine-tuned, or the backbone alone
+    if not whole:
+        state = {key.removeprefix('backbone.'): value for key, value in state.items() if not key.startswith('fc.')}
+    with torch.device('meta'):  # shapes first, without memory: a hostile file may ask for a model of any size
+        planned = UmURL(*shape)
+        check_shapes(planned if whole else planned.backbone, state, path)
+    model = UmURL(*shape)
+    load_into(model if whole else model.backbone, state, path)
+    return model.eval(), config_of(path, saved)

@@ -89,17 +89,19 @@ def test_newest(tmp_path):
     assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 10000)
 
 
-def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch):
+@pytest.mark.parametrize('error', [OSError('a full disk fails'), RuntimeError('PytorchStreamWriter failed')])
+def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch, error):
     path, model = saved
     before = path.read_bytes()
 
     def full_disk(state, file):
-        file.write_bytes(b'half')
-        raise OSError('No space left on device')
+        file.write(b'half')
+        raise error
     monkeypatch.setattr(torch, 'save', full_disk)
-    with pytest.raises(OSError, match='No space'):
+    with pytest.raises(InputError, match='checkpoint_0004.pth.tar could not be written.*kept: .*fail'):
         checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 6)
     assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_a_file_of_another_name_is_no_epoch(tmp_path):
@@ -163,3 +165,99 @@ def test_the_optimizer_is_written_as_torch_1_12_did(saved, reference):
     checkpoint.load_optimizer(again, checkpoint.read(path), path, 0.)
     assert all(torch.equal(one['exp_avg'], two['exp_avg'])
                for one, two in zip(optimizer.state.values(), again.state.values(), strict=True))
+
+
+def write(path, epoch, **more):
+    torch.manual_seed(epoch)
+    model = UmURL(150, 192, 8)
+    checkpoint.save(path, model, torch.optim.Adam(model.parameters()), epoch, **more)
+    return path
+
+
+def flip(path, place=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+
+
+def test_the_furthest_checkpoint_is_resumed(tmp_path, capsys):
+    assert checkpoint.read_furthest(tmp_path) == (None, None)
+    kept = [write(checkpoint.path_of(tmp_path, epoch), epoch + 1) for epoch in (0, 50)]
+    last = write(tmp_path / checkpoint.LAST, 51, step=0)
+    assert checkpoint.read_furthest(tmp_path)[0] == kept[1]
+    write(last, 51, step=1)
+    assert checkpoint.read_furthest(tmp_path)[0] == last
+    assert checkpoint.newest(tmp_path) == kept[1]  # evaluation prefers a kept one
+    write(last, 40, step=3)
+    assert checkpoint.read_furthest(tmp_path)[0] == kept[1]
+    capsys.readouterr()
+    flip(kept[1])
+    path, saved = checkpoint.read_furthest(tmp_path)
+    assert (path, saved['epoch'], saved['step']) == (last, 40, 3)
+    assert f'note: left out: {kept[1]} is damaged: the checksum of its record' in capsys.readouterr().err
+    flip(last)
+    assert checkpoint.read_furthest(tmp_path)[0] == kept[0]
+    flip(kept[0])
+    with pytest.raises(InputError, match='start afresh with --resume none'):
+        checkpoint.read_furthest(tmp_path)
+
+
+def test_only_the_last_checkpoint_is_evaluated_if_none_was_kept(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+    last = write(tmp_path / checkpoint.LAST, 0, step=7)
+    assert checkpoint.newest(tmp_path) == last
+
+
+@pytest.mark.parametrize(('change_tensor', 'message'), [
+    (lambda tensor: tensor.index_fill(0, torch.tensor(1), float('nan')), 'not finite'),
+    (lambda tensor: tensor.index_fill(0, torch.tensor(1), -float('inf')), 'not finite'),
+    (lambda tensor: tensor.int(), 'is torch.int32, where'),
+    (lambda tensor: tensor > 0, 'is torch.bool, where'),
+    (lambda tensor: tensor.to(torch.complex64), 'is torch.complex64, where'),
+    (lambda tensor: tensor.to_sparse(), 'not an ordinary dense tensor'),
+    (lambda tensor: torch.zeros(1, 1).expand(10**6, 10**6), r'\(1000000, 1000000\) is expanded'),
+    (lambda tensor: 'text', 'no state_dict of tensors'),
+    (lambda tensor: None, 'no state_dict of tensors')])
+def test_what_is_no_weight_is_refused(saved, change_tensor, message):
+    path, _ = saved
+    change(path, lambda state: state.update({KEY: change_tensor(state[KEY])}))
+    with pytest.raises(InputError, match=message):
+        checkpoint.load_model(path)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_converted(saved, dtype):
+    path, model = saved
+    change(path, lambda state: state.update({KEY: state[KEY].to(dtype)}))
+    loaded = checkpoint.load_model(path)[0].state_dict()[KEY.removeprefix('module.')]
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, model.state_dict()[KEY.removeprefix('module.')].to(dtype).float())
+
+
+def test_a_model_of_a_false_size_is_refused_before_it_is_built(saved):
+    change(saved[0], lambda state: state.update({'module.backbone.ma_encoder.pe.pe': torch.zeros(1, 1, 2 * 10**6)}))
+    with pytest.raises(InputError, match='does not fit the model'):
+        checkpoint.load_model(saved[0])
+
+
+@pytest.mark.parametrize('config', [5, {}, {'dataset': 3, 'protocol': 'x', 'objective': 'x', 'modalities': []},
+                                    {'dataset': 'ntu60', 'protocol': 'x', 'objective': 'x', 'modalities': 'joint'}])
+def test_a_config_of_another_kind_is_refused(tmp_path, config):
+    with pytest.raises(InputError, match='its config'):
+        checkpoint.load_model(write(tmp_path / 'file.pth.tar', 1, config=config))
+
+
+@pytest.mark.parametrize(('change_state', 'message'), [
+    (lambda state: state.update(exp_avg=torch.full_like(state['exp_avg'], float('nan'))), 'not finite'),
+    (lambda state: state.update(exp_avg_sq=torch.ones(3)), r'moments of shape'),
+    (lambda state: state.update(step='many'), 'no Adam optimizer'),
+    (lambda state: state.update(step=float('inf')), 'not finite'),
+    (lambda state: state.pop('exp_avg'), 'no Adam optimizer')])
+def test_an_optimizer_with_other_contents_is_refused(change_state, message):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    state = {index: {'step': torch.tensor(3.), 'exp_avg': torch.ones(shape), 'exp_avg_sq': torch.ones(shape)}
+             for index, shape in ((0, (2, 2)), (1, (2,)))}
+    change_state(state[1])
+    with pytest.raises(InputError, match=message):
+        checkpoint.load_optimizer(optimizer, {'optimizer': optimizer.state_dict() | {'state': state}}, 'file', 0.)
