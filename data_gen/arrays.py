@@ -5,11 +5,13 @@ trimmed   {split}_frame_joint.npy (F, 2, 25, 3) float32: the valid frames only, 
 both      {split}_num_frame.npy (N,) int64, {split}_label.pkl: a pickle of (names, labels)
 """
 import os
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from data_gen.cli import InputError
 from data_gen.preprocess import MAX_FRAME
 from data_gen.skeleton import BODIES, JOINTS
 
@@ -66,3 +68,11 @@ def replacing(path: Path):
         folder = os.open(path.parent, os.O_DIRECTORY)
         os.fsync(folder)
         os.close(folder)
+
+
+def check_zip(path: Path) -> None:
+    """InputError if a record of a zip (an .npz, a checkpoint) does not have its checksum. Other files pass."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as records:
+            if damaged := records.testzip():
+                raise InputError(f'{path} is damaged: the checksum of its record {damaged} is wrong')

@@ -2,13 +2,12 @@
 import pickle
 import re
 import sys
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from data_gen.arrays import replacing
+from data_gen.arrays import check_zip, replacing
 from data_gen.cli import InputError
 from model.umurl import UmURL
 
@@ -96,11 +95,7 @@ def read(path: Path) -> dict:
     if not Path(path).is_file():
         raise InputError(f'{path}: no such checkpoint')
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as records:
-                damaged = records.testzip()
-            if damaged:
-                raise InputError(f'{path} is damaged: the checksum of its record {damaged} is wrong')
+        check_zip(path)
         saved = torch.load(path, map_location='cpu', weights_only=True)
     except InputError:
         raise

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_gen.arrays import replacing
+from data_gen.arrays import check_zip, replacing
 from data_gen.cli import InputError
 from tools.evaluation.late_fusion import Subset
 from tools.results import Origin
@@ -68,6 +68,8 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             if train.ndim != 2 or [len(train), len(val), *train.shape[1:]] != [len(train_labels), len(val_labels),
                                                                                *val.shape[1:]]:
                 raise InputError(f'--load-features {path}: the shapes of {", ".join(names)} disagree')
+            if not (np.isfinite(train).all() and np.isfinite(val).all()):
+                raise InputError(f'--load-features {path} has numbers that are not finite')
             kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
             features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
     return features
@@ -82,6 +84,7 @@ def open_arrays(path: Path):
     if not path.is_file():
         raise InputError(f'--load-features {path}: no such file')
     try:
+        check_zip(path)
         arrays = np.load(path)
         {name: arrays[name].dtype for name in ('train_labels', 'val_labels')}
         return arrays
