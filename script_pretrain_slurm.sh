@@ -2,13 +2,16 @@
 # Pre-train with the published settings on several machines of a SLURM cluster, on all GPUs of each.
 #   sbatch [--nodes=4 and other flags of sbatch] script_pretrain_slurm.sh [dataset] [protocol] [more flags of pretrain.py]
 # The arguments are those of script_pretrain.sh. Submit the script in the project's root, which all machines must see at
-# the same path, with data/ and checkpoints/. To continue a job that was stopped, submit it again with --resume auto.
+# the same path, with data/ and checkpoints/. Two minutes before the time limit the run saves and the job is queued again.
+# A job that is submitted again continues too; --resume none starts a new run.
 #SBATCH --job-name=umurl
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=16
 #SBATCH --time=24:00:00
+#SBATCH --signal=B:USR1@120
+#SBATCH --requeue
 #SBATCH --output=slurm-%j.txt
 set -euo pipefail
 root=${SLURM_SUBMIT_DIR:-$(dirname "$0")}  # SLURM runs a copy of this script from another folder
@@ -25,4 +28,13 @@ launcher="srun --nodes=${#nodes[@]} --ntasks=${#nodes[@]} --ntasks-per-node=1 --
 if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then launcher+=" --cpus-per-task=$SLURM_CPUS_PER_TASK"; fi  # not inherited
 launcher+=" torchrun --nnodes=${#nodes[@]} --nproc-per-node=gpu --rdzv-backend=c10d --rdzv-id=$SLURM_JOB_ID"
 launcher+=" --rdzv-endpoint=${nodes[0]}:$((20000 + SLURM_JOB_ID % 10000))"
-pretrain "$launcher" "$@"
+
+# USR1 comes to this script alone. It asks the step to save and leave, and the job to be queued again.
+stopped=
+stop_step() { stopped=1; scancel --signal=TERM "$SLURM_JOB_ID.0"; }
+trap stop_step USR1
+pretrain "$launcher" "$@" &
+while kill -0 $! 2>/dev/null; do wait $! || true; done  # a trap ends `wait` early
+code=0; wait $! || code=$?
+if [ -n "$stopped" ] && [ "$code" != 0 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$code"

@@ -11,7 +11,11 @@ SCRIPT = 'script_pretrain_slurm.sh'
 STAND_INS = {  # each says what it was asked; srun then runs the command behind its flags
     'scontrol': 'echo "scontrol $*" >&2; printf "node7\\nnode9\\n"',
     'srun': 'while [ "${1#--}" != "$1" ]; do echo "srun $1"; shift; done; exec "$@"',
-    'torchrun': 'for word; do echo "torchrun $word"; done; exit "${TORCHRUN_ENDS_WITH:-0}"'}
+    'torchrun': 'for word; do echo "torchrun $word"; done\n'  # it may signal the script, and wait until it is signalled
+                'if [ -n "$TORCHRUN_UNTIL" ]; then kill -USR1 "$SCRIPT"; fi\n'
+                'while [ -n "$TORCHRUN_UNTIL" ] && [ ! -e "$TORCHRUN_UNTIL" ]; do sleep 0.05; done\n'
+                'exit "${TORCHRUN_ENDS_WITH:-0}"',
+    'scancel': 'echo "scancel $*" >&2; touch "$TORCHRUN_UNTIL"'}
 
 
 @pytest.fixture
@@ -31,7 +35,8 @@ def submit(tmp_path):
         environment |= {'PATH': f'{commands}:{os.environ["PATH"]}', 'SLURM_SUBMIT_DIR': str(root), 'SLURM_JOB_ID': '41',
                         'SLURM_JOB_NODELIST': 'node[7,9]', 'SLURM_CPUS_PER_TASK': '16'} | variables
         environment = {name: value for name, value in environment.items() if value is not None}
-        return subprocess.run(['bash', spool / 'slurm_script', *arguments], env=environment, cwd=spool,
+        start = ['bash', '-c', 'export SCRIPT=$$; exec bash "$@"', '-', spool / 'slurm_script']
+        return subprocess.run([*start, *arguments], env=environment, cwd=spool,
                               capture_output=True, text=True)
     return run
 
@@ -47,7 +52,7 @@ def test_the_default_job(submit, tmp_path):
         '--nnodes=2', '--nproc-per-node=gpu', '--rdzv-backend=c10d', '--rdzv-id=41', '--rdzv-endpoint=node7:20041']
     assert ' '.join(words[words.index('pretrain.py'):]) == (
         'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub --schedule 351 '
-        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject')
+        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto')
     assert (tmp_path / 'project/checkpoints/ntu60_xsub/pretrain.txt').read_text() == done.stdout
 
 
@@ -57,11 +62,27 @@ def test_the_default_job(submit, tmp_path):
     ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup'),
     ('custom', 1024, 'custom', 'custom', 'own_split')])
 def test_arguments_are_those_of_the_other_script(submit, arguments, batch, folder, dataset, protocol):
-    words = submit(*arguments.split(), '--resume', 'auto').stdout.replace('torchrun ', '').split()
+    words = submit(*arguments.split(), '--resume', 'none').stdout.replace('torchrun ', '').split()
     given = dict(zip(words[words.index('pretrain.py') + 1::2], words[words.index('pretrain.py') + 2::2], strict=True))
     assert given == {'--lr': '0.0005', '--batch-size': str(batch), '--checkpoint-path': f'./checkpoints/{folder}',
                      '--schedule': '351', '--epochs': '451', '--pre-dataset': dataset, '--protocol': protocol,
-                     '--resume': 'auto'}
+                     '--resume': 'none'}
+
+
+def test_before_the_time_limit_the_run_saves_and_is_queued_again(submit, tmp_path):
+    """SLURM signals the script alone; the script signals the step, waits for it, and asks for another turn."""
+    done = submit(TORCHRUN_UNTIL=str(tmp_path / 'signalled'), TORCHRUN_ENDS_WITH='1')
+    assert done.returncode == 1
+    *_, signalled, queued = done.stderr.splitlines()
+    assert (signalled, queued) == ('scancel --signal=TERM 41.0', 'scontrol requeue 41')
+    assert 'requeue' not in submit(TORCHRUN_ENDS_WITH='1').stderr
+
+
+def test_a_run_that_ends_while_it_is_signalled_is_not_queued_again(submit, tmp_path):
+    done = submit(TORCHRUN_UNTIL=str(tmp_path / 'signalled'))
+    assert done.returncode == 0
+    assert 'scancel' in done.stderr
+    assert 'requeue' not in done.stderr
 
 
 def test_a_failure_is_not_hidden(submit):

@@ -36,14 +36,17 @@ parse_dataset() {
 }
 
 # pretrain LAUNCHER [dataset] [protocol] [flags]: pre-train with the published settings; LAUNCHER: python, torchrun …
+# A run that was stopped is continued; --resume none starts a new one. Signals reach the launcher: nothing stands between.
 pretrain() {
     local launcher=$1 batch_size=1024 folder
     parse_dataset "${@:2}"
     if [ "$dataset $protocol" = "ntu60 cross_subject" ]; then batch_size=512; fi
     folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
     mkdir -p "$folder"
+    export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1  # those that torchrun passes on
     $launcher pretrain.py --lr 0.0005 --batch-size "$batch_size" --checkpoint-path "$folder" --schedule 351 --epochs 451 \
-        --pre-dataset "$dataset" --protocol "$protocol" ${flags[@]+"${flags[@]}"} | tee -a "$folder/pretrain.txt"
+        --pre-dataset "$dataset" --protocol "$protocol" --resume auto ${flags[@]+"${flags[@]}"} \
+        > >(exec tee -i -a "$folder/pretrain.txt")
 }
 
 # evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir
@@ -54,7 +57,8 @@ evaluate() {
     dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
     if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xset ]; then dir=ntu120_xsetup; fi  # both names are in use
     if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xsetup ]; then dir=ntu120_xset; fi
-    checkpoint=$(ls "./checkpoints/$dir"/checkpoint_*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
+    checkpoint=$(ls "./checkpoints/$dir"/checkpoint_[0-9]*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
+    if [ -z "$checkpoint" ]; then checkpoint=$(ls "./checkpoints/$dir/checkpoint_last.pth.tar" 2>/dev/null || true); fi
     if [ -z "$checkpoint" ]; then
         echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give the folder's name" >&2; exit 2
     fi
