@@ -82,7 +82,8 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: 
         with replacing(path) as file:
             torch.save(content | more, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise InputError(f'{path} could not be written, so what was there before is kept: {error}') from error
+        raise InputError(f'{path} could not be written (is the disk full?), so the earlier file is kept: {error}'
+                         ) from error
 
 
 def read(path: Path) -> dict:
