@@ -202,13 +202,12 @@ def loss_weights(objective: str, overrides: dict[str, float | None]) -> Weights:
 
 def batch_size_per_process(batch_size: int, num_clips: int) -> int:
     """This process's share of the global batch. Prints a note if the batch had to be made smaller."""
-    batch = min(batch_size, num_clips)
-    batch -= batch % world_size()
-    if batch < 2 * world_size():
+    batch = batch_size - batch_size % world_size()
+    if min(batch, num_clips) < 2 * world_size():
         raise cli.InputError(f'--batch-size {batch_size}, {num_clips} clips: BatchNorm needs 2 clips per process')
-    if batch < batch_size and rank() == 0:
-        reason = f'only {num_clips} clips' if num_clips < batch_size else f'shared by {world_size()} processes'
-        print(f'note: the batch size is {batch} ({reason})', file=sys.stderr)
+    if min(batch, num_clips) < batch_size and rank() == 0:
+        reason = f'only {num_clips} clips' if num_clips < batch else f'shared by {world_size()} processes'
+        print(f'note: the batch size is {min(batch, num_clips)} ({reason})', file=sys.stderr)
     return batch // world_size()
 
 

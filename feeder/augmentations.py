@@ -65,37 +65,43 @@ def pose_augmentation(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return apply_map(x, matrix.mT[:, None].expand(-1, x.shape[3], -1, -1))
 
 
+def uniform(*size: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Numbers of U(0, 1), on the generator's device."""
+    return torch.rand(size, generator=generator, dtype=dtype, device=generator.device)
+
+
 def draw_crops(num_frames: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a crop of each clip of num_frames (N,) frames: start and length (N,).
 
     length = clip(floor(num_frames * u), 64, num_frames), u ~ U(0.1, 1), so clips under 64 frames are taken whole.
     The start is uniform over all that fit.
     """
-    u = torch.rand(len(num_frames), generator=generator) * (1 - CROP_MIN_RATIO) + CROP_MIN_RATIO
+    u = uniform(len(num_frames), generator=generator) * (1 - CROP_MIN_RATIO) + CROP_MIN_RATIO
     length = (num_frames * u).long().clamp(min=CROP_MIN_FRAMES).minimum(num_frames)
-    start = (torch.rand(len(num_frames), generator=generator, dtype=torch.float64) * (num_frames - length + 1)).long()
-    return start, length
+    along = uniform(len(num_frames), generator=generator, dtype=torch.float64)
+    return (along * (num_frames - length + 1)).long(), length
 
 
 def draw_joints(n: int, num_joints: int, generator: torch.Generator) -> torch.Tensor:
     """Draw 15 joints without replacement for each of n clips: (n, 15)."""
-    return torch.rand(n, num_joints, generator=generator).argsort(1)[:, :CORRUPTED_JOINTS]
+    return uniform(n, num_joints, generator=generator).argsort(1)[:, :CORRUPTED_JOINTS]
 
 
 def draw_corruption_matrices(n: int, generator: torch.Generator) -> torch.Tensor:
     """Draw (n, 3, 3): zero with probability 1/2, else entries of U(-1, 1)."""
-    matrix = torch.rand(n, 3, 3, generator=generator) * 2 - 1
-    return matrix * (torch.rand(n, 1, 1, generator=generator) < 0.5)
+    matrix = uniform(n, 3, 3, generator=generator) * 2 - 1
+    return matrix * (uniform(n, 1, 1, generator=generator) < 0.5)
 
 
 def draw_shear_matrices(n: int, generator: torch.Generator) -> torch.Tensor:
     """Draw (n, 3, 3): unit diagonal, U(-1, 1) elsewhere."""
-    matrix = torch.rand(n, 3, 3, generator=generator) * 2 - 1
-    return matrix.masked_fill_(torch.eye(3, dtype=torch.bool), 1)
+    matrix = uniform(n, 3, 3, generator=generator) * 2 - 1
+    matrix.diagonal(0, 1, 2).fill_(1)
+    return matrix
 
 
 def draw_maps(n: int, num_joints: int, generator: torch.Generator) -> torch.Tensor:
     """Draw the spatial augmentation of n clips, (n, V, 3, 3): corruption with probability 1/2, else shear."""
     joints, matrix = draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator)
     corruption, shear = corruption_map(joints, matrix, num_joints), draw_shear_matrices(n, generator).mT[:, None]
-    return torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)
+    return torch.where(uniform(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)

@@ -12,17 +12,20 @@ from feeder.prefetch import Resident
 VIEW_FRAMES = 64
 
 
-def generator_at(seed: int, epoch: int, step: int = 0, rank: int = 0) -> torch.Generator:
-    """A CPU generator whose state depends on these numbers alone, so any step can be drawn again, on any device."""
-    state = np.random.SeedSequence((seed, epoch, step, rank)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+def generator_at(seed: int, epoch: int, step: int = 0, device: torch.device | str = 'cpu') -> torch.Generator:
+    """A generator of this device whose state depends on these numbers alone, so any step can be drawn again."""
+    state = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 class PretrainFeeder:
     """Independently augmented views of each clip as streams: one view per modality, and one of all modalities.
 
-    With `fused_only` there are two views instead, each of all modalities. `batch_size` is per process. An epoch visits
-    each clip at most once, in an order that all processes agree on; the last incomplete global batch is left out.
+    With `fused_only` there are two views instead, each of all modalities. `batch_size` is per process. Order and draws
+    are those of the global batch, whatever the number of processes; each process takes its share of both.
+    An epoch visits every clip, so its last batch may be smaller. As in the official code, the first clips of the order
+    come again at its end if the processes' shares would not be equal. A last batch of one clip, for which BatchNorm has
+    no variance, is left out.
     `source` brings the frames to the training device (see prefetch.py); by default they are where the dataset is.
     """
 
@@ -31,44 +34,50 @@ class PretrainFeeder:
         self.source = source or Resident(dataset, dataset.frames.device)
         self.modalities = modalities
         self.first_views = [modalities] if fused_only else [(modality,) for modality in modalities]
-        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
-        self.num_frames, self.num_joints = dataset.num_frames.cpu(), dataset.frames.shape[2]  # draws are on the CPU
+        self.global_batch, self.seed, self.rank, self.world_size = batch_size * world_size, seed, rank, world_size
+        self.num_frames, self.num_joints = dataset.num_frames.cpu(), dataset.frames.shape[2]
 
     def __len__(self):
-        return len(self.num_frames) // (self.batch_size * self.world_size)
+        full, rest = divmod(len(self.num_frames), self.global_batch)
+        return full + (rest > 1)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[dict, dict]]:
-        """Yield (uni, fused) for each step; see `batch`."""
+        """Yield (uni, fused) for each step from `first_step` on, counted from 0; see `batch`."""
         order = torch.randperm(len(self.num_frames), generator=generator_at(self.seed, epoch))
-        batches = order.split(self.batch_size)[self.rank:len(self) * self.world_size:self.world_size][first_step:]
-        for step, (clips, loaded) in enumerate(zip(batches, self.source.batches(batches), strict=True), first_step + 1):
-            yield self.batch(clips, generator_at(self.seed, epoch, step, self.rank), loaded)
+        order = torch.cat((order, order[:-len(order) % self.world_size]))
+        steps, device = slice(first_step, len(self)), self.source.device
+        # Copied to a GPU once for all steps: the host would wait for each copy.
+        num_frames = self.num_frames[order].to(device).split(self.global_batch)[steps]
+        clips = order.to(self.source.start.device).split(self.global_batch)[steps]
+        loaded = self.source.batches(map(self.share, clips))
+        for step, (batch, frames) in enumerate(zip(loaded, num_frames, strict=True), first_step + 1):
+            yield self.batch(*batch, frames, generator_at(self.seed, epoch, step, device))
 
-    def batch(self, clips: torch.Tensor, generator: torch.Generator, loaded=None) -> tuple[dict, dict]:
-        """The streams of the clips with these indices (N,), augmented with draws from `generator`.
+    def share(self, batch: torch.Tensor) -> torch.Tensor:
+        """This process's part of a global batch (N, ...)."""
+        return batch.chunk(self.world_size)[self.rank]
+
+    def batch(self, frames, first_row, num_frames, generator) -> tuple[dict, dict]:
+        """The streams of the augmented views of this process's clips; arguments as in `views`.
 
         Returns (uni, fused): uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all three of view 4.
         """
-        frames, start = loaded or next(self.source.batches([clips]))
-        *views, last = self.views(frames, start, self.num_frames[clips], generator)
+        *views, last = self.views(frames, first_row, num_frames, generator)
         uni = {}
         for view, modalities in zip(views, self.first_views, strict=True):
             uni |= streams(view, modalities)
         return uni, streams(last, self.modalities)
 
     def views(self, frames, first_row, num_frames, generator) -> tuple[torch.Tensor, ...]:
-        """All views (N, 64, M, V, C) of clips that start at first_row (N,) of frames (F, M, V, C), on their device."""
-        draws = [(*draw_crops(num_frames, generator), draw_maps(len(first_row), self.num_joints, generator))
+        """All views (n, 64, M, V, C) of this process's clips, which start at first_row (n,) of frames (F, M, V, C).
+
+        num_frames (N,): the lengths of the global batch's clips. `generator` draws for all of them. All on one device.
+        """
+        draws = [(*draw_crops(num_frames, generator), draw_maps(len(num_frames), self.num_joints, generator))
                  for _ in range(len(self.first_views) + 1)]
-        start, length, maps = (torch.cat(draw) for draw in zip(*draws, strict=True))
+        start, length, maps = (torch.cat([self.share(of_view) for of_view in draw]) for draw in zip(*draws, strict=True))
         start += first_row.repeat(len(draws))
-        start, length, maps = (to_device(draw, frames.device) for draw in (start, length, maps))
         return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(len(draws))
-
-
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy to the device; to a GPU from pinned memory, so the host does not wait."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else tensor.to(device)
 
 
 def downstream_streams(dataset: ClipDataset, clips: torch.Tensor, modalities=MODALITIES) -> dict:

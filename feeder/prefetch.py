@@ -5,17 +5,17 @@ import torch
 
 from feeder.dataset import ClipDataset
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # frames (F, M, V, C) on the device, each clip's first row in them (N,)
+Batch = tuple[torch.Tensor, torch.Tensor]  # frames (F, M, V, C), each clip's first row in them (N,); on the device
 
 
 class Resident:
     """All frames are on the training device; a batch is a list of indices."""
 
     def __init__(self, dataset: ClipDataset, device: torch.device):
-        self.frames, self.start, self.device = dataset.frames.to(device), dataset.start.cpu(), device
+        self.frames, self.start, self.device = dataset.frames.to(device), dataset.start.to(device), device
 
     def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[Batch]:
-        """Yield a Batch for each tensor of clip indices (N,)."""
+        """Yield a Batch for each tensor of clip indices (N,), which are on the device."""
         for clips in batches:
             yield self.frames, self.start[clips]
 
@@ -32,7 +32,7 @@ class Prefetcher:
         self.stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
 
     def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[Batch]:
-        """Yield a Batch for each tensor of clip indices (N,); its frames are those of the batch alone."""
+        """Yield a Batch for each tensor of clip indices (N,) in host memory; its frames are those of the batch alone."""
         current = None
         for clips in batches:
             upcoming = self.start_copy(clips)
@@ -49,11 +49,12 @@ class Prefetcher:
         rows = torch.repeat_interleave(self.start[clips] - start, num_frames)
         rows += torch.arange(len(rows))
         if self.stream is None:
-            return self.frames[rows].to(self.device), start, None
+            return self.frames[rows].to(self.device), start.to(self.device), None
         pinned = torch.empty((len(rows), *self.frames.shape[1:]), dtype=self.frames.dtype, pin_memory=True)
         torch.index_select(self.frames, 0, rows, out=pinned)
         with torch.cuda.stream(self.stream):
-            return pinned.to(self.device, non_blocking=True), start, self.stream.record_event()
+            on_device = [tensor.to(self.device, non_blocking=True) for tensor in (pinned, start.pin_memory())]
+            return *on_device, self.stream.record_event()
 
     def finish_copy(self, frames, start, copied):
         """Make the computing stream wait for the copy; the host does not wait."""
@@ -61,6 +62,7 @@ class Prefetcher:
             computing = torch.cuda.current_stream(self.device)
             computing.wait_event(copied)
             frames.record_stream(computing)
+            start.record_stream(computing)
         return frames, start
 
 

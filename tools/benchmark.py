@@ -132,10 +132,12 @@ def model_stages(dataset: ClipDataset, hidden_size: int, batch_size: int, dtypes
     feeder = PretrainFeeder(dataset, batch_size, seed=0)
     model = UmURL(BODIES * JOINTS * 3, VIEW_FRAMES * 3, hidden_size).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 5e-4, weight_decay=1e-5, fused=True)
-    clips = torch.randperm(len(dataset), generator=generator_at(0, 0))[:batch_size]
+    clips = torch.randperm(len(dataset), generator=generator_at(0, 0))[:batch_size].to(device)
+    frames, start = next(feeder.source.batches([clips]))
+    num_frames = dataset.num_frames[clips]
 
     def views():
-        return feeder.batch(clips, generator_at(0, 0))
+        return feeder.batch(frames, start, num_frames, generator_at(0, 0, device=device))
 
     def gradient(batch, dtype):
         with autocast(AMP[dtype], device):

@@ -141,11 +141,11 @@ def draws(*arguments):
         *draw_crops(torch.full((50,), 300), generator), draw_maps(50, 25, generator))])
 
 
-def test_draws_are_a_function_of_seed_epoch_step_and_rank():
+def test_draws_are_a_function_of_seed_epoch_and_step():
     torch.manual_seed(1)
-    first = draws(1, 2, 3, 4)
+    first = draws(1, 2, 3)
     torch.manual_seed(2)
-    assert draws(1, 2, 3, 4).equal(first)
-    places = [(1, 2, 3, 4), (5, 2, 3, 4), (1, 5, 3, 4), (1, 2, 5, 4), (1, 2, 3, 5), (2, 1, 3, 4), (1, 3, 2, 4),
-              (1, 2, 4, 3), (0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 0, 0), (1, 0, 0, 0)]
+    assert draws(1, 2, 3).equal(first)
+    places = [(1, 2, 3), (5, 2, 3), (1, 5, 3), (1, 2, 5), (2, 1, 3), (1, 3, 2), (0, 0, 0), (0, 0, 1), (0, 1, 0),
+              (1, 0, 0)]
     assert len({tuple(draws(*place).tolist()) for place in places}) == len(places)

@@ -7,26 +7,36 @@ from feeder import feeders
 from feeder.dataset import ClipDataset
 from feeder.feeders import PretrainFeeder, downstream_batches, generator_at
 from feeder.modalities import MODALITIES, streams
+from feeder.prefetch import Prefetcher, Resident
 
 LENGTHS = [1, 30, 64, 65, 300, 90, 20, 100, 70, 150, 64]
 
 
-def visits(dataset, epoch, **arguments):
+def visits(dataset, epoch, first_step=0, **arguments):
     """The clip indices of each step of an epoch, in place of the streams."""
     feeder = PretrainFeeder(dataset, **arguments)
-    feeder.batch = lambda clips, generator, loaded: clips.tolist()
-    steps = list(feeder.epoch(epoch))
-    assert len(steps) == len(feeder)
+    feeder.source.batches = lambda batches: ((None, clips) for clips in batches)
+    feeder.batch = lambda frames, clips, num_frames, generator: clips.tolist()
+    steps = list(feeder.epoch(epoch, first_step))
+    assert len(steps) == len(feeder) - first_step
     return steps
 
 
-@pytest.mark.parametrize(('batch_size', 'steps'), [(1, 11), (4, 2), (5, 2), (11, 1), (12, 0)])
-def test_an_epoch_visits_each_clip_at_most_once(random_dataset, batch_size, steps):
+@pytest.mark.parametrize(('batch_size', 'sizes'), [(1, [1] * 11), (4, [4, 4, 3]), (5, [5, 5]), (11, [11]), (12, [11])])
+def test_an_epoch_visits_every_clip_once_except_in_a_batch_of_its_own(random_dataset, batch_size, sizes):
     visited = visits(random_dataset(LENGTHS), 0, batch_size=batch_size, seed=0)
-    assert [len(clips) for clips in visited] == [batch_size] * steps
+    assert [len(clips) for clips in visited] == sizes
     clips = sum(visited, [])
     assert len(set(clips)) == len(clips)
     assert set(clips) <= set(range(11))
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 4])
+def test_an_epoch_of_ntu60_has_the_official_number_of_steps(world_size):
+    lengths = torch.ones(40091, dtype=torch.long)
+    dataset = ClipDataset(torch.zeros(40091, 1, 1, 1), lengths, lengths, [])
+    steps = visits(dataset, 0, 77, batch_size=512 // world_size, seed=0, world_size=world_size)
+    assert [len(clips) for clips in steps] == [512 // world_size, -(-155 // world_size)]
 
 
 def test_another_epoch_or_seed_another_order(random_dataset):
@@ -39,12 +49,22 @@ def test_another_epoch_or_seed_another_order(random_dataset):
     assert len({frozenset(order) for order in first}) > 1  # the clip left out changes too
 
 
-def test_ranks_share_each_global_batch(random_dataset):
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_ranks_share_each_global_batch(random_dataset, world_size):
+    """Of 11 clips the first comes again, so that the last batch can be shared."""
     dataset = random_dataset(LENGTHS)
     together = visits(dataset, 3, batch_size=4, seed=7)
-    first, second = (visits(dataset, 3, batch_size=2, seed=7, rank=rank, world_size=2) for rank in (0, 1))
-    assert [a + b for a, b in zip(first, second, strict=True)] == together
-    assert not set(sum(first, [])) & set(sum(second, []))
+    together[-1].append(together[0][0])
+    ranks = [visits(dataset, 3, batch_size=4 // world_size, seed=7, rank=rank, world_size=world_size)
+             for rank in range(world_size)]
+    assert [sum(shares, []) for shares in zip(*ranks, strict=True)] == together
+
+
+@pytest.mark.parametrize('lengths', [LENGTHS[:5], LENGTHS[:9]])
+def test_a_last_batch_of_one_clip_is_left_out_whatever_the_number_of_processes(random_dataset, lengths):
+    for world_size in (1, 2, 4):
+        visited = visits(random_dataset(lengths), 0, batch_size=4 // world_size, seed=0, world_size=world_size)
+        assert [len(clips) for clips in visited] == [4 // world_size] * (len(lengths) // 4)
 
 
 def equal(a, b):
@@ -65,11 +85,42 @@ def test_the_same_step_is_the_same_batch(random_dataset):
         assert not any(equal(fused, changed) for (_, fused), (_, changed) in zip(batches(), other, strict=True))
 
 
+@pytest.mark.parametrize('source', [Resident, Prefetcher])
+@pytest.mark.parametrize('first_step', range(4))
+def test_an_epoch_can_begin_at_any_step(random_dataset, first_step, source):
+    dataset = random_dataset(LENGTHS)
+    feeder = PretrainFeeder(dataset, 4, seed=0, source=source(dataset, torch.device('cpu')))
+    rest = list(feeder.epoch(1, first_step))
+    for (_, fused), (_, again) in zip(list(feeder.epoch(1))[first_step:], rest, strict=True):
+        assert equal(fused, again)
+
+
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_processes_share_the_draws_of_one(random_dataset, monkeypatch, world_size):
+    """Crops and maps of 12 clips in two batches: those of all processes together are exactly those of one."""
+    made = []
+    monkeypatch.setattr(feeders, 'temporal_crop_resize', lambda frames, *crop: made.append(torch.stack(crop[:2])))
+    monkeypatch.setattr(feeders, 'apply_map', lambda x, maps: made.append(maps) or maps)
+    dataset = random_dataset([*LENGTHS, 77])
+
+    def draws(rank, world_size):
+        made.clear()
+        feeder = PretrainFeeder(dataset, 8 // world_size, 5, rank, world_size)
+        feeder.batch = feeder.views
+        list(feeder.epoch(2))
+        return [draw.unflatten(clips, (4, -1)).movedim(clips + 1, 0)
+                for pair in zip(made[::2], made[1::2], strict=True) for draw, clips in zip(pair, (1, 0), strict=True)]
+    one, ranks = draws(0, 1), [draws(rank, world_size) for rank in range(world_size)]
+    assert [len(draw) for draw in one] == [8, 8, 4, 4]
+    for draw, *shares in zip(one, *ranks, strict=True):
+        assert torch.cat(shares).equal(draw)
+
+
 def test_one_view_for_each_modality_and_one_for_all(random_dataset, random_clips, monkeypatch):
     feeder = PretrainFeeder(random_dataset(LENGTHS), 3, seed=0)
     views = [random_clips(3, seed) for seed in range(4)]
     monkeypatch.setattr(feeder, 'views', lambda *clips: views)
-    uni, fused = feeder.batch(torch.tensor([4, 2, 9]), generator_at(0, 0, 1))
+    uni, fused = feeder.batch(None, None, None, generator_at(0, 0, 1))
     assert tuple(uni) == tuple(fused) == MODALITIES
     assert equal(fused, streams(views[3]))
     for view, modality in zip(views[:3], MODALITIES, strict=True):
