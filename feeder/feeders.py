@@ -75,7 +75,7 @@ class PretrainFeeder:
         """
         draws = [(*draw_crops(num_frames, generator), draw_maps(len(num_frames), self.num_joints, generator))
                  for _ in range(len(self.first_views) + 1)]
-        start, length, maps = (torch.cat([self.share(of_view) for of_view in draw]) for draw in zip(*draws, strict=True))
+        start, length, maps = (torch.cat([self.share(each) for each in draw]) for draw in zip(*draws, strict=True))
         start += first_row.repeat(len(draws))
         return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(len(draws))
 

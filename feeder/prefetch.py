@@ -32,7 +32,7 @@ class Prefetcher:
         self.stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
 
     def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[Batch]:
-        """Yield a Batch for each tensor of clip indices (N,) in host memory; its frames are those of the batch alone."""
+        """Yield a Batch for each tensor of clip indices (N,) in host memory; its frames are those of this batch."""
         current = None
         for clips in batches:
             upcoming = self.start_copy(clips)

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 
 from data_gen.cli import InputError
+from tools.batch_norm import synchronize
 from tools.device import select
 
 
@@ -113,13 +114,11 @@ def gather(projections):
 
 
 def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """DistributedDataParallel if there are several processes; SyncBatchNorm exists on CUDA only."""
+    """DistributedDataParallel with BatchNorm over all processes, if there are several."""
     if world_size() == 1:
         return model
-    if device.type == 'cuda':
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    # Buffers need no broadcast: synchronised statistics agree, and training does not read the others. torch 2.13 warns
-    # of the older name of the flag.
+    synchronize(model)
+    # Buffers need no broadcast: synchronised statistics agree. torch 2.13 warns of the older name of the flag.
     ddp = nn.parallel.DistributedDataParallel
     newer = 'forward_sync_buffers' in inspect.signature(ddp).parameters
     return ddp(model, device_ids=[device] if device.type == 'cuda' else None, gradient_as_bucket_view=True,
