@@ -13,6 +13,7 @@ class GlobalBatchNorm(nn.BatchNorm1d):
     In training it waits for the other processes once in the forward and once in the backward; evaluation is local.
     """
 
+    @torch.compiler.disable  # torch 2.4 cannot compile the backward
     def forward(self, x):
         if not self.training:
             return super().forward(x)

@@ -1,39 +1,48 @@
-"""Run by torchrun in test_distributed.py: one rank's half of a step; rank 0 saves losses and gradients to argv[1].
+"""Run by torchrun in test_distributed.py: one rank's share of an epoch; rank 0 saves what `train` returns to argv[1].
 
 argv[2]: --encoder-chunks (1).
 """
 import sys
 
 import torch
+from torch.nn.functional import mse_loss
 
-from feeder.modalities import MODALITIES, streams
-from model.objective import umurl_objective
+from feeder.dataset import ClipDataset
+from feeder.feeders import PretrainFeeder
+from model.objective import variance_covariance
 from model.umurl import UmURL
 from tools.distributed import data_parallel, gather, process_group, rank, world_size
 
-BATCH = 8
+CLIPS, BATCH = 14, 8  # the last batch is incomplete
 
 
-def step(chunks=1):
-    """Losses and gradients of one step over the whole batch, of which every rank computes its own clips.
+def train(chunks=1):
+    """Loss, gradients and buffers of each step of two epochs in float64, each rank computing its share.
 
-    BatchNorm runs on its running statistics: SyncBatchNorm, which would make it the same, refuses the CPU.
+    The published objective would compute in float32.
     """
     torch.manual_seed(0)
-    model = UmURL(150, 192, 8, encoder_chunks=chunks).eval()
+    model = UmURL(150, 192, 8, encoder_chunks=chunks).double()
     trained = data_parallel(model, torch.device('cpu'))
-    views = torch.randn(4, BATCH, 64, 2, 25, 3, generator=torch.Generator().manual_seed(1))
-    views = views.chunk(world_size(), 1)[rank()]
-    uni = {modality: streams(view, (modality,))[modality] for modality, view in zip(MODALITIES, views, strict=False)}
-    for _ in range(3):  # the first step of a static graph goes another way than those behind it
-        model.zero_grad()
-        losses = umurl_objective(gather(trained(uni, streams(views[3]))))
-        losses.total.backward()
-    return {'losses': torch.stack(losses).detach(), 'gradients': [p.grad for p in model.parameters()]}
+    lengths = torch.full((CLIPS,), 70)
+    frames = torch.randn(CLIPS * 70, 2, 25, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    feeder = PretrainFeeder(ClipDataset(frames, lengths, lengths, []), BATCH // world_size(), 0, rank(), world_size())
+    steps = []
+    for epoch in range(2):  # the first step of a static graph goes another way than those behind it
+        for uni, fused in feeder.epoch(epoch):
+            model.zero_grad()
+            projections = torch.stack(tuple(gather(trained(uni, fused))))
+            loss = variance_covariance(projections).sum() + mse_loss(*projections.chunk(2))
+            loss.backward()
+            steps.append({'loss': loss.item(), 'gradients': [p.grad.clone() for p in model.parameters()],
+                          'buffers': [buffer.clone() for buffer in model.buffers()]})
+            for parameter in model.parameters():
+                parameter.data -= 1e-5 * parameter.grad
+    return steps
 
 
 if __name__ == '__main__':
     with process_group('cpu'):
-        result = step(*map(int, sys.argv[2:]))
+        result = train(*map(int, sys.argv[2:]))
         if rank() == 0:
             torch.save(result, sys.argv[1])
