@@ -269,6 +269,8 @@ def test_a_batch_is_shared_evenly(monkeypatch, capsys):
     monkeypatch.setattr(pretrain, 'world_size', lambda: 3)
     assert pretrain.batch_size_per_process(512, 40000) == 170
     assert 'the batch size is 510 (shared by 3 processes)' in capsys.readouterr().err
+    assert pretrain.batch_size_per_process(512, 10) == 170  # an epoch is one incomplete batch
+    assert 'the batch size is 10 (only 10 clips)' in capsys.readouterr().err
 
 
 def test_resuming_keeps_each_epoch_once_in_the_log(train):

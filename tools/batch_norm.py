@@ -35,7 +35,8 @@ class Normalize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         rows = x.to(weight.dtype)
-        variance, mean = torch.var_mean(rows, 0, correction=0)
+        mean = rows.mean(0)
+        variance = (rows - mean).square().mean(0)
         # Float64, because the difference of mean square and squared mean would lose digits in float32.
         mean, square = average(torch.stack((mean.double(), variance.double() + mean.double().square())))
         mean, variance = mean.to(rows.dtype), (square - mean.square()).clamp(min=0).to(rows.dtype)

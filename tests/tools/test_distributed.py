@@ -24,7 +24,7 @@ def test_two_processes_train_as_one(tmp_path, chunks):
     spec = importlib.util.spec_from_file_location('gather_worker', WORKER)
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
-    two, one = torch.load(tmp_path / 'two.pt'), worker.train()
+    two, one = torch.load(tmp_path / 'two.pt', weights_only=True), worker.train()
     assert len(one) == 4
     for mine, theirs in zip(two, one, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
