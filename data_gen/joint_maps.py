@@ -30,6 +30,10 @@ TRUNK = NECK | {'spine base': {'left hip': .5, 'right hip': .5},
                 'spine top': {'left shoulder': .5, 'right shoulder': .5},
                 'spine middle': {'spine base': .4, 'spine top': .6},
                 'head': {'left ear': .5, 'right ear': .5}}
+FOREARM = {'left hand': {'left wrist': 1.3, 'left elbow': -.3},
+           'left tip': {'left wrist': 1.6, 'left elbow': -.6},
+           'left thumb': {'left hand': 1}}
+TOES = {'left foot': {'left ankle': .5, 'left toe': .5}}
 SKELETONS = {
     'ntu25': Skeleton(NTU25, {}, 'kinect'),
     # The order of the Kinect v1 SDK, as in UT-Kinect. The files of MSR Action3D have another order.
@@ -40,17 +44,20 @@ SKELETONS = {
     # It has no hands and feet: they extend forearm and shin.
     'coco17': Skeleton(
         ('nose', *sided('eye ear shoulder elbow wrist hip knee ankle', 'left', 'right')),
-        TRUNK | {'left hand': {'left wrist': 1.3, 'left elbow': -.3},
-                 'left tip': {'left wrist': 1.6, 'left elbow': -.6},
-                 'left thumb': {'left hand': 1},
-                 'left foot': {'left ankle': 1.15, 'left knee': -.15}}, 'image'),
+        TRUNK | FOREARM | {'left foot': {'left ankle': 1.15, 'left knee': -.15}}, 'image'),
+    # OpenPose's BODY_25. Its neck is the middle of the shoulders, and its mid hip that of the hips.
+    'body25': Skeleton(
+        ('nose', 'spine top', *sided('shoulder elbow wrist', 'right'), *sided('shoulder elbow wrist', 'left'),
+         'spine base', *sided('hip knee ankle', 'right'), *sided('hip knee ankle', 'left'),
+         *sided('eye ear', 'right', 'left'), *sided('toe small-toe heel', 'left'),
+         *sided('toe small-toe heel', 'right')),
+        TRUNK | FOREARM | TOES, 'image'),
     # Its pinky and index are knuckles.
     'mediapipe33': Skeleton(
         ('nose', *sided('inner-eye eye outer-eye', 'left'), *sided('inner-eye eye outer-eye', 'right'),
          *sided('ear mouth shoulder elbow wrist pinky index thumb hip knee ankle heel toe', 'left', 'right')),
-        TRUNK | {'left hand': {'left wrist': 1 / 3, 'left pinky': 1 / 3, 'left index': 1 / 3},
-                 'left tip': {'left pinky': .8, 'left index': .8, 'left wrist': -.6},
-                 'left foot': {'left ankle': .5, 'left toe': .5}}, 'image'),
+        TRUNK | TOES | {'left hand': {'left wrist': 1 / 3, 'left pinky': 1 / 3, 'left index': 1 / 3},
+                        'left tip': {'left pinky': .8, 'left index': .8, 'left wrist': -.6}}, 'image'),
 }
 # kinect: y up, x to the sensor's left, z away from it, as in NTU RGB+D. image: y down, x to the picture's right, z away
 # from the camera. A half turn about z takes one to the other. Do not flip y alone: that mirrors people, so that their

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from data_gen import __version__, cli, manifest
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
 from data_gen.interrupts import folder_lock, resumable
+from data_gen.preprocess import MAX_FRAME
 from data_gen.protocols import DATASETS, Name
 from data_gen.workers import Job, in_order
 from data_gen.writer import SplitWriter
@@ -100,6 +101,8 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
                    skipped=skipped, version=__version__, **benchmark.details)
     counts = tuple(entry['clips'] for entry in entries.values())
     print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
+    if cut := sum(record.get('cut', False) for writer in writers.values() for record in writer.records):
+        print(f'  of {cli.plural(cut, "recording")} above {MAX_FRAME} frames, only the first {MAX_FRAME} are used')
     dataset = DATASETS[benchmark.dataset]
     official = dataset.counts.get(benchmark.name)
     if official == counts:

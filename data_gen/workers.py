@@ -59,5 +59,5 @@ def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
         return {'reason': str(xyz)}, None
     clip, num_frames = normalize(xyz), min(xyz.shape[1], MAX_FRAME)
     frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
-    record = {'num_frames': num_frames, 'digest': clip_digest(frames)}
+    record = {'num_frames': num_frames, 'digest': clip_digest(frames), 'cut': xyz.shape[1] > MAX_FRAME}
     return record, (clip if layout == 'padded' else frames).tobytes()

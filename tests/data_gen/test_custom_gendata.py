@@ -15,9 +15,10 @@ import action_recognition
 import action_retrieval
 import pretrain
 from data_gen import custom_gendata, manifest
+from data_gen.demo_recordings import BONES
 from data_gen.joint_maps import SKELETONS, matrix
 from data_gen.preprocess import normalize
-from data_gen.skeleton import SkeletonError
+from data_gen.skeleton import PARENTS, SkeletonError
 
 HEADER = 'path,label,split\n'
 
@@ -93,7 +94,7 @@ def test_every_kind_of_file(write_list, prepare, write_skeleton, tmp_path):
     assert facts == ['custom', 'split', 'ntu25', 'kinect']
 
 
-@pytest.mark.parametrize('joints', ['kinect20', 'coco17', 'mediapipe33'])
+@pytest.mark.parametrize('joints', ['kinect20', 'coco17', 'body25', 'mediapipe33'])
 def test_other_joints(joints, write_list, prepare, tmp_path):
     lines, count = write_list('a.npy,wave,train\nb.csv,wave,train\n'), len(SKELETONS[joints].names)
     one, two = poses(6, 1, count), poses(4, 2, count)
@@ -223,9 +224,86 @@ def test_axes_in_another_order_are_refused_with_the_transpose_that_mends_them(tm
     right = poses(30, bodies=2)
     np.save(tmp_path / 'wrong.npy', right.transpose(axes))
     with pytest.raises(SkeletonError, match=r'bodies in . frames') as error:
-        custom_gendata.read_poses(str(tmp_path / 'wrong.npy'), 25)
+        custom_gendata.read_poses(str(tmp_path / 'wrong.npy'), 'ntu25')
     mending = re.search(r'array.transpose(\(.*?\)) puts', str(error.value))[1]
     np.testing.assert_array_equal(np.load(tmp_path / 'wrong.npy').transpose(ast.literal_eval(mending)), right)
+
+
+def person(frames=12):
+    """Somebody of 1.7 m in NTU RGB+D's joints, three metres from the sensor, who moves a little. (T, 25, 3)"""
+    rest = np.zeros((25, 3))
+    for joint in (20, 1, 0, 2, 3, *range(4, 20), 22, 24, 21, 23):
+        rest[joint] = rest[PARENTS[joint]] + BONES.get(joint, np.multiply(BONES.get(joint + 4, (0, 0, 0)), (-1, 1, 1)))
+    rest[[22, 21]] = rest[[24, 23]] * (-1, 1, 1)
+    return rest + (0, 0, 3) + np.random.default_rng(0).normal(0, .01, (frames, 25, 3))
+
+
+def with_score(poses, score):
+    return np.concatenate((poses[..., :2], np.broadcast_to(score, (*poses.shape[:-1], 1))), -1)
+
+
+OTHER_MEANINGS = {
+    'normalised': (with_score(person() / 4 + .5, .9), '--drop-score'),
+    'a little outside': (with_score(person() / 2 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
+    'pixels': (with_score(person() * 400 + 500, .7), '--drop-score'),
+    'small pixels': (with_score(person() * 40, .7), '--drop-score'),
+    'millimetres': (person() * 1000, 'Divide millimetres by 1000'),
+    'centred centimetres': ((person() - (0, 0, 3)) * 90, 'Divide millimetres by 1000')}
+
+
+@pytest.mark.parametrize('kind', OTHER_MEANINGS)
+def test_numbers_of_another_meaning_are_refused_with_the_remedy(tmp_path, kind):
+    content, says = OTHER_MEANINGS[kind]
+    np.save(tmp_path / 'a.npy', content)
+    with pytest.raises(SkeletonError, match=says):
+        custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')
+    with_second = np.stack((content, np.zeros_like(content)), 1)  # a body that is not seen does not count
+    np.save(tmp_path / 'a.npy', with_second)
+    with pytest.raises(SkeletonError, match=says):
+        custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')
+
+
+def test_metres_are_not_taken_for_scores(tmp_path):
+    for content in (person(), person() - (0, 0, 3), person() * (1, 1, 0), person() - (0, 0, 2.5)):
+        np.save(tmp_path / 'a.npy', content)
+        np.testing.assert_array_equal(custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')[:, 0], content)
+
+
+def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path):
+    lines, clip = write_list('a.npy,wave,train\n'), with_score(person() / 4 + .5, .9)
+    np.save(lines.with_name('a.npy'), clip)
+    assert prepare(lines) == 1
+    assert prepare(lines, '--drop-score') == 0
+    assert (read_split(tmp_path, 'train')[0] == expected(clip * (1, 1, 0))).all()
+    assert manifest.read(tmp_path / 'data/custom/split')['drop_score'] is True
+
+
+@pytest.mark.parametrize(('order', 'warns'), [(range(25), False), (np.random.default_rng(0).permutation(25), True)])
+def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, capsys, order, warns):
+    lines = write_list('a.npy,wave,train\nb.csv,wave,val\nc.npy,wave,val\n')
+    np.save(lines.with_name('a.npy'), person()[:, list(order)])
+    np.savetxt(lines.with_name('b.csv'), person()[:, list(order)].reshape(12, 75), '%.9g', ',')
+    lines.with_name('c.npy').write_bytes(b'broken')
+    assert prepare(lines) == 0
+    assert ('warning: the bones of these 25 joints' in capsys.readouterr().err) == warns
+
+
+@pytest.mark.parametrize(('count', 'given', 'says'), [
+    (17, 'ntu25', 'coco17'), (20, 'ntu25', 'kinect20'), (33, 'coco17', 'mediapipe33'),
+    (25, 'coco17', 'ntu25 or body25'), (18, 'ntu25', None)])
+def test_another_number_of_joints_suggests_their_map(tmp_path, count, given, says):
+    np.save(tmp_path / 'a.npy', poses(4, 1, count))
+    with pytest.raises(SkeletonError) as error:
+        custom_gendata.read_poses(str(tmp_path / 'a.npy'), given)
+    assert str(error.value).partition(' need --joints ')[2] == (says or '')
+
+
+def test_clips_above_300_frames_are_counted(write_list, prepare, capsys):
+    lines = write_list('a.npy,wave,train\nb.npy,wave,train\nc.npy,wave,val\n')
+    for name, frames in (('a', 301), ('b', 300), ('c', 500)):
+        np.save(lines.with_name(f'{name}.npy'), person(frames))
+    assert prepare(lines) == 0
+    assert '  of 2 recordings above 300 frames, only the first 300 are used\n' in capsys.readouterr().out
 
 
 def test_another_encoding_is_a_mistake(write_list, mistake):

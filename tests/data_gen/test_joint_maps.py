@@ -14,7 +14,7 @@ T_POSE = {
     'shoulder': (.17, .47, 3), 'elbow': (.42, .47, 3), 'wrist': (.65, .47, 3), 'hand': (.72, .47, 3),
     'pinky': (.74, .46, 3.02), 'index': (.74, .48, 2.98), 'thumb': (.7, .47, 2.95), 'tip': (.79, .47, 3),
     'hip': (.09, 0, 3), 'knee': (.1, -.4, 3), 'ankle': (.1, -.76, 3), 'heel': (.1, -.8, 3.03), 'toe': (.12, -.82, 2.85),
-    'foot': (.12, -.82, 2.9)}
+    'small-toe': (.14, -.82, 2.87), 'foot': (.12, -.82, 2.9)}
 
 
 def t_pose(names):
@@ -39,6 +39,9 @@ def test_names_are_those_of_the_data():
                           7: 'left hand', 8: 'right shoulder', 12: 'left hip', 15: 'left foot', 19: 'right foot'},
              'coco17': {0: 'nose', 1: 'left eye', 4: 'right ear', 5: 'left shoulder', 6: 'right shoulder',
                         9: 'left wrist', 11: 'left hip', 14: 'right knee', 16: 'right ankle'},
+             'body25': {0: 'nose', 1: 'spine top', 2: 'right shoulder', 4: 'right wrist', 7: 'left wrist',
+                        8: 'spine base', 9: 'right hip', 14: 'left ankle', 15: 'right eye', 16: 'left eye',
+                        18: 'left ear', 19: 'left toe', 21: 'left heel', 22: 'right toe', 24: 'right heel'},
              'mediapipe33': {0: 'nose', 2: 'left eye', 5: 'right eye', 7: 'left ear', 10: 'right mouth',
                              11: 'left shoulder', 16: 'right wrist', 17: 'left pinky', 20: 'right index',
                              21: 'left thumb', 24: 'right hip', 29: 'left heel', 32: 'right toe'}}
@@ -73,7 +76,7 @@ def test_left_is_as_right(joints):
 def test_joints_of_both_are_exact_copies(joints):
     names = SKELETONS[joints].names
     both = [name for name in NTU25 if name in names]
-    assert len(both) == {'kinect20': 20, 'coco17': 12, 'mediapipe33': 14}[joints]
+    assert len(both) == {'kinect20': 20, 'coco17': 12, 'body25': 14, 'mediapipe33': 14}[joints]
     poses = np.random.default_rng(0).normal(size=(2, 3, len(names), 3))
     copies = to_ntu(poses, joints, 'kinect')[:, :, [NTU25.index(name) for name in both]]
     assert (copies == poses[:, :, [names.index(name) for name in both]]).all()
@@ -108,6 +111,20 @@ def test_axes_keep_handedness():
     """A rotation: no pose becomes its mirror image."""
     for signs in AXES.values():
         assert np.prod(signs) == 1
+
+
+def test_openpose_joints_come_from_where_they_should():
+    """By OpenPose's numbers: NTU joint <- BODY_25 joints and their weights."""
+    weights = matrix(SKELETONS['body25'])
+    sources = {0: {8: 1}, 1: {8: .4, 1: .6}, 2: {1: 2 / 3, 17: 1 / 6, 18: 1 / 6}, 3: {17: .5, 18: .5}, 4: {5: 1},
+               5: {6: 1}, 6: {7: 1}, 7: {7: 1.3, 6: -.3}, 8: {2: 1}, 9: {3: 1}, 10: {4: 1}, 11: {4: 1.3, 3: -.3},
+               12: {12: 1}, 13: {13: 1}, 14: {14: 1}, 15: {14: .5, 19: .5}, 16: {9: 1}, 17: {10: 1}, 18: {11: 1},
+               19: {11: .5, 22: .5}, 20: {1: 1}, 21: {7: 1.6, 6: -.6}, 22: {7: 1.3, 6: -.3},
+               23: {4: 1.6, 3: -.6}, 24: {4: 1.3, 3: -.3}}
+    for joint, parts in sources.items():
+        expected = np.zeros(25)
+        expected[list(parts)] = list(parts.values())
+        np.testing.assert_allclose(weights[joint], expected, rtol=0, atol=1e-12, err_msg=NTU25[joint])
 
 
 def test_a_body_that_is_not_seen_stays_zero():
