@@ -51,6 +51,11 @@ def plural(count: int, noun: str) -> str:
     return f'{count:,} {noun}' + 's' * (count != 1)
 
 
+def shorten(lines: list[str], kind: str = '') -> list[str]:
+    """The first 20 lines and how many `more{kind}` there are."""
+    return lines[:20] + [f'… and {len(lines) - 20} more{kind}'] * (len(lines) > 20)
+
+
 def progress(iterable, description: str, total: int | None = None, unit: str = 'it', **more) -> tqdm:
     """A tqdm bar on stderr. In a log file: a line every half minute, and none for short jobs (leave=False)."""
     terminal = sys.stderr.isatty()

@@ -142,12 +142,16 @@ def by_number(text: str) -> tuple:
 def print_summary(train: list[Recording], val: list[Recording]) -> None:
     """Print what the list holds, and a note if that makes scores meaningless."""
     train_classes, val_classes = ({recording.label for recording in split} for split in (train, val))
-    print(f'{len(train)} train + {len(val)} val recordings of {len(train_classes | val_classes)} classes')
+    classes = len(train_classes | val_classes)
+    print(f'{len(train)} train + {len(val)} val recordings of {classes} class{"es" * (classes != 1)}')
+    if not val:
+        print('warning: no line is val, so evaluation will have no test clips', file=sys.stderr)
     if unknown := sorted(val_classes - train_classes, key=by_number):
-        print(f'note: val has classes that train has not: {", ".join(unknown)}', file=sys.stderr)
+        print(f'note: these classes are in val but not in train: {", ".join(cli.shorten(unknown))}', file=sys.stderr)
     performers = [{recording.performer for recording in split} - {''} for split in (train, val)]
     if shared := sorted(set.intersection(*performers), key=by_number):
-        print(f'note: performers both in train and in val: {", ".join(shared)}', file=sys.stderr)
+        who = f'performer {shared[0]} is' if len(shared) == 1 else f'performers {", ".join(cli.shorten(shared))} are'
+        print(f'note: {who} in both train and val', file=sys.stderr)
 
 
 def warn_of_bones(recordings: list[Recording], drop_score: bool) -> None:
@@ -165,8 +169,8 @@ def warn_of_bones(recordings: list[Recording], drop_score: bool) -> None:
             length = np.median(np.linalg.norm(seen - seen[:, list(PARENTS)], axis=-1), 0)
             ratios.append(length[SHORT_BONES].mean() / length[LONG_BONES].mean())
     if ratios and np.median(ratios) > BONE_RATIO:
-        print("warning: the bones of these 25 joints are not as long as NTU RGB+D's, so their order seems to be another "
-              "one; OpenPose's needs --joints body25", file=sys.stderr)
+        print("warning: the bones of these 25 joints are not as long as NTU RGB+D's: are they in another order? "
+              "OpenPose's needs --joints body25", file=sys.stderr)
 
 
 def read_one(path: str, joints: str, axes: str, drop_score: bool) -> list:
@@ -218,7 +222,7 @@ def check_numbers(poses: np.ndarray) -> None:
         raise SkeletonError('the third number is always in 0 to 1, like a score, not a z in metres; --drop-score reads '
                             'x and y only')
     if size > LARGEST or farthest > FARTHEST:
-        raise SkeletonError(f'a body measures {size:.4g} and coordinates go up to {farthest:.4g}: they must be metres. '
+        raise SkeletonError(f'a body measures {size:.1f} and coordinates go up to {farthest:.1f}: they must be metres. '
                             'Divide millimetres by 1000, and pixels so that people are about 1.7 tall')
 
 

@@ -44,13 +44,11 @@ def main(argv=None):
     code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
 
     if ignored:
-        print(f'{len(ignored)} recordings left out: listed as having missing skeletons')
+        print(f'{cli.plural(len(ignored), "recording")} left out: listed as having missing skeletons')
     if others := [name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)]:
-        print(f'{len(others)} recordings left out: they belong to another data set')
-    for path in stray[:20]:
-        print(f'  {path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton')
-    if len(stray) > 20:
-        print(f'  … and {len(stray) - 20} more')
+        print(f'{cli.plural(len(others), "recording")} left out: of another data set')
+    for line in cli.shorten([f'{path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton' for path in stray]):
+        print(f'  {line}')
     return code
 
 
@@ -113,17 +111,17 @@ def read_ignored(given: Path | None, folders: list[Path], present: Set[Name]) ->
         paths = [given] if given else [path for place in (folder.absolute().parent, folder.absolute())
                                        for path in sorted(place.glob(f'*{MISSING}')) if path.is_file()]
         if not paths:
-            print(f'warning: {folder.absolute().with_name(MISSING)} not found, so it leaves no recording out. The '
+            print(f'warning: {folder.absolute().with_name(MISSING)} not found, so no recording is left out. The '
                   'official lists come with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
         for path in paths:
             text = path.read_bytes().replace(b'\0', b'').decode('latin-1').upper()  # names without the zeros of UTF-16
             names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
             if not names:
-                print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so it leaves none out',
+                print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so none is left out',
                       file=sys.stderr)
             elif not names & present:
-                print(f'note: {path} leaves none out: the {len(names)} recordings it names are not here',
-                      file=sys.stderr)
+                print(f'note: {path} names {cli.plural(len(names), "recording")}, but none that is here, so none is '
+                      'left out', file=sys.stderr)
             ignored |= names & present
     return ignored
 

@@ -61,14 +61,12 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bo
 
     path_of = {name: job.path for job in jobs for name in job.names}
     if skipped := {name: reason for writer in all_writers for name, reason in writer.skipped.items()}:
-        print(f'{len(skipped)} recordings skipped:')
+        print(f'{cli.plural(len(skipped), "recording")} skipped:')
     kinds = {}  # a reason without its numbers, and the lines that give it
     for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
-        kinds.setdefault(re.sub(r'\d+', '', reason), []).append(f'  {path}: {reason}')
+        kinds.setdefault(re.sub(r'\d+', '', reason), []).append(f'{path}: {reason}')
     for lines in kinds.values():
-        print(*lines[:20], sep='\n')
-        if len(lines) > 20:
-            print(f'  … and {len(lines) - 20} more of this kind')
+        print(*(f'  {line}' for line in cli.shorten(lines, ' of this kind')), sep='\n')
     return 0 if usable else 1
 
 

@@ -196,8 +196,7 @@ def read_frames(path) -> np.ndarray:
 
 def print_list(title, names):
     if names:
-        more = [f'… and {len(names) - 20} more'] if len(names) > 20 else []
-        print(f'{len(names)} {title}:', *names[:20], *more, sep='\n  ')
+        print(f'{len(names)} {title}:', *cli.shorten(names), sep='\n  ')
 
 
 if __name__ == '__main__':

@@ -58,7 +58,7 @@ def test_published_command_lines(project, shell):
     write_recordings(raw, classes=3, performers=4)
     (raw.parent / 'samples_with_missing_skeletons.txt').write_text('Missing:\n' + min(raw.iterdir()).stem + '  \n')
     done = shell('cd data_gen && python ntu_gendata.py')
-    assert '1 recordings left out' in done.stdout
+    assert '1 recording left out' in done.stdout
     assert sorted(path.name for path in (project / 'data/NTU-RGB-D-60-AGCN').iterdir()) == ['xsub', 'xview']
 
     shell('./script_pretrain.sh ntu60 cross_subject --hidden-size 8 --epochs 2')

@@ -244,7 +244,7 @@ def with_score(poses, score):
 
 OTHER_MEANINGS = {
     'normalised': (with_score(person() / 4 + .5, .9), '--drop-score'),
-    'a little outside': (with_score(person() / 2 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
+    'a little outside': (with_score(person() / 2.3 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
     'pixels': (with_score(person() * 400 + 500, .7), '--drop-score'),
     'small pixels': (with_score(person() * 40, .7), '--drop-score'),
     'millimetres': (person() * 1000, 'Divide millimetres by 1000'),
@@ -321,8 +321,28 @@ def test_what_makes_scores_meaningless_gets_a_note(write_list, prepare, capsys):
     shown = capsys.readouterr()
     assert '2 train + 2 val recordings of 3 classes\n' in shown.out
     notes = [line for line in shown.err.splitlines() if line.startswith('note: ')]
-    assert notes == ['note: val has classes that train has not: wav',
-                     'note: performers both in train and in val: 7']
+    assert notes == ['note: these classes are in val but not in train: wav',
+                     'note: performer 7 is in both train and val']
+
+
+def test_a_list_without_val_gets_a_warning(write_list, prepare, capsys):
+    lines = write_list('a.npy,wave,train\n')
+    np.save(lines.with_name('a.npy'), person())
+    assert prepare(lines) == 0
+    shown = capsys.readouterr()
+    assert '1 train + 0 val recordings of 1 class\n' in shown.out
+    assert 'warning: no line is val, so evaluation will have no test clips\n' in shown.err
+
+
+def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, capsys):
+    lines = write_list('good.npy,wave,train\n' + ''.join(f'{n}.npy,wave,train\n' for n in range(23)))
+    np.save(lines.with_name('good.npy'), person())
+    for number in range(23):
+        np.save(lines.with_name(f'{number}.npy'), person(4 + number) * 10 ** (2 + number % 4))
+    assert prepare(lines) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    assert len(shown) == 21
+    assert shown[-1] == '  … and 3 more of this kind'
 
 
 @pytest.fixture

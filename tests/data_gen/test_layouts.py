@@ -1,13 +1,9 @@
 """Padded and trimmed arrays hold the same data; `trimmed` folders of older versions can be read."""
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from data_gen import arrays, convert, ntu_gendata
+from data_gen import arrays, ntu_gendata
 from data_gen.cli import InputError
 from data_gen.reader import SplitReader
 from feeder import dataset
@@ -114,13 +110,3 @@ def test_trimmed_frames_without_their_counts_are_refused(prepared):
     np.save(counts, np.load(counts) + 1)
     with pytest.raises(InputError, match='train_frame_joint.npy: .* frames, not '):
         SplitReader(prepared['trimmed'], 'train')
-
-
-@pytest.mark.parametrize('command', [[convert.__file__], ['-m', 'data_gen.convert']])
-def test_the_removed_converter_names_its_successor(prepared, command):
-    done = subprocess.run([sys.executable, *command, prepared['padded'], '--layout', 'trimmed'], text=True,
-                          cwd=Path(convert.__file__).parents[1], capture_output=True)
-    line, = done.stderr.splitlines()
-    assert done.returncode == 2
-    assert line.startswith('error: ')
-    assert '--layout trimmed' in line

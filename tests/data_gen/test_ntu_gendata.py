@@ -219,7 +219,7 @@ def test_names_of_missing_skeletons_are_found_in_any_text(raw, text, encoding, n
 
 
 def test_a_list_that_names_nothing_or_is_not_there(raw, tmp_path, capsys, mistake):
-    says_of = {'no names': 'names no recording', '': 'names no recording', 'S002C001P001R001A009': 'the 1 recordings'}
+    says_of = {'no names': 'names no recording', '': 'names no recording', 'S002C001P001R001A009': 'but none that is'}
     for text, says in says_of.items():
         (tmp_path / 'list.txt').write_text(text)
         present = {ntu_gendata.Name(1, 1, 4, 1, 60)}

@@ -31,14 +31,18 @@ def main(argv=None):
     readers = [reader for split in ('train', 'val') if layout_of(args.folder, split)
                and len(reader := SplitReader(args.folder, split))]
     if not readers:
-        raise cli.InputError(f'{args.folder}: no prepared arrays there')
-    for split in {'train', 'val'} - {reader.split for reader in readers}:
+        below = [path for path in sorted(args.folder.glob('*/')) if layout_of(path, 'train') or layout_of(path, 'val')]
+        hint = f'; did you mean {" or ".join(map(str, below))}?' if below else ''
+        raise cli.InputError(f'{args.folder}: no prepared arrays there{hint}')
+    empty = sorted({'train', 'val'} - {reader.split for reader in readers})
+    for split in empty:
         manifest.check(args.folder, split, [], [], [], [])
     description, first_seen = manifest.read(args.folder) or {}, {}
     findings = [finding for reader in readers for finding in check_clips(reader, first_seen)]
     classes = num_classes(description.get('dataset'), description.get('class_names'),
                           [label for reader in readers for label in reader.labels])
     findings += [finding for reader in readers for finding in check_classes(reader.split, reader.labels, classes)]
+    findings += [('no clips', classes, f'{split}: the whole split is empty') for split in empty]
     print_report(args.folder, description, readers, findings, args.worst)
 
 
@@ -76,17 +80,17 @@ def print_report(folder: Path, description: dict, readers: list[SplitReader], fi
           f'{folder}: no {manifest.NAME}, so nothing tells how these arrays were prepared')
     for reader in readers:
         counts, frames = Counter(reader.labels).values(), reader.num_frames
-        print(f'  {reader.split}: {len(reader)} clips, {reader.layout}; {len(counts)} classes of {min(counts)} to '
-              f'{max(counts)}; {frames.min()} to {frames.max()} frames, median {np.median(frames):g}')
+        print(f'  {reader.split}: {cli.plural(len(reader), "clip")}, {reader.layout}; {len(counts)} classes of '
+              f'{min(counts)} to {max(counts)}; {frames.min()} to {frames.max()} frames, median {np.median(frames):g}')
     if official := dataset in DATASETS and DATASETS[dataset].counts.get(benchmark):
         same = official == tuple(entry['clips'] for entry in description['parts'].values())
         print('  the official counts' if same else f'  NOT the official counts, {official[0]} + {official[1]}')
     if (skipped := description.get('skipped')) is not None:
-        print(f'  {len(skipped)} recordings were skipped in preparation')
+        print(f'  skipped in preparation: {cli.plural(len(skipped), "recording")}')
         for name, reason in [*skipped.items()][:worst]:
             print(f'    {name}: {reason}')
     total, count = sum(map(len, readers)), Counter(kind for kind, _, _ in findings)
-    print(f'\n{"":14} found   share   {total} clips checked')
+    print(f'\n{"":14} found   share   {cli.plural(total, "clip")} checked')
     for kind in filter(count.get, KINDS):
         share = f'{count[kind] / total:8.2%}' if kind not in ('no clips', 'imbalance') else ''
         print(f'{kind:14}{count[kind]:6}{share:8}   {KINDS[kind]}')

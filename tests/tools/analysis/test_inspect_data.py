@@ -1,7 +1,6 @@
 """A problem planted in a small clean folder is reported, and nothing else; clean arrays have no findings."""
 import pickle
 import re
-import runpy
 import warnings
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from data_gen import cli, manifest, ntu_gendata
 from data_gen.preprocess import LEFT_SHOULDER, RIGHT_SHOULDER, SPINE, normalize
 from tools.analysis import inspect_data
-from tools.options import ROOT
 
 FRAMES = 60
 
@@ -197,7 +195,7 @@ def test_what_the_manifest_says(folder, inspect):
                   class_names=['a', 'b', 'c', 'd'])
     text = inspect(path, '--worst', '1')
     assert 'custom split, prepared by version 9.8' in text
-    assert '2 recordings were skipped in preparation\n    lost: line 7\n\n' in text
+    assert 'skipped in preparation: 2 recordings\n    lost: line 7\n\n' in text
     assert 'official' not in text
     assert named(text) == {'no clips': [('train', '1 of 4, labels 3')]}  # the worst one
     assert 'NOT the official counts, 40091 + 16487' in inspect(folder(dataset='ntu60', benchmark='xsub'))
@@ -303,8 +301,15 @@ def test_a_label_outside_is_one_line(folder, mistake):
         inspect_data.main, [folder(plant, dataset='ntu60', benchmark='xsub')])
 
 
-def test_the_former_path_names_the_new_command(capsys):
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / 'tools' / 'inspect_data.py'))
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.endswith('use python -m tools.analysis.inspect_data\n')
+@pytest.mark.parametrize('arrays', ['empty', 'absent'])
+def test_an_empty_split_has_no_clips(folder, inspect, arrays):
+    path = folder(lambda splits: splits['val'].clear())
+    if arrays == 'absent':
+        for file in path.glob('val_*'):
+            file.unlink()
+    assert named(inspect(path)) == {'no clips': [('val', 'the whole split is empty')]}
+
+
+def test_a_folder_one_too_high_is_told_the_right_one(folder, mistake):
+    path = folder()
+    assert f'{path.parent}: no prepared arrays there; did you mean {path}' in mistake(inspect_data.main, [path.parent])
