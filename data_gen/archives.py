@@ -11,10 +11,9 @@ from data_gen.arrays import replacing
 from data_gen.cli import InputError
 from data_gen.interrupts import folder_lock
 from data_gen.reader import PlainUnpickler
-from data_gen.skeleton import BODIES, JOINTS, SkeletonError, energy
+from data_gen.skeleton import BODIES, FARTHEST, JOINTS, SkeletonError, two_liveliest
 
 UNPACKED = 'unpacked_{}.npy'  # {}: the checksum, which lets a resumed run use the file again
-FARTHEST = 100  # metres; larger coordinates are pixels or millimetres
 OFF_GRID = (0.0123457, 0.0234561, 0.0345679)  # metres, added to whole bodies; normalisation centres them again
 
 
@@ -81,8 +80,7 @@ def read_row(member: Member, index: int, keep_order: bool, path: str) -> list:
 
 def read_keypoint(keypoint: np.ndarray, name: str, path: str) -> list:
     """A job's read: one clip of a pickle, from its keypoint (M, T, 25, 3)."""
-    missing = max(0, BODIES - len(keypoint))
-    return [to_clip(np.pad(keypoint.astype(np.float64), ((0, missing), (0, 0), (0, 0), (0, 0))), False, name)]
+    return [to_clip(keypoint.astype(np.float64), False, name)]
 
 
 def to_clip(bodies: np.ndarray, keep_order: bool, name: str) -> np.ndarray:
@@ -96,10 +94,9 @@ def to_clip(bodies: np.ndarray, keep_order: bool, name: str) -> np.ndarray:
         raise SkeletonError(f'{name}: no body in any frame')
     if (farthest := np.abs(bodies).max()) > FARTHEST:
         raise SkeletonError(f'{name}: coordinates go up to {farthest:g}: they must be metres')
-    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
     if keep_order:
-        liveliest = [0, 1] if bodies[0].any() else [1, 0]
-    return bodies[liveliest].transpose(3, 1, 2, 0)
+        return (bodies if bodies[0].any() else bodies[::-1]).transpose(3, 1, 2, 0)
+    return two_liveliest(bodies)
 
 
 def read_annotations(path: Path) -> tuple[dict, dict]:

@@ -29,17 +29,13 @@ sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
 from data_gen import cli, pipeline  # noqa: E402
 from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
-from data_gen.skeleton import BODIES, PARENTS, SkeletonError, energy, read_xyz  # noqa: E402
+from data_gen.poses import BONE_RATIO, bone_ratio, read_poses  # noqa: E402
+from data_gen.skeleton import read_xyz, two_liveliest  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
 COLUMNS = ('path', 'label', 'split')
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'val'}
 ENDINGS = ('.skeleton', '.npy', '.npz', '.csv')
-FARTHEST, LARGEST = 100, 20  # metres, from the origin and of a body: anything larger is in another unit
-OUTSIDE = 0.1  # of a picture, by keypoints whose x and y are scaled to 0..1
-BONE_RATIO, SAMPLE = 0.6, 20  # see `warn_of_bones`
-SHORT_BONES = [2, 7, 11, 15, 19, 21, 22, 23, 24]  # by their outer joints: neck, hands, feet
-LONG_BONES = [5, 6, 9, 10, 13, 14, 17, 18]  # arms and legs
 
 
 class Recording(NamedTuple):
@@ -155,19 +151,11 @@ def print_summary(train: list[Recording], val: list[Recording]) -> None:
 
 
 def warn_of_bones(recordings: list[Recording], drop_score: bool) -> None:
-    """Warn if most arrays, of the first SAMPLE, have bones that are not those of NTU RGB+D's joints.
-
-    Its hands, feet and neck are short beside its arms and legs: the ratio of their mean lengths is 0.16 to 0.39 in the
-    2,577 recordings of IntelliRehabDS (0.12 to 0.41 without z). It is 2.3 for BODY_25, and about 1 for joints in any
-    order, as in the made recordings of tests/reference (0.7 to 1.3), whose coordinates are random.
-    """
+    """Warn if most arrays, of the first 20, have bones that are not those of NTU RGB+D's joints."""
     ratios = []
-    for recording in [each for each in recordings if not each.file.lower().endswith('.skeleton')][:SAMPLE]:
+    for recording in [each for each in recordings if not each.file.lower().endswith('.skeleton')][:20]:
         with suppress(Exception):  # an unusable file is listed at the end
-            poses = read_poses(recording.file, 'ntu25', drop_score)
-            seen = poses[poses.any((2, 3))]
-            length = np.median(np.linalg.norm(seen - seen[:, list(PARENTS)], axis=-1), 0)
-            ratios.append(length[SHORT_BONES].mean() / length[LONG_BONES].mean())
+            ratios.append(bone_ratio(read_poses(recording.file, 'ntu25', drop_score)))
     if ratios and np.median(ratios) > BONE_RATIO:
         print("warning: the bones of these 25 joints are not as long as NTU RGB+D's: are they in another order? "
               "OpenPose's needs --joints body25", file=sys.stderr)
@@ -177,77 +165,7 @@ def read_one(path: str, joints: str, axes: str, drop_score: bool) -> list:
     """A job's read: the one recording of a file, (3, T, 25, 2): the two bodies that move most, the liveliest first."""
     if path.lower().endswith('.skeleton'):
         return [read_xyz(path)]
-    bodies = to_ntu(read_poses(path, joints, drop_score), joints, axes).swapaxes(0, 1)
-    bodies = np.pad(bodies, ((0, max(0, BODIES - len(bodies))), (0, 0), (0, 0), (0, 0)))
-    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
-    return [bodies[liveliest].transpose(3, 1, 2, 0)]
-
-
-def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray:
-    """The poses (T, M, J, 3) in an .npy, .npz or .csv of SKELETONS[skeleton]; SkeletonError for any other content."""
-    joints = len(SKELETONS[skeleton].names)
-    poses = read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path)
-    if poses.dtype.kind not in 'iuf' or poses.ndim not in (3, 4) or poses.shape[-2:] not in ((joints, 3), (joints, 2)):
-        raise SkeletonError(f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
-                            f'(frames, bodies, {joints}, 3 or 2){suggest(poses.shape)}')
-    if poses.ndim == 4 and (poses.shape[1] > 10 or 0 < len(poses) < poses.shape[1]):
-        axes = (1, 3, 2, 0) if len(poses) == 3 and poses.shape[3] <= 2 else (1, 0, 2, 3)
-        raise SkeletonError(f'{poses.shape} would be {poses.shape[1]} bodies in {len(poses)} frames; '
-                            f'array.transpose{axes} puts it in the order (frames, bodies, joints, 3)')
-    if not poses.any():
-        raise SkeletonError('no body in any frame')
-    poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])
-    finite = np.isfinite(poses).all((1, 2, 3))
-    if not finite.all():
-        raise SkeletonError(f'frame {finite.argmin()} (from 0) is not finite; a body that is not seen is all zeros')
-    if drop_score:
-        poses = poses[..., :2]
-    check_numbers(poses)
-    return np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
-
-
-def suggest(shape: tuple) -> str:
-    """Which --joints an array of another number of joints may have."""
-    fitting = [name for name, skeleton in SKELETONS.items() if len(shape) > 2 and len(skeleton.names) == shape[-2]]
-    return f'; {shape[-2]} joints need --joints {" or ".join(fitting)}' if fitting else ''
-
-
-def check_numbers(poses: np.ndarray) -> None:
-    """SkeletonError if poses (T, M, J, 3 or 2) have scores for z, or another unit than metres."""
-    bodies = poses[poses.any((2, 3))]
-    size, farthest = np.median(np.ptp(bodies, 1).max(1)), np.abs(poses).max()
-    xy, third = poses[..., :2], poses[..., 2:]
-    scaled = xy.min() >= -OUTSIDE and xy.max() <= 1 + OUTSIDE
-    if third.any() and third.min() >= 0 and third.max() <= 1 and (scaled or size > LARGEST):
-        raise SkeletonError('the third number is always in 0 to 1, like a score, not a z in metres; --drop-score reads '
-                            'x and y only')
-    if size > LARGEST or farthest > FARTHEST:
-        raise SkeletonError(f'a body measures {size:.1f} and coordinates go up to {farthest:.1f}: they must be metres. '
-                            'Divide millimetres by 1000, and pixels so that people are about 1.7 tall')
-
-
-def read_array(path: str) -> np.ndarray:
-    """The array of an .npy; of an .npz the one named `joints`, or the first."""
-    loaded = np.load(path)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return loaded['joints' if 'joints' in loaded.files else loaded.files[0]]
-
-
-def read_numbers(path: str, joints: int) -> np.ndarray:
-    """The lines of a .csv (T, M, J, 3); the first may be a header."""
-    rows = []
-    for line, text in enumerate(Path(path).read_text('utf-8-sig', 'replace').rstrip().split('\n'), 1):
-        try:
-            rows.append([float(cell) for cell in text.split(',')])
-        except ValueError:
-            if line > 1 or text.startswith(tuple('+-.0123456789')):
-                raise SkeletonError(f'line {line}: not numbers separated by commas') from None
-    columns = {len(row) for row in rows}
-    if len(columns) != 1 or max(columns) % (3 * joints):
-        raise SkeletonError(f'{" or ".join(map(str, sorted(columns))) or "no"} columns, not {3 * joints} for each body')
-    return np.array(rows).reshape(len(rows), -1, joints, 3)
+    return [two_liveliest(to_ntu(read_poses(path, joints, drop_score), joints, axes).swapaxes(0, 1))]
 
 
 if __name__ == '__main__':

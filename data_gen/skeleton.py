@@ -13,6 +13,7 @@ BODIES = 2
 # Limits for damaged files, which could otherwise ask for any amount of memory, or overflow float32 later on.
 FRAME_LIMIT = 100_000  # 55 minutes
 COORDINATE_LIMIT = 1e6  # metres
+FARTHEST = 100  # metres, in arrays of other projects and people: larger coordinates are in another unit
 
 
 class SkeletonError(InputError):
@@ -95,6 +96,13 @@ def parse_numbers(lines: list[str], columns: int, dtype=float, limit: float = np
     if (numbers := parse(lines)) is not None:
         return numbers, None
     return None, next(index for index, line in enumerate(lines) if parse([line]) is None)
+
+
+def two_liveliest(bodies: np.ndarray) -> np.ndarray:
+    """Bodies (M, T, 25, 3) -> (3, T, 25, 2): the two that move most, the liveliest first; zeros for one that lacks."""
+    bodies = np.pad(bodies, ((0, max(0, BODIES - len(bodies))), (0, 0), (0, 0), (0, 0)))
+    liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
+    return bodies[liveliest].transpose(3, 1, 2, 0)
 
 
 def energy(body: np.ndarray) -> float:

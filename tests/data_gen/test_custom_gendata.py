@@ -17,6 +17,7 @@ import pretrain
 from data_gen import custom_gendata, manifest
 from data_gen.demo_recordings import BONES
 from data_gen.joint_maps import SKELETONS, matrix
+from data_gen.poses import read_poses
 from data_gen.preprocess import normalize
 from data_gen.skeleton import PARENTS, SkeletonError
 
@@ -224,7 +225,7 @@ def test_axes_in_another_order_are_refused_with_the_transpose_that_mends_them(tm
     right = poses(30, bodies=2)
     np.save(tmp_path / 'wrong.npy', right.transpose(axes))
     with pytest.raises(SkeletonError, match=r'bodies in . frames') as error:
-        custom_gendata.read_poses(str(tmp_path / 'wrong.npy'), 'ntu25')
+        read_poses(str(tmp_path / 'wrong.npy'), 'ntu25')
     mending = re.search(r'array.transpose(\(.*?\)) puts', str(error.value))[1]
     np.testing.assert_array_equal(np.load(tmp_path / 'wrong.npy').transpose(ast.literal_eval(mending)), right)
 
@@ -256,17 +257,17 @@ def test_numbers_of_another_meaning_are_refused_with_the_remedy(tmp_path, kind):
     content, says = OTHER_MEANINGS[kind]
     np.save(tmp_path / 'a.npy', content)
     with pytest.raises(SkeletonError, match=says):
-        custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')
+        read_poses(str(tmp_path / 'a.npy'), 'ntu25')
     with_second = np.stack((content, np.zeros_like(content)), 1)  # a body that is not seen does not count
     np.save(tmp_path / 'a.npy', with_second)
     with pytest.raises(SkeletonError, match=says):
-        custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')
+        read_poses(str(tmp_path / 'a.npy'), 'ntu25')
 
 
 def test_metres_are_not_taken_for_scores(tmp_path):
     for content in (person(), person() - (0, 0, 3), person() * (1, 1, 0), person() - (0, 0, 2.5)):
         np.save(tmp_path / 'a.npy', content)
-        np.testing.assert_array_equal(custom_gendata.read_poses(str(tmp_path / 'a.npy'), 'ntu25')[:, 0], content)
+        np.testing.assert_array_equal(read_poses(str(tmp_path / 'a.npy'), 'ntu25')[:, 0], content)
 
 
 def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path):
@@ -294,7 +295,7 @@ def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, caps
 def test_another_number_of_joints_suggests_their_map(tmp_path, count, given, says):
     np.save(tmp_path / 'a.npy', poses(4, 1, count))
     with pytest.raises(SkeletonError) as error:
-        custom_gendata.read_poses(str(tmp_path / 'a.npy'), given)
+        read_poses(str(tmp_path / 'a.npy'), given)
     assert str(error.value).partition(' need --joints ')[2] == (says or '')
 
 
