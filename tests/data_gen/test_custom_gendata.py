@@ -245,7 +245,7 @@ def with_score(poses, score):
 
 OTHER_MEANINGS = {
     'normalised': (with_score(person() / 4 + .5, .9), '--drop-score'),
-    'a little outside': (with_score(person() / 2.3 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
+    'a little outside': (with_score(person() / 2.5 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
     'pixels': (with_score(person() * 400 + 500, .7), '--drop-score'),
     'small pixels': (with_score(person() * 40, .7), '--drop-score'),
     'millimetres': (person() * 1000, 'Divide millimetres by 1000'),
