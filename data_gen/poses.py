@@ -65,7 +65,7 @@ def check_numbers(poses: np.ndarray) -> None:
                             'x and y only')
     if size > LARGEST or farthest > FARTHEST:
         raise SkeletonError(f'a body measures {size:.1f} and coordinates go up to {farthest:.1f}: they must be metres. '
-                            'Divide millimetres by 1000, and pixels so that people are about 1.7 tall')
+                            'Divide millimetres by 1000 and centimetres by 100; scale pixels until people are 1.7 tall')
 
 
 def read_array(path: str) -> np.ndarray:
