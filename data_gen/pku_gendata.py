@@ -173,8 +173,8 @@ def cut(frames: np.ndarray, action: Action) -> np.ndarray | SkeletonError:
 
     The bodies keep the order of the file, unless the first is never there: normalisation centres on the first.
     """
-    clip = frames[action.start:action.end][:MAX_FRAME]
-    first, second = clip.any((0, 2, 3))
+    clip = frames[action.start:action.end]
+    first, second = clip[:MAX_FRAME].any((0, 2, 3))  # later frames are not used
     flaw = action.flaw
     if not flaw and action.start >= len(frames):
         flaw = f'{action.start},{action.end} begins after the {len(frames)} frames of the video'

@@ -37,7 +37,7 @@ def read(tmp_path):
         path.write_bytes(content)
         tracemalloc.start()
         try:
-            with warnings.catch_warnings(), within(seconds=2):
+            with warnings.catch_warnings(), within(seconds=60):
                 warnings.simplefilter('error')
                 found = read_xyz(path)
         except SkeletonError as error:
