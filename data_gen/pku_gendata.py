@@ -5,7 +5,8 @@ Phase 1:  python -m data_gen.pku_gendata --data_path /disk/pku_mmd_1 --dataset p
 
 The folder is as published: skeleton/NAME.txt (a line of 2 bodies x 25 joints x 3 coordinates per frame), label/NAME.txt
 (a line `class,start,end,confidence` per action), and a file per protocol whose line 2 lists the training videos. Line i
-of a label file, from 0, becomes the recording NAME.txt_i. Unusable actions are skipped and listed at the end.
+of a label file, from 0, becomes the recording NAME.txt_i. Actions may overlap: all are kept, as in CMD, HaLP and MAMP.
+Unusable actions are skipped and listed at the end.
 """
 import re
 import sys
@@ -31,6 +32,7 @@ SPLIT_FILES = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view
 PLACES = {'skeleton': ('*', '[Dd]ata/*', '[Ss]keleton*/*'), 'label': ('*', '[Ll]abel*/*')}
 PHASES = {'pku1': ('',), 'pku2': ('_v2', '-v2', '')}
 CLASSES = DATASETS['pku2'].classes
+OFFICIAL_ACTIONS = {'pku1': 21545}  # Liu et al., arXiv 1703.07475; nobody gives the number of phase 2
 COLUMNS = BODIES * JOINTS * 3
 
 
@@ -48,10 +50,10 @@ def main(argv=None):
     args = parse_args(argv)
     skeletons, labels = ({path.stem: path for path in find_folder(args.data_path, word).glob('*.txt')}
                          for word in PLACES)
-    videos = {video: read_actions(labels[video], args.keep_overlapping) if video in labels else {}
+    videos = {video: read_actions(labels[video], args.skip_overlapping) if video in labels else {}
               for video in sorted(skeletons)}
     out_folder = args.out_folder or ROOT / 'data' / DATASETS[args.dataset].folder
-    benchmarks = [plan(args.dataset, name, videos, args.data_path, out_folder / name, args.keep_overlapping)
+    benchmarks = [plan(args.dataset, name, videos, args.data_path, out_folder / name, args.skip_overlapping)
                   for name in dict.fromkeys(args.benchmark)]
     jobs = [Job(partial(read_video, list(actions.values())), str(skeletons[video]), tuple(actions))
             for video, actions in videos.items() if actions]
@@ -62,9 +64,8 @@ def main(argv=None):
     print_list('videos left out, without a label file or an action in it',
                [video for video, actions in videos.items() if not actions])
     print_list('videos left out, without a skeleton', sorted(labels.keys() - skeletons.keys()))
-    print_list('recordings kept, although they overlap another one',
-               [f'{name}: {action.overlap}' for actions in videos.values() for name, action in actions.items()
-                if action.overlap and not action.flaw])
+    print_count(args.dataset, sum(map(len, videos.values())),
+                sum(bool(action.overlap) for actions in videos.values() for action in actions.values()))
     return code
 
 
@@ -74,7 +75,7 @@ def parse_args(argv):
     flag('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
     flag('--data_path', type=Path, metavar='FOLDER', help='with skeleton/, label/ … (default: data/pku_mmd_2 or _1)')
     flag('--benchmark', nargs='+', choices=SPLIT_FILES, default=tuple(SPLIT_FILES), help='default: both')
-    flag('--keep-overlapping', action='store_true', help='keep actions that overlap an earlier one, and list them')
+    flag('--skip-overlapping', action='store_true', help='skip actions that overlap an earlier one, and list them')
     pipeline.add_flags(parser, 'data/PKU-MMD-2 or -1')
     args = parser.parse_args(argv)
     args.data_path = args.data_path or DEFAULT_FOLDERS[args.dataset]
@@ -102,19 +103,19 @@ def find_folder(data_path: Path, word: str) -> Path:
 
 
 def plan(dataset: str, name: str, videos: dict[str, dict[str, Action]], data_path: Path, folder: Path,
-         keep_overlapping: bool) -> pipeline.Benchmark:
+         skip_overlapping: bool) -> pipeline.Benchmark:
     """One benchmark, by its split file; videos {video: {recording: Action}}."""
     path, training = read_split(data_path, dataset, name)
     if not any(videos.get(video) for video in training):
         raise cli.InputError(f'{path}: none of its {len(training)} training videos has a skeleton and a label file')
-    # The label of a flawed line is -1, so --keep-overlapping changes the plan, and cannot resume a run without it.
+    # The label of a flawed line is -1, so --skip-overlapping changes the plan, and cannot resume a run without it.
     splits = {}
     for split in ('train', 'val'):
         labels = {recording: -1 if action.flaw else action.label for video, actions in videos.items()
                   if (video in training) == (split == 'train') for recording, action in actions.items()}
         splits[split] = list(labels), list(labels.values())
     details = {'split': path.name, 'missing_videos': [video for video in training if video not in videos],
-               'overlapping': 'kept' if keep_overlapping else 'skipped'}
+               'overlapping': 'skipped' if skip_overlapping else 'kept'}
     return pipeline.Benchmark(dataset, name, folder, splits, details)
 
 
@@ -132,7 +133,7 @@ def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[s
     return path, list(dict.fromkeys(training))
 
 
-def read_actions(path: Path, keep_overlapping: bool) -> dict[str, Action]:
+def read_actions(path: Path, skip_overlapping: bool) -> dict[str, Action]:
     """A label file's {recording: Action}; empty lines are no actions, but count in the names."""
     actions, used = {}, []
     for line, text in enumerate(path.read_text(encoding='utf-8-sig', errors='replace').split('\n'), 1):
@@ -141,7 +142,7 @@ def read_actions(path: Path, keep_overlapping: bool) -> dict[str, Action]:
             other = next((other for other in used if action.start < other.end and other.start < action.end), None)
             if other and not action.flaw:
                 overlap = f'{action.start},{action.end} overlaps {other.start},{other.end} of line {other.line}'
-                action = action._replace(overlap=overlap, flaw='' if keep_overlapping else overlap)
+                action = action._replace(overlap=overlap, flaw=overlap if skip_overlapping else '')
             if not action.flaw:
                 used.append(action)
             actions[f'{path.name}_{line - 1}'] = action
@@ -192,6 +193,14 @@ def read_frames(path) -> np.ndarray:
     if frames is None:
         raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers')
     return frames.reshape(-1, BODIES, JOINTS, 3)
+
+
+def print_count(dataset: str, num_actions: int, num_overlapping: int) -> None:
+    """Print how many lines the label files have, compared with the official number where one is published."""
+    print(f'{num_actions} actions in the label files, {num_overlapping} of them overlap an earlier one')
+    official = OFFICIAL_ACTIONS.get(dataset, num_actions)
+    if official != num_actions:
+        print(f'  NOT the official number: {official}')
 
 
 def print_list(title, names):

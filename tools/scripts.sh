@@ -40,7 +40,10 @@ parse_dataset() {
 pretrain() {
     local launcher=$1 batch_size=1024 folder
     parse_dataset "${@:2}"
-    if [ "$dataset $protocol" = "ntu60 cross_subject" ]; then batch_size=512; fi
+    case "$dataset $protocol" in
+        'ntu60 cross_subject') batch_size=512 ;;
+        pku*) batch_size=128 ;;  # not published: for as many steps as on NTU RGB+D
+    esac
     folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
     mkdir -p "$folder"
     export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1  # those that torchrun passes on

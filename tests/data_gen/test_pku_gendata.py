@@ -21,8 +21,9 @@ LABELS = {
     '0004-M': ['0,0,9,2', '12,10,30,2', '12,30,60,2', '4,x,60,2', '4,1,60', '4,-3,10,2']}
 TRAINING = {'cross_subject_v2': '0002-L, 0002-M,', 'cross_view_v2': '0002-M,0004-M.txt,0009-M'}
 # Index of the line: (label, start, end) of what is left of LABELS, by hand.
-KEPT = {'0002-L': {0: (19, 5, 40), 1: (50, 40, 41), 4: (2, 70, 118)}, '0002-M': {0: (0, 0, 90)},
-        '0003-R': {0: (32, 10, 400), 3: (4, 400, 420)}, '0004-M': {1: (11, 10, 30), 2: (11, 30, 60)}}
+KEPT = {'0002-L': {0: (19, 5, 40), 1: (50, 40, 41), 2: (6, 30, 50), 4: (2, 70, 118)}, '0002-M': {0: (0, 0, 90)},
+        '0003-R': {0: (32, 10, 400), 3: (4, 400, 420), 5: (4, 415, 420)},
+        '0004-M': {1: (11, 10, 30), 2: (11, 30, 60)}}
 TRAINS = {'xsub': ['0002-L', '0002-M'], 'xview': ['0002-M', '0004-M']}
 SPLITS = [(benchmark, split) for benchmark in TRAINS for split in ('train', 'val')]
 
@@ -162,12 +163,10 @@ def test_each_video_is_read_once(prepare, monkeypatch):
 
 def test_what_is_skipped_is_listed_with_the_reason(prepare, raw, tmp_path, capsys):
     reasons = {
-        '0002-L.txt_2': 'label line 3: 30,50 overlaps 5,40 of line 1',
         '0002-L.txt_3': 'label line 4: 60,60 is not an interval',
         '0002-L.txt_5': 'label line 6: all coordinates are zero',
         '0003-R.txt_2': 'label line 3: 410,405 is not an interval',
         '0003-R.txt_4': 'label line 5: class 52 is not in 1 to 51',
-        '0003-R.txt_5': 'label line 6: 415,421 overlaps 400,420 of line 4',
         '0003-R.txt_7': 'label line 8: 430,440 begins after the 420 frames of the video',
         '0004-M.txt_0': 'label line 1: class 0 is not in 1 to 51',
         '0004-M.txt_3': 'label line 4: not class,start,end,confidence',
@@ -176,30 +175,55 @@ def test_what_is_skipped_is_listed_with_the_reason(prepare, raw, tmp_path, capsy
     assert prepare() == 0
     assert skipped(tmp_path / 'out' / 'xsub') == skipped(tmp_path / 'out' / 'xview') == reasons
     out = capsys.readouterr().out
-    assert '11 recordings skipped:' in out
+    assert '9 recordings skipped:' in out
     for name, reason in reasons.items():
         video = raw / 'skeleton' / name.rpartition('_')[0]
         assert f'  {video}: {reason}\n' in out
 
 
-def test_overlapping_actions_are_kept_on_demand(prepare, tmp_path, capsys):
+def test_every_line_of_a_phase_with_overlaps_is_kept(raw, prepare, tmp_path, capsys):
+    """Names and labels against the loop of the peers: every line of every video's label file."""
+    (raw / 'label' / '0002-L.txt').write_text('20,5,40,2\n7,30,50,2\n7,30,50,2\n3,0,110,2\n9,45,60,1\n')
+    (raw / 'label' / '0003-R.txt').write_text('1,400,420,2\n5,415,421,2\n6,10,400,1\n')
+    (raw / 'label' / '0004-M.txt').write_text('12,30,60,2\n')
+    assert prepare('--benchmark', 'xsub') == 0
+    for split, videos in (('train', ['0002-L', '0002-M']), ('val', ['0003-R', '0004-M'])):
+        names, labels = [], []
+        for video in videos:
+            for number, row in enumerate(np.loadtxt(raw / 'label' / f'{video}.txt', delimiter=',', ndmin=2)):
+                names.append(f'{video}.txt_{number}')
+                labels.append(int(row[0]) - 1)
+        folder = tmp_path / 'out' / 'xsub'
+        assert pickle.loads((folder / f'{split}_label.pkl').read_bytes()) == (names, labels)
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    assert (manifest['overlapping'], manifest['skipped']) == ('kept', {})
+    assert '10 actions in the label files, 5 of them overlap an earlier one\n' in capsys.readouterr().out
+
+
+def test_overlapping_actions_are_skipped_on_demand(prepare, tmp_path, mistake):
     assert prepare('--benchmark', 'xsub', 'xsub') == 0
     with pytest.raises(cli.InputError, match='other arrays'):
-        prepare('--benchmark', 'xsub', '--keep-overlapping')
-    assert prepare('--benchmark', 'xsub', '--keep-overlapping', '--overwrite') == 0
+        prepare('--benchmark', 'xsub', '--skip-overlapping')
+    assert prepare('--benchmark', 'xsub', '--skip-overlapping', '--overwrite') == 0
     folder = tmp_path / 'out' / 'xsub'
-    names, labels = pickle.loads((folder / 'train_label.pkl').read_bytes())
-    assert (names[2], labels[2], np.load(folder / 'train_num_frame.npy')[2]) == ('0002-L.txt_2', 6, 20)
-    names, _ = pickle.loads((folder / 'val_label.pkl').read_bytes())
-    frames = dict(zip(names, np.load(folder / 'val_num_frame.npy').tolist(), strict=True))
-    assert frames['0003-R.txt_5'] == 5  # 415,421 of a video of 420 frames
-    assert json.loads((folder / 'manifest.json').read_text())['overlapping'] == 'kept'
-    assert '  0002-L.txt_2: 30,50 overlaps 5,40 of line 1\n' in capsys.readouterr().out
+    names, _ = pickle.loads((folder / 'train_label.pkl').read_bytes())
+    assert names == ['0002-L.txt_0', '0002-L.txt_1', '0002-L.txt_4', '0002-M.txt_0']
+    assert json.loads((folder / 'manifest.json').read_text())['overlapping'] == 'skipped'
+    assert skipped(folder)['0002-L.txt_2'] == 'label line 3: 30,50 overlaps 5,40 of line 1'
+    assert skipped(folder)['0003-R.txt_5'] == 'label line 6: 415,421 overlaps 400,420 of line 4'
+    assert '--keep-overlapping' in mistake(pku_gendata.main, ['--keep-overlapping'])
+
+
+@pytest.mark.parametrize(('dataset', 'num_actions', 'official'), [
+    ('pku1', 21545, True), ('pku1', 21544, False), ('pku2', 7000, True)])
+def test_the_number_of_actions_is_compared_with_the_official_one(capsys, dataset, num_actions, official):
+    pku_gendata.print_count(dataset, num_actions, 0)
+    assert ('NOT the official number: 21545' in capsys.readouterr().out) != official
 
 
 def test_skipped_actions_do_not_overlap_others(tmp_path):
     (tmp_path / 'V.txt').write_text('99,0,50,1\n1,60,70,1\n2,65,80,1\n3,70,90,1\n4,10,60,1\n')
-    actions = pku_gendata.read_actions(tmp_path / 'V.txt', keep_overlapping=False)
+    actions = pku_gendata.read_actions(tmp_path / 'V.txt', skip_overlapping=True)
     assert [name for name, action in actions.items() if not action.flaw] == ['V.txt_1', 'V.txt_3', 'V.txt_4']
 
 
@@ -251,7 +275,7 @@ def test_a_bad_video_costs_only_its_own_recordings(prepare, raw, tmp_path, capsy
     assert reasons['0004-M.txt_1'].startswith('cannot be read')
     assert f'  {path}: line 1: not 150 finite numbers\n' in capsys.readouterr().out
     kept = [load_split(tmp_path / 'out' / 'xsub', split, quiet=True).names for split in ('train', 'val')]
-    assert kept == [['0002-M.txt_0'], ['0003-R.txt_0', '0003-R.txt_3']]
+    assert kept == [['0002-M.txt_0'], ['0003-R.txt_0', '0003-R.txt_3', '0003-R.txt_5']]
 
 
 @pytest.mark.parametrize(('dataset', 'name', 'text'), [

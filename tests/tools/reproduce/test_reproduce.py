@@ -183,6 +183,11 @@ def test_the_commands_have_the_published_settings(reproduction, machine, monkeyp
     assert 'pku2_xsub/transfer_from_ntu60_xview' not in commands
 
 
+def test_pku_mmd_has_smaller_batches():
+    assert [stages.batch_size(name) for name in ('ntu60_xsub', 'ntu60_xview', 'ntu120_xsub', 'pku1_xsub', 'pku2_xview')
+            ] == [512, 1024, 1024, 128, 128]
+
+
 def test_flags_of_a_stage_go_before_published_settings(reproduction, machine, monkeypatch):
     monkeypatch.setattr(machine, 'names', lambda: machine.commands)
     commands = reproduction('ntu60_xsub', '--seeds', '3', '--pretrain-flags', '--hidden-size 8 -b 4',
