@@ -4,8 +4,11 @@
         --finetune-dataset ntu60 --protocol cross_subject --lr 0.03 --batch-size 512
 
 The encoder is frozen, so its features are extracted once. `--lr 0.01 0.03 0.1` trains a probe with each learning rate.
---finetune trains the encoder too, with --data-ratio on a share of the labels. Runs on one GPU or on the CPU.
+--finetune trains the encoder too, with --data-ratio on a share of the labels, by a recipe: cmd, which other papers
+compare with (sources: tools/evaluation/README.md), or plain, which is cmd without crops. Other flags override it.
+Runs on one GPU or on the CPU.
 """
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +17,15 @@ from tools import options, results, scores
 from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import feature_files, probe, semi_supervised
-from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
+from tools.evaluation.features import classes_of, extract_splits, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
+from tools.evaluation.recipes import RECIPES, Recipe, describe
 from tools.evaluation.semi_supervised import DRAWS, draw_labels
 from tools.schedule import lr_factors
 
-# Linear probe: as in the official code. Fine-tuning: as in other papers.
-DEFAULTS = {'lr': ([0.03], [0.01]), 'batch_size': (512, 64), 'epochs': (150, 80), 'schedule': ([120, 140], [50, 70])}
-HELP = {name: f'default {probe}; with --finetune {finetuning}' for name, (probe, finetuning) in DEFAULTS.items()}
-CONFIGURATION = ['dataset', 'protocol', 'modalities', 'ensemble', 'all_modalities', 'lr', 'epochs', 'batch_size',
-                 'schedule', 'cos', 'momentum', 'weight_decay', 'amp', 'tf32', 'seed']
+CONFIGURATION = ['dataset', 'protocol', 'modalities', 'ensemble', 'all_modalities', 'recipe', 'overrides', 'cos',
+                 *Recipe._fields, 'amp', 'tf32', 'seed']
 FINETUNE_ONLY = ['data_ratio', 'repeats', 'draw']
 
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     name = main_row(rows).name
     name = f'{"+".join(args.modalities)}, late fusion ({name})' if args.ensemble else name
     print(f'{config["task"]}, {args.dataset} {args.protocol}, {name}: {details}')
-    results.print_origin(record['pretrained_on'])
+    results.print_origin(record['pretrained_on'], args.dataset, args.protocol)
     print(report)
     if args.per_class:
         scores.write_per_class(args.per_class, record['labels'], record['predictions'], len(record['class_accuracy']),
@@ -58,17 +59,24 @@ def main(argv: list[str] | None = None) -> None:
 def run_probe(args, rows):
     """Train the probe on the features of a frozen encoder: (the record for --results, details, report)."""
     data = args.data_root, args.dataset, args.protocol
-    features, origin = load_or_extract(needed_subsets(rows), *data, args.pretrained, args.load_features,
-                                       args.save_features, args.extract_batch, args.amp, select(args.device))
+    subsets, recipe = needed_subsets(rows), recipe_of(args)
+    machine = args.extract_batch, args.amp, select(args.device)
+    if has_crops(recipe):
+        features, origin, draw_again = extract_splits(subsets, options.data_folder(*data), args.pretrained, recipe,
+                                                      args.seed, *machine)
+    else:
+        features, origin = load_or_extract(subsets, *data, args.pretrained, args.load_features, args.save_features,
+                                           *machine)
     _, train_labels, _, labels = next(iter(features.values()))
     num_classes, class_names = classes_of(*data, train_labels, labels)
     scored = probe.train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
-                         args.batch_size, args.momentum, args.weight_decay, args.seed)
+                               args.batch_size, args.momentum, args.weight_decay, args.seed,
+                               draw_again if recipe.train_crop != [1, 1] else None, origin.performers)
     result = probe.main_result(scored, main_row(rows).name)
     details = f'{len(train_labels)} training clips, {len(labels)} test clips'
     if result['training_loss'] is not None:
         details += f', last training loss {result["training_loss"]:.4f}'
-    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names, **result}
+    record = {**origin.record(), 'labels': labels, 'class_names': class_names, **result}
     return record, details, probe.report(scored, main_row(rows).name)
 
 
@@ -82,7 +90,7 @@ def run_finetuning(args, rows, config):
              for ratio in args.data_ratio or [1.] for repeat in range(args.repeats)}
     clip_names = [{'data_ratio': ratio, 'repeat': repeat, 'clips': [train.names[clip] for clip in clips.tolist()]}
                   for (ratio, repeat), clips in draws.items() if args.data_ratio]
-    record = {**origin._asdict(), 'labels': labels, 'class_names': class_names, 'draws': clip_names}
+    record = {**origin.record(), 'labels': labels, 'class_names': class_names, 'draws': clip_names}
 
     def save(runs):
         if args.results:
@@ -90,12 +98,13 @@ def run_finetuning(args, rows, config):
 
     finished = {} if args.save_model else semi_supervised.load_finished_runs(args.results, config, draws, rows)
     finetune_once = partial(
-        finetune, backbone, train, val, num_classes, lr=args.lr[0], batch_size=args.batch_size,
-        factors=lr_factors(args.epochs, args.schedule, args.cos), momentum=args.momentum,
-        weight_decay=args.weight_decay, dtype=amp_dtype(args.amp, device), seed=args.seed,
-        extract_batch=args.extract_batch, save_model=args.save_model)
-    runs = semi_supervised.run_all(finetune_once, draws, rows, finished, labels, num_classes, save)
-    details = f'{len(train)} training clips, {len(val)} test clips, {args.epochs} epochs, runs per line: {args.repeats}'
+        finetune, backbone, train, val, num_classes, recipe=recipe_of(args),
+        factors=lr_factors(args.epochs, args.schedule, args.cos), dtype=amp_dtype(args.amp, device), seed=args.seed,
+        extract_batch=args.extract_batch, save_model=args.save_model, pretrained_on=origin.pretrained_on)
+    runs = semi_supervised.run_all(finetune_once, draws, rows, finished, labels, num_classes, save, origin.performers)
+    overridden = f' with {", ".join(args.overrides)} overridden' if args.overrides else ''
+    details = (f'recipe {args.recipe}{overridden}, {len(train)} training clips, {len(val)} test clips, '
+               f'{args.epochs} epochs, runs per line: {args.repeats}')
     return record | semi_supervised.main_result(runs, main_row(rows).name), details, semi_supervised.report(runs)
 
 
@@ -103,15 +112,22 @@ def parse_args(argv: list[str] | None):
     parser = Parser(__doc__)
     options.add_evaluation_flags(parser)
     flag = parser.add_argument
-    flag('--epochs', type=positive_int, help=HELP['epochs'])
-    flag('-b', '--batch-size', type=positive_int, help=HELP['batch_size'])
+    flag('--epochs', type=positive_int, help=describe('epochs'))
+    flag('-b', '--batch-size', type=positive_int, help=describe('batch_size'))
     flag('--lr', '--learning-rate', type=non_negative_float, nargs='+',
-         help=f'several: a probe with each; the first gives the main result ({HELP["lr"]})')
-    flag('--schedule', type=int, nargs='*', help=f'epochs at which --lr falls to a tenth ({HELP["schedule"]})')
+         help=f'several: a probe with each; the first gives the main result ({describe("lr")})')
+    flag('--schedule', type=int, nargs='*', help=f'epochs at which --lr falls to a tenth ({describe("schedule")})')
     flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
-    flag('--momentum', type=non_negative_float, default=0.9, help='default 0.9')
-    flag('--wd', '--weight-decay', dest='weight_decay', type=non_negative_float, default=0., help='default 0')
+    flag('--momentum', type=non_negative_float, help=describe('momentum'))
+    flag('--wd', '--weight-decay', dest='weight_decay', type=non_negative_float, help=describe('weight_decay'))
+    flag('--train-crop', type=non_negative_float, nargs=2, metavar=('LOW', 'HIGH'),
+         help='train on random crops of such a share of each clip; the probe then extracts the features of the '
+              f'training clips in every epoch, not once ({describe("train_crop")})')
+    flag('--test-crop', type=non_negative_float, metavar='SHARE',
+         help=f'test on the centre crop of this share of each clip ({describe("test_crop")})')
     flag('--finetune', action='store_true', help='train the encoder together with the linear layer')
+    flag('--recipe', choices=[name for name in RECIPES if name != 'probe'],
+         help='of --finetune: a row of defaults that other flags override (default cmd)')
     flag('--data-ratio', type=non_negative_float, nargs='+', metavar='R',
          help='with --finetune: use only these shares of the labels, such as 0.01 0.1 (default: all labels)')
     flag('--repeats', type=positive_int, metavar='N', help='number of runs (default 5 with --data-ratio, else 1)')
@@ -119,13 +135,30 @@ def parse_args(argv: list[str] | None):
     flag('--save-model', type=Path, metavar='FILE.pth.tar', help='with --finetune, a single run: save the weights')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv, feature_files.read_source)
-    defaults = {name: values[args.finetune] for name, values in DEFAULTS.items()}
+    if args.recipe and not args.finetune:
+        raise InputError('--recipe: needs --finetune')
+    args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')
+    defaults = RECIPES[args.recipe]._asdict()
+    args.overrides = {name: value for name, value in recipe_of(args)._asdict().items()
+                      if value not in (None, defaults[name])}
     if args.finetune:
         defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
     validate_args(args)
+    if args.train_crop != [1, 1] and not args.finetune:
+        print(f'note: --train-crop extracts the features of the training clips {args.epochs} times, not once',
+              file=sys.stderr)
     options.try_outputs(args.results, args.per_class, args.save_features, args.save_model)
     return args
+
+
+def recipe_of(args) -> Recipe:
+    """The recipe's row, with the values of its flags."""
+    return Recipe(*(getattr(args, name) for name in Recipe._fields))
+
+
+def has_crops(recipe: Recipe) -> bool:
+    return recipe.train_crop != [1, 1] or recipe.test_crop != 1
 
 
 def validate_args(args) -> None:
@@ -134,19 +167,26 @@ def validate_args(args) -> None:
     given = [f'--{name.replace("_", "-")}' for name in (*FINETUNE_ONLY, 'save_model')
              if getattr(args, name) is not None]
     single_draw = len(ratios) < 2 and args.repeats == 1
-    for wrong, message in (
+    for is_wrong, message in (
             (len(set(args.lr)) < len(args.lr), '--lr has a value twice'),
             (given and not args.finetune, f'{" ".join(given)}: needs --finetune'),
             (args.finetune and len(args.lr) > 1, '--finetune takes one --lr'),
             (args.finetune and not args.pretrained, '--finetune needs --pretrained CHECKPOINT'),
             (args.finetune and (args.save_features or args.load_features), '--finetune uses no features files'),
-            (not all(0 < ratio <= 1 for ratio in ratios), '--data-ratio takes shares above 0 and at most 1'),
+            (wrong := [f'{ratio:g}' for ratio in ratios if not 0 < ratio <= 1],
+             f'--data-ratio {" ".join(wrong)}: give shares above 0 and at most 1, such as 0.1 for 10 % of the labels'),
+            (not 0 < args.train_crop[0] <= args.train_crop[1] <= 1,
+             f'--train-crop {args.train_crop[0]:g} {args.train_crop[1]:g}: give two shares above 0 and at most 1, the '
+             'smaller one first, such as 0.5 1'),
+            (not 0 < args.test_crop <= 1, f'--test-crop {args.test_crop:g}: give a share above 0 and at most 1'),
+            (not args.finetune and has_crops(recipe_of(args)) and (args.save_features or not args.pretrained),
+             '--train-crop and --test-crop need --pretrained CHECKPOINT, and no features files'),
             (len(set(ratios)) < len(ratios), '--data-ratio has a share twice'),
             (args.draw and not ratios, '--draw needs --data-ratio'),
             (args.finetune and args.per_class and not single_draw, '--per-class needs a single --data-ratio and run'),
             (args.save_model and (not single_draw or args.ensemble or args.all_modalities),
              '--save-model needs a single --data-ratio, run and model')):
-        if wrong:
+        if is_wrong:
             raise InputError(message)
 
 

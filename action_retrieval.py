@@ -49,18 +49,18 @@ def main(argv=None):
         normalize(values.train, out=values.train)  # in place: at full size a copy takes half a gigabyte
         normalize(values.val, out=values.val)
     table = [{'modalities': row.name, **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours,
-                                                 num_classes, args.block)} for row in rows]
+                                                 num_classes, args.block, origin.performers)} for row in rows]
     main_result = table[rows.index(main_row(rows))]
 
     print(f'k-NN retrieval (k = {args.knn_neighbours}), {args.dataset} {args.protocol}, {main_result["modalities"]}: '
           f'{len(labels)} test clips query {len(train_labels)} training clips')
-    results.print_origin(origin.pretrained_on)
+    results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
     report(main_result, table)
     if args.per_class:
         scores.write_per_class(args.per_class, labels, main_result['predictions'], num_classes, class_names)
     if args.results:
         several = {'table': scores.without_predictions(table)} if len(table) > 1 else {}
-        results.write(args.results, config, **origin._asdict(), **main_result, **several, labels=labels,
+        results.write(args.results, config, **origin.record(), **main_result, **several, labels=labels,
                       class_names=class_names)
 
 
@@ -77,7 +77,7 @@ def parse_args(argv):
     return args
 
 
-def evaluate(features, k: int, num_classes: int, block: int | None) -> dict:
+def evaluate(features, k: int, num_classes: int, block: int | None, performers: list | None = None) -> dict:
     """The scores of one row: the features of one subset, or of several whose similarities are added."""
     train_labels, labels = features[0].train_labels, features[0].val_labels
     most = min(len(train_labels), max(k, *RECALL_AT))
@@ -89,7 +89,8 @@ def evaluate(features, k: int, num_classes: int, block: int | None) -> dict:
     for first in RECALL_AT:
         per_clip[f'recall_at_{first}'] = (neighbour_labels[:, :first] == labels[:, None]).any(1).float()
     percent = {name: 100 * values[known].mean().item() if known.any() else None for name, values in per_clip.items()}
-    return {**scores.accuracy_summary(vote(neighbour_labels[:, :k], num_classes), labels, num_classes), **percent,
+    predictions = vote(neighbour_labels[:, :k], num_classes)
+    return {**scores.accuracy_summary(predictions, labels, num_classes, performers), **percent,
             'without_training_clip': len(labels) - int(known.sum())}
 
 

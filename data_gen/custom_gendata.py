@@ -58,6 +58,8 @@ def main(argv=None):
     folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
     details = {'class_names': class_names, 'joints': args.joints, 'axes': args.axes}
     details |= {'drop_score': True} if args.drop_score else {}  # older folders have no such entry
+    if performers := {each.name: each.performer for each in recordings if each.performer}:
+        details['performers'] = performers  # evaluation gives its intervals by performer
     if args.joints == 'ntu25':
         warn_of_bones(recordings, args.drop_score)
     jobs = [Job(partial(read_one, joints=args.joints, axes=args.axes, drop_score=args.drop_score), recording.file,

@@ -70,16 +70,26 @@ def uniform(*size: int, generator: torch.Generator, dtype: torch.dtype = torch.f
     return torch.rand(size, generator=generator, dtype=dtype, device=generator.device)
 
 
-def draw_crops(num_frames: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_crops(num_frames: torch.Tensor, generator: torch.Generator, low: float = CROP_MIN_RATIO,
+               high: float = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a crop of each clip of num_frames (N,) frames: start and length (N,).
 
-    length = clip(floor(num_frames * u), 64, num_frames), u ~ U(0.1, 1), so clips under 64 frames are taken whole.
-    The start is uniform over all that fit.
+    length = clip(floor(num_frames * u), 64, num_frames), u ~ U(low, high), so clips under 64 frames are taken whole.
+    The start is uniform over all that fit. Downstream the peers take low = 0.5 (CMD's options_classification.py).
     """
-    u = uniform(len(num_frames), generator=generator) * (1 - CROP_MIN_RATIO) + CROP_MIN_RATIO
+    u = uniform(len(num_frames), generator=generator) * (high - low) + low
     length = (num_frames * u).long().clamp(min=CROP_MIN_FRAMES).minimum(num_frames)
     along = uniform(len(num_frames), generator=generator, dtype=torch.float64)
     return (along * (num_frames - length + 1)).long(), length
+
+
+def center_crops(num_frames: torch.Tensor, ratio: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The centre crop of each clip of num_frames (N,) frames: start and length (N,).
+
+    start = floor((1 - ratio) * num_frames / 2) at both ends, in float64, as in `crop_subsequence` of the official code.
+    """
+    start = ((1 - ratio) * num_frames.double() / 2).long()
+    return start, num_frames - 2 * start
 
 
 def draw_joints(n: int, num_joints: int, generator: torch.Generator) -> torch.Tensor:

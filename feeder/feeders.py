@@ -80,14 +80,19 @@ class PretrainFeeder:
         return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(len(draws))
 
 
-def downstream_streams(dataset: ClipDataset, clips: torch.Tensor, modalities=MODALITIES) -> dict:
-    """The streams of whole clips with these indices (N,): `[:num_frames]` resized to 64 frames, no randomness."""
+def downstream_streams(dataset: ClipDataset, clips: torch.Tensor, modalities=MODALITIES, crops=None) -> dict:
+    """The streams of the clips with these indices (N,), resized to 64 frames: whole clips, `[:num_frames]`, or crops.
+
+    crops: start and length (N,) of the crops of all clips of the dataset, on its device, see `augmentations`.
+    """
     clips = clips.to(dataset.start.device)
-    resized = temporal_crop_resize(dataset.frames, dataset.start[clips], dataset.num_frames[clips], VIEW_FRAMES)
-    return streams(resized, modalities)
+    start, length = dataset.start[clips], dataset.num_frames[clips]
+    if crops is not None:
+        start, length = start + crops[0][clips], crops[1][clips]
+    return streams(temporal_crop_resize(dataset.frames, start, length, VIEW_FRAMES), modalities)
 
 
-def downstream_batches(dataset: ClipDataset, batch_size: int, modalities=MODALITIES) -> Iterator[dict]:
+def downstream_batches(dataset: ClipDataset, batch_size: int, modalities=MODALITIES, crops=None) -> Iterator[dict]:
     """Yield the streams of all clips of a dataset, in order; see `downstream_streams`."""
     for clips in torch.arange(len(dataset), device=dataset.start.device).split(batch_size):
-        yield downstream_streams(dataset, clips, modalities)
+        yield downstream_streams(dataset, clips, modalities, crops)

@@ -175,10 +175,13 @@ def test_kept_features_give_the_same_result(script, setting, tmp_path):
     about = json.loads(str(kept.pop('about')))
     assert about['dataset'] == 'ntu60'
     assert {name: (array.shape, str(array.dtype)) for name, array in kept.items()} == {
-        'train': ((30, 16), 'float32'), 'train_labels': ((30,), 'int64'),
-        'val': ((12, 16), 'float32'), 'val_labels': ((12,), 'int64')}
+        'train': ((30, 16), 'float32'), 'train_labels': ((30,), 'int64'), 'train_names': ((30,), '<U29'),
+        'val': ((12, 16), 'float32'), 'val_labels': ((12,), 'int64'), 'val_names': ((12,), '<U29')}
     again = results(script, ['--device', 'cpu'], tmp_path, '--load-features', tmp_path / 'new/features.npz')
     assert again['predictions'] == first['predictions']
+    assert again['clips'] == first['clips'] == kept['val_names'].tolist()
+    assert first['clips'][:2] == ['S001C001P001R001A001.skeleton', 'S001C001P002R001A002.skeleton']
+    assert again['performers'] == first['performers'] == list(range(1, 13))
     assert again['checkpoint_sha256'] == first['checkpoint_sha256'] is not None
 
 

@@ -98,7 +98,8 @@ def test_recognition_end_to_end(setting, tmp_path, capsys):
     made = results(tmp_path, *setting, '--epochs', 42, '--batch-size', 8, '--lr', 0.3,
                    '--per-class', tmp_path / 'new/c.csv')
     out, (low, high) = capsys.readouterr().out, made['accuracy_interval']
-    assert f'last epoch:  {made["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f})' in out
+    assert f'last epoch:  {made["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f} by clip, ' in out
+    assert 'calibration, last epoch:     error ' in out
     assert f'best seen:   {made["best_accuracy"]:.2f} % (epoch {made["best_epoch"]}; ' in out
     assert made['accuracy'] > 60  # three classes, each with a pose of its own
     assert made['best_accuracy'] >= made['accuracy'] >= low
@@ -106,7 +107,8 @@ def test_recognition_end_to_end(setting, tmp_path, capsys):
     assert made['config'] == {
         'task': 'linear probe', 'dataset': 'ntu60', 'protocol': 'cross_subject', 'ensemble': False,
         'all_modalities': False, 'modalities': ['joint', 'bone', 'motion'], 'lr': [0.3], 'epochs': 42, 'batch_size': 8,
-        'schedule': [120, 140], 'cos': False, 'momentum': 0.9, 'weight_decay': 0., 'amp': 'off', 'tf32': False,
+        'schedule': [120, 140], 'cos': False, 'momentum': 0.9, 'weight_decay': 0., 'train_crop': [1, 1], 'test_crop': 1,
+        'recipe': 'probe', 'overrides': {'lr': [0.3], 'batch_size': 8, 'epochs': 42}, 'amp': 'off', 'tf32': False,
         'seed': 0,
         'checkpoint_sha256': file_sha256(tmp_path / 'checkpoint.pth.tar'),
         'data_sha256': data_sha256(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub')}
@@ -120,7 +122,9 @@ def test_transfer_to_another_data_set(setting, tmp_path, padded_arrays, capsys):
     padded_arrays(tmp_path / 'data/custom/split', train=30, val=12)
     made = results(tmp_path, *setting, '--finetune-dataset', 'custom', '--lr', 0.3, '--batch-size', 8,
                    '--save-features', tmp_path / 'F.npz')
-    assert 'pre-trained on ntu60 cross_subject, joint+bone+motion, objective umurl\n' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'pre-trained on ntu60 cross_subject, joint+bone+motion, objective umurl\n' in out
+    assert 'transfer: pre-trained on ntu60 cross_subject, evaluated on custom own_split\n' in out
     assert made['pretrained_on'] == CONFIG
     assert len(made['class_accuracy']) == 3
     assert made['accuracy'] > 60

@@ -23,9 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
 from data_gen import cli
 from data_gen.arrays import count_file, data_file, label_file
@@ -40,6 +38,7 @@ from model.umurl import UmURL
 from tools.device import autocast, name_of, select
 from tools.evaluation.feature_files import Features
 from tools.evaluation.features import extract
+from tools.evaluation.flops import count_flops
 from tools.evaluation.knn import knn_search
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.options import add_device_flag, try_outputs
@@ -180,13 +179,6 @@ def measure(stage: Stage, device: torch.device) -> dict:
     return {'stage': stage.name, 'dtype': stage.dtype, 'seconds': seconds, 'clips_per_second': stage.clips / seconds,
             'flops': flops, 'flops_per_second': flops / seconds, 'matmul_flops_per_second': peak,
             'of_peak': flops / seconds / peak if peak else None}
-
-
-def count_flops(work: Callable) -> int:
-    """FLOPs of the matrix products in one call. Not every fused attention kernel is counted, so none is used."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops()
 
 
 def seconds_of(work: Callable, min_seconds: float = 0.5) -> float:

@@ -12,10 +12,21 @@ from data_gen.arrays import replacing
 
 
 class Origin(NamedTuple):
-    """Where features come from. pretrained_on: the `config` that pretrain.py saved in the checkpoint, or None."""
+    """Where features come from; None for what is not known. pretrained_on: the `config` in pretrain.py's checkpoint.
+
+    clips, performers: the name of each test clip and who performs it; train_clips: names; gflops: per clip, by subset.
+    """
     checkpoint_sha256: str | None = None
     data_sha256: str | None = None
     pretrained_on: dict | None = None
+    clips: list[str] | None = None
+    performers: list | None = None
+    train_clips: list[str] | None = None
+    gflops: dict[str, float] | None = None
+
+    def record(self) -> dict:
+        """What a results file holds of it."""
+        return {name: value for name, value in self._asdict().items() if name not in ('train_clips', 'gflops')}
 
 
 def write(path: Path, configuration: dict, **numbers) -> None:
@@ -41,11 +52,14 @@ def read(path: Path | None) -> dict:
     return record if isinstance(record, dict) else {}
 
 
-def print_origin(pretrained_on: dict | None) -> None:
-    """Print what the encoder was pre-trained on, if its checkpoint says so."""
+def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> None:
+    """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data here are others."""
     if pretrained_on:
         print('pre-trained on {dataset} {protocol}, {}, objective {objective}'.format(
             '+'.join(pretrained_on['modalities']), **pretrained_on))
+        if (pretrained_on['dataset'], pretrained_on['protocol']) != (dataset, protocol):
+            print('transfer: pre-trained on {dataset} {protocol}, evaluated on {} {}'.format(
+                dataset, protocol, **pretrained_on))
 
 
 def move_aside(*paths: Path) -> Path:

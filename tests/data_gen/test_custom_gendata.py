@@ -321,6 +321,8 @@ def test_what_makes_scores_meaningless_gets_a_note(write_list, prepare, capsys):
     assert prepare(lines) == 0
     shown = capsys.readouterr()
     assert '2 train + 2 val recordings of 3 classes\n' in shown.out
+    performers = json.loads((lines.parents[1] / 'data/custom/split/manifest.json').read_text())['performers']
+    assert performers == {'a.npy': '7', 'c.npy': '7'}
     notes = [line for line in shown.err.splitlines() if line.startswith('note: ')]
     assert notes == ['note: these classes are in val but not in train: wav',
                      'note: performer 7 is in both train and val']

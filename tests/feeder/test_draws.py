@@ -2,7 +2,14 @@
 import pytest
 import torch
 
-from feeder.augmentations import draw_corruption_matrices, draw_crops, draw_joints, draw_maps, draw_shear_matrices
+from feeder.augmentations import (
+    center_crops,
+    draw_corruption_matrices,
+    draw_crops,
+    draw_joints,
+    draw_maps,
+    draw_shear_matrices,
+)
 from feeder.feeders import generator_at
 
 CLIPS = 50_000
@@ -56,6 +63,16 @@ def test_crop_lengths_are_the_recorded_ones(recorded, generator, num_frame):
     deviation = length.double().std() * (1 / 4000 + 1 / CLIPS) ** 0.5  # 4,000 draws were recorded
     mean = float(recorded('augmentation')[f'crop_length_mean_{num_frame}'])
     assert abs(length.double().mean() - mean) <= 4 * deviation
+
+
+@pytest.mark.parametrize('ratio', [0.95, 0.5, 0.9, 1])
+def test_centre_crops_are_those_of_the_peers(ratio):
+    """crop_subsequence: clip[int((1 - ratio) * n / 2):n - int((1 - ratio) * n / 2)], in Python's floats."""
+    num_frames = torch.arange(1, 301)
+    start, length = center_crops(num_frames, ratio)
+    for frames, first, cropped in zip(num_frames.tolist(), start.tolist(), length.tolist(), strict=True):
+        expected = list(range(frames))[int((1 - ratio) * frames / 2):frames - int((1 - ratio) * frames / 2)]
+        assert list(range(first, first + cropped)) == expected
 
 
 @pytest.mark.parametrize('num_frame', [65, 70, 100, 300])

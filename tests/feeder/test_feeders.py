@@ -165,6 +165,16 @@ def test_downstream_batches_are_all_clips_whole_and_in_order(random_dataset, bat
         torch.testing.assert_close(clip, interpolate(rows, 64, mode='linear')[0].T, rtol=0, atol=4e-6)
 
 
+def test_downstream_batches_of_crops(random_dataset):
+    dataset = random_dataset(LENGTHS)
+    start, length = dataset.num_frames // 3, dataset.num_frames - dataset.num_frames // 3
+    batches = downstream_batches(dataset, 4, ('joint',), (start, length))
+    for clip, first, end in zip(torch.cat([batch['joint'][0] for batch in batches]), dataset.start + start,
+                                dataset.start + dataset.num_frames, strict=True):
+        rows = dataset.frames[first:end].flatten(1).T[None]
+        torch.testing.assert_close(clip, interpolate(rows, 64, mode='linear')[0].T, rtol=0, atol=4e-6)
+
+
 def test_downstream_batches_are_not_random(random_dataset):
     dataset = random_dataset(LENGTHS)
     torch.manual_seed(1)

@@ -43,6 +43,39 @@ def test_classification_by_hand():
     assert scores.accuracy(logits, torch.tensor([0, 2, 6])) == pytest.approx(100 / 3)
 
 
+def test_the_interval_by_performer_is_that_of_resampled_performers():
+    """Against one resample at a time. Clips alike within a performer make it much wider than the one by clip."""
+    rng = np.random.default_rng(3)
+    performers = rng.integers(0, 12, 600)
+    hits = rng.random(600) < np.linspace(0.4, 1, 12)[performers]
+    clips = [hits[performers == performer] for performer in range(12)]
+    resampled = [100 * np.concatenate([clips[each] for each in rng.integers(0, 12, 12)]).mean() for _ in range(4000)]
+    made = scores.bootstrap_interval(hits, [f'P{performer}' for performer in performers])
+    assert made == pytest.approx(np.percentile(resampled, (2.5, 97.5)).tolist(), abs=1.5)
+    assert made == scores.bootstrap_interval(hits, performers.tolist())
+    low, high = scores.interval(int(hits.sum()), 600)
+    assert made[1] - made[0] > 1.5 * (high - low)
+
+
+@pytest.mark.parametrize('performers', [None, [], [4] * 7])
+def test_without_several_performers_the_interval_is_by_clip_alone(performers):
+    made = scores.accuracy_summary(PREDICTIONS, LABELS, 4, performers)
+    assert made['performer_interval'] is None
+    assert scores.with_interval(made).endswith('by clip alone: the performers are not known)')
+    made |= {'performer_interval': [1, 2]}
+    assert scores.with_interval(made).endswith('by clip, 1.00 to 2.00 by performer)')
+
+
+def test_calibration_by_hand():
+    """Confidences 0.5 (right), 0.5 (wrong) and 0.9 (right): |0.5 - 0.5| * 2 / 3 + |0.9 - 1| / 3."""
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.05, 0.05, 0.9]]).log()
+    made = scores.classification_summary(logits, torch.tensor([0, 0, 2]), 3)
+    assert made['calibration_error'] == pytest.approx(100 * 0.1 / 3, abs=1e-5)
+    assert made['nll'] == pytest.approx(-np.log([0.5, 0.25, 0.9]).mean(), abs=1e-6)
+    wrong = scores.calibration_error(torch.tensor([[100., 0]] * 4), torch.tensor([1, 1, 1, 0]))
+    assert wrong == pytest.approx(75)
+
+
 def test_best_seen_is_the_first_of_equals():
     assert scores.best_seen({5: 10., 10: 30., 15: 30.}) == {'best_accuracy': 30, 'best_epoch': 10}
 
@@ -70,7 +103,7 @@ def test_table():
     summary = scores.accuracy_summary(PREDICTIONS, LABELS, 4)
     row = {'modalities': 'joint+bone', 'mAP': None, 'per class': 1 / 3} | summary
     head, line = scores.table([row], {'mAP': 'mAP', 'mean': 'per class'}).splitlines()
-    assert head.split() == ['modalities', 'accuracy', '95', '%', 'interval', 'mAP', 'mean']
+    assert head.split() == ['modalities', 'accuracy', '95', '%', 'by', 'clip', 'mAP', 'mean']
     low, high = row['accuracy_interval']
     assert line.split() == ['joint+bone', '57.14', f'{low:.2f}', 'to', f'{high:.2f}', '-', '0.33']
     assert len(head) == len(line)

@@ -18,8 +18,9 @@ from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES
 from model.umurl import Backbone, UmURL
 from tools import checkpoint
-from tools.benchmark import count_flops, seconds_of
+from tools.benchmark import seconds_of
 from tools.device import amp_dtype, autocast, name_of, select
+from tools.evaluation.flops import count_flops, encode, random_streams
 from tools.options import add_device_flag, try_outputs
 
 PATHS = {  # the passes of the encoder, each with its modalities
@@ -78,17 +79,6 @@ def flops_per_clip(model: UmURL) -> dict[str, float]:
     counts['pre-training, forward'] = count_flops(lambda: model(streams, streams))
     counts['pre-training, with backward'] = count_flops(lambda: sum(map(torch.sum, model(streams, streams))).backward())
     return {path: count / 2 for path, count in counts.items()}
-
-
-def random_streams(backbone: Backbone, clips: int, device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Random streams in the shapes that the backbone takes: {modality: (temporal, spatial)}."""
-    frame, trajectory = (mlp[0].in_features for mlp in (backbone.j_emb.t_embedding, backbone.j_emb.s_embedding))
-    shapes = (clips, trajectory // 3, frame), (clips, frame // 3, trajectory)  # three coordinates per joint
-    return {modality: tuple(torch.randn(shape, device=device) for shape in shapes) for modality in MODALITIES}
-
-
-def encode(backbone, streams, passes):
-    return [backbone.encode({modality: streams[modality] for modality in modalities}) for modalities in passes]
 
 
 @torch.inference_mode()

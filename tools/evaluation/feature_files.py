@@ -1,4 +1,4 @@
-"""Features in one .npz file: `train`, `train_labels`, `val`, `val_labels`, and what they are features of.
+"""Features in one .npz file: `train`, `train_labels`, `train_names`, the same of `val`, and what they are features of.
 
 With several subsets of the modalities, `train` and `val` become `train_joint`, `train_joint+bone` and so on.
 """
@@ -36,15 +36,21 @@ def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: s
     for subset, values in features.items():
         suffix = f'_{"+".join(subset)}' if len(features) > 1 else ''
         arrays |= dict(zip(array_names(suffix), values, strict=True))
-    about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features), **origin._asdict()}
+    arrays = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    names = {'train_names': origin.train_clips, 'val_names': origin.clips}
+    arrays |= {name: clips for name, clips in names.items() if clips}
+    about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features),
+             **origin._replace(clips=None, train_clips=None)._asdict()}
     with replacing(path) as file:
-        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()}, about=json.dumps(about))
+        np.savez(file, **arrays, about=json.dumps(about))
 
 
 def read_source(path: Path) -> Source:
     """What a file's features are of; empty for a file from elsewhere."""
     with open_arrays(path) as arrays:
         about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
+        about |= {key: arrays[name].tolist() for key, name in (('clips', 'val_names'), ('train_clips', 'train_names'))
+                  if name in arrays}
     subsets = about.get('subsets') or ([about['modalities']] if 'modalities' in about else None)  # version 1 wrote that
     return Source(about.get('dataset'), about.get('protocol'), subsets and [tuple(subset) for subset in subsets],
                   Origin(**{name: about.get(name) for name in Origin._fields}))

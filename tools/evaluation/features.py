@@ -1,12 +1,14 @@
 """Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from data_gen import manifest
 from data_gen.cli import InputError, progress
-from data_gen.protocols import benchmark_folder, num_classes
+from data_gen.protocols import Name, benchmark_folder, num_classes
+from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES
@@ -15,7 +17,9 @@ from tools import checkpoint, options
 from tools.device import amp_dtype, autocast
 from tools.evaluation import feature_files
 from tools.evaluation.feature_files import Features
+from tools.evaluation.flops import gflops_per_clip
 from tools.evaluation.late_fusion import Subset
+from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
 from tools.results import Origin, data_sha256, file_sha256
 
 
@@ -34,17 +38,36 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
     elif pretrained is None:
         raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
     else:
-        modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
         folder = options.data_folder(data_root, dataset, protocol)
-        backbone, *datasets, origin = load_inputs(folder, pretrained, modalities, device)
-        splits = [[(values, clips.labels) for values in extract_subsets(backbone, clips, subsets, batch_size,
-                                                                        amp_dtype(amp, device))] for clips in datasets]
-        features = {subset: Features(*train, *val) for subset, train, val in zip(subsets, *splits, strict=True)}
+        features, origin, _ = extract_splits(subsets, folder, pretrained, RECIPES['probe'], 0, batch_size, amp, device)
     for values in features.values():
         check_features(values, load_features or pretrained)
     if save_features:
         feature_files.save(save_features, features, dataset, protocol, origin)
     return {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}, origin
+
+
+def extract_splits(subsets: list[Subset], data_folder: Path, pretrained: Path, recipe: Recipe, seed: int,
+                   batch_size: int, amp: str, device: torch.device) -> tuple[dict[Subset, Features], Origin, Callable]:
+    """The features of each subset with the crops of a recipe, where they come from, and `draw_again`.
+
+    draw_again(epoch) gives the features of the training clips {subset: (N, 2H)} with the crops of another epoch.
+    """
+    modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
+    backbone, train, val, origin = load_inputs(data_folder, pretrained, modalities, device)
+
+    def extract_crops(clips, crops):
+        values = extract_subsets(backbone, clips, subsets, batch_size, amp_dtype(amp, device), crops)
+        return dict(zip(subsets, values, strict=True))
+
+    def draw_again(epoch):
+        return extract_crops(train, training_crops(train.num_frames, recipe.train_crop, seed, epoch))
+
+    of_train, of_val = draw_again(0), extract_crops(val, center_crops(val.num_frames, recipe.test_crop))
+    features = {subset: Features(of_train[subset], train.labels, of_val[subset], val.labels) for subset in subsets}
+    if len(subsets) > 1:
+        origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
+    return features, origin, draw_again
 
 
 def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
@@ -63,8 +86,17 @@ def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
         size, expected = dataset.frames[0].numel(), model.backbone.j_emb.t_embedding[0].in_features
         if size != expected:
             raise InputError(f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}')
-    origin = Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on)
+    origin = Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on, val.names,
+                    performers_of(data_folder, val.names), train.names)
     return model.backbone.to(device), train.to(device), val.to(device), origin
+
+
+def performers_of(data_folder: Path, names: list[str]) -> list | None:
+    """Who performs each clip, from the manifest or a name of NTU RGB+D; None if that is not known of every clip."""
+    performers = (manifest.read(data_folder) or {}).get('performers', {})
+    parsed = {name: Name.parse(name.removesuffix('.skeleton')) for name in names}
+    performers = {name: each.performer for name, each in parsed.items() if each} | performers
+    return [performers[name] for name in names] if performers.keys() >= set(names) else None
 
 
 def extract(backbone: Backbone, dataset: ClipDataset, modalities, batch_size: int,
@@ -74,13 +106,13 @@ def extract(backbone: Backbone, dataset: ClipDataset, modalities, batch_size: in
 
 
 def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subset], batch_size: int,
-                    dtype: torch.dtype | None = None) -> list[torch.Tensor]:
-    """Features (N, 2H) for each subset, from one pass that embeds each modality once."""
+                    dtype: torch.dtype | None = None, crops: Crops | None = None) -> list[torch.Tensor]:
+    """Features (N, 2H) for each subset, from one pass that embeds each modality once; of whole clips, or of crops."""
     device = dataset.frames.device
     features = [torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for _ in subsets]
     embeddings = backbone.embeddings()
     modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
-    batches = downstream_batches(dataset, batch_size, modalities)
+    batches = downstream_batches(dataset, batch_size, modalities, crops)
     starts = progress(range(0, len(dataset), batch_size), 'features', unit='batch', leave=False)
     for first, streams in zip(starts, batches, strict=True):
         with torch.inference_mode(), autocast(dtype, device):

@@ -9,12 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 from data_gen.cli import InputError, progress
+from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset
 from feeder.feeders import downstream_batches, downstream_streams, generator_at
 from model.umurl import Backbone
 from tools import checkpoint
 from tools.device import autocast
 from tools.evaluation.probe import linear_head
+from tools.evaluation.recipes import Crops, Recipe, training_crops
 from tools.schedule import adjust_learning_rate
 from tools.scores import EVALUATE_EVERY
 
@@ -37,44 +39,47 @@ class FineTuning(NamedTuple):
 
 
 def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_classes: int, *, modalities: tuple[str, ...],
-             clips: torch.Tensor, repeat: int, lr: float, factors: list[float], batch_size: int, momentum: float,
-             weight_decay: float, dtype: torch.dtype | None, seed: int, extract_batch: int,
-             save_model: Path | None = None) -> FineTuning:
+             clips: torch.Tensor, repeat: int, recipe: Recipe, factors: list[float], dtype: torch.dtype | None,
+             seed: int, extract_batch: int, save_model: Path | None = None,
+             pretrained_on: dict | None = None) -> FineTuning:
     """Fine-tune a copy of the backbone on the clips of `train` with these indices (N,).
 
-    Each epoch's learning rate is lr times its factor. Seed and repeat determine the head and the order of the clips.
-    dtype: of autocast, None for float32. Raises InputError if the loss is not finite.
+    Each epoch's learning rate is the recipe's first times its factor. Seed and repeat determine the head, the order of
+    the clips and their crops. dtype: of autocast, None for float32. pretrained_on: kept in the file of `save_model`.
+    Raises InputError if the loss is not finite.
     """
     device = train.labels.device
     head = linear_head(2 * backbone.hidden_size, num_classes, generator_at(seed, 0, repeat, 1).initial_seed())
     model = Classifier(copy.deepcopy(backbone), head).to(device)
     # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from uninitialised memory.
-    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay,
+    optimizer = torch.optim.SGD(model.parameters(), recipe.lr[0], recipe.momentum, weight_decay=recipe.weight_decay,
                                 fused=dtype != torch.float16)
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    losses, eval_history = [], {}
+    losses, eval_history, test_crops = [], {}, center_crops(val.num_frames, recipe.test_crop)
     for epoch, factor in enumerate(progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1):
-        adjust_learning_rate(optimizer, lr * factor)
+        adjust_learning_rate(optimizer, recipe.lr[0] * factor)
         order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))]
-        losses.append(train_one_epoch(model, optimizer, loss_scaler, train, order, modalities, batch_size, dtype))
+        crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
+        losses.append(train_one_epoch(model, optimizer, loss_scaler, train, order, modalities, recipe.batch_size, dtype,
+                                      crops))
         if not math.isfinite(losses[-1]):
             raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')
         if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):
-            eval_history[epoch] = predict(model, val, modalities, extract_batch, dtype).cpu()
+            eval_history[epoch] = predict(model, val, modalities, extract_batch, dtype, test_crops).cpu()
     if save_model:
-        checkpoint.save(save_model, model, optimizer, len(factors))
+        checkpoint.save(save_model, model, optimizer, len(factors), config=pretrained_on)
     return FineTuning(eval_history, losses[-1])
 
 
 def train_one_epoch(model: Classifier, optimizer: torch.optim.Optimizer, loss_scaler: torch.amp.GradScaler,
                     train: ClipDataset, order: torch.Tensor, modalities: tuple[str, ...], batch_size: int,
-                    dtype: torch.dtype | None) -> float:
+                    dtype: torch.dtype | None, crops: Crops | None = None) -> float:
     """Train once on the clips with the indices `order` (N,); returns their mean loss."""
     device = train.labels.device
     total = torch.zeros((), device=device)
     for batch in order.to(device).split(batch_size):
         with autocast(dtype, device):
-            logits = model(downstream_streams(train, batch, modalities))
+            logits = model(downstream_streams(train, batch, modalities, crops))
         loss = functional.cross_entropy(logits.float(), train.labels[batch])
         optimizer.zero_grad()
         loss_scaler.scale(loss).backward()
@@ -86,10 +91,10 @@ def train_one_epoch(model: Classifier, optimizer: torch.optim.Optimizer, loss_sc
 
 @torch.inference_mode()
 def predict(model: Classifier, dataset: ClipDataset, modalities: tuple[str, ...], batch_size: int,
-            dtype: torch.dtype | None) -> torch.Tensor:
+            dtype: torch.dtype | None, crops: Crops | None = None) -> torch.Tensor:
     """Logits (M, num_classes) float32 of all clips of a dataset, in order."""
     logits = []
-    for streams in downstream_batches(dataset, batch_size, modalities):
+    for streams in downstream_batches(dataset, batch_size, modalities, crops):
         with autocast(dtype, dataset.labels.device):
             logits.append(model(streams).float())
     return torch.cat(logits)

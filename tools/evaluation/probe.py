@@ -1,4 +1,5 @@
 """The linear probe: linear heads trained on fixed features, one for each subset of the modalities and learning rate."""
+from collections.abc import Callable
 from itertools import product
 
 import torch
@@ -25,11 +26,14 @@ def linear_head(num_features: int, num_classes: int, seed: int) -> nn.Linear:
 
 
 def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_classes: int, lrs: list[float],
-                factors: list[float], batch_size: int, momentum: float, weight_decay: float, seed: int) -> list[dict]:
+                factors: list[float], batch_size: int, momentum: float, weight_decay: float, seed: int,
+                draw_again: Callable | None = None, performers: list | None = None) -> list[dict]:
     """Train a head for each subset and learning rate on the same batches, and score the rows of the table.
 
     factors: what the learning rates are multiplied by in each epoch. Returns a dict of scores for each row and learning
-    rate, row by row. A row of several subsets is their late fusion. InputError if a loss is not finite.
+    rate, row by row. A row of several subsets is their late fusion. draw_again(epoch) gives the training features
+    {subset: (N, 2H)} of a further epoch, from 1, if they change. performers (M,): of the test clips, for the intervals.
+    InputError if a loss is not finite.
     """
     first = next(iter(features.values()))
     labels, num_epochs = first.val_labels, len(factors)
@@ -40,6 +44,9 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
     eval_history = {(row.name, lr): {} for row, lr in product(rows, lrs)}
     for epoch in progress(range(1, num_epochs + 1), 'probe', unit='epoch'):
         order = torch.randperm(len(first.train), generator=generator_at(seed, epoch - 1)).to(labels.device)
+        if draw_again and epoch > 1:
+            features = {subset: features[subset]._replace(train=values)
+                        for subset, values in draw_again(epoch - 1).items()}
         losses = {}
         for (subset, lr), head in heads.items():
             optimizer = optimizers[subset, lr]
@@ -57,7 +64,7 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
 
     return [{'modalities': row.name, 'lr': lr,
              'training_loss': losses[row.subsets[0], lr].item() if len(row.subsets) == 1 else None,
-             **scores.classification_summary(fused[row.name, lr], labels, num_classes),
+             **scores.classification_summary(fused[row.name, lr], labels, num_classes, performers),
              **scores.best_seen(eval_history[row.name, lr])} for row, lr in product(rows, lrs)]
 
 
@@ -94,6 +101,8 @@ def report(results: list[dict], main: str) -> str:
     lines = [f'top-1 accuracy, last epoch:  {scores.with_interval(first)}',
              f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %',
              f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %',
+             f'calibration, last epoch:     error {first["calibration_error"]:.2f} % (15 bins), negative '
+             f'log-likelihood {first["nll"]:.3f}',
              f'top-1 accuracy, best seen:   {first["best_accuracy"]:.2f} % (epoch {first["best_epoch"]}; chosen on the '
              'test split, which is how the official code reports)']
     if len(tables[0]) > 1:

@@ -23,8 +23,9 @@ EXTENDABLE = {'data_ratio': None, 'repeats': None}  # a results file can be exte
 def draw_labels(labels: torch.Tensor, ratio: float, draw: str | None, seed: int, repeat: int) -> torch.Tensor:
     """Choose the clips that keep their label: ascending indices into the training labels (N,), all on the CPU.
 
-    random: round(ratio * N) clips, at least one. balanced: round(ratio * N / classes) clips of each class that occurs,
-    at least one, or all clips of a smaller class. The same arguments always give the same draw.
+    random: int(N * ratio) clips, at least one, as CMD draws them (feeder_downstream_semi_supervised.py). balanced:
+    round(ratio * N / classes) clips of each class that occurs, at least one, or all clips of a smaller class. The same
+    arguments always give the same draw.
     """
     order = torch.randperm(len(labels), generator=generator_at(seed, round(ratio * 1e9), repeat))
     if draw == 'balanced':
@@ -32,7 +33,7 @@ def draw_labels(labels: torch.Tensor, ratio: float, draw: str | None, seed: int,
         per_class = max(1, round(ratio * len(labels) / len(present)))
         drawn = torch.cat([order[labels[order] == label][:per_class] for label in present])
     else:
-        drawn = order[:max(1, round(ratio * len(labels)))]
+        drawn = order[:max(1, int(len(labels) * ratio))]
     return drawn.sort().values
 
 
@@ -59,11 +60,12 @@ def load_finished_runs(path: Path | None, configuration: dict, draws: Draws, row
 
 
 def run_all(finetune_once: Callable[..., FineTuning], draws: Draws, rows: list[FusionRow], finished: Runs,
-            labels: torch.Tensor, num_classes: int, save: Callable[[list[dict]], None]) -> list[dict]:
+            labels: torch.Tensor, num_classes: int, save: Callable[[list[dict]], None],
+            performers: list | None = None) -> list[dict]:
     """Fine-tune for every draw and row that is not finished; returns all runs in order, finished ones included.
 
-    finetune_once(modalities=…, clips=…, repeat=…) trains one model; labels (M,): of the val split. After each run,
-    save(runs) writes the results so far.
+    finetune_once(modalities=…, clips=…, repeat=…) trains one model; labels, performers (M,): of the val split. After
+    each run, save(runs) writes the results so far.
     """
     runs = dict(finished)
     if (smallest := min(map(len, draws.values()))) < num_classes:
@@ -78,17 +80,17 @@ def run_all(finetune_once: Callable[..., FineTuning], draws: Draws, rows: list[F
                     models[modalities] = finetune_once(modalities=modalities, clips=clips, repeat=repeat)
             runs[row.name, ratio, repeat] = {
                 'modalities': row.name, 'data_ratio': ratio, 'repeat': repeat, 'clips': len(clips),
-                **evaluate([models[modalities] for modalities in row.subsets], labels, num_classes)}
+                **evaluate([models[modalities] for modalities in row.subsets], labels, num_classes, performers)}
             save(list(runs.values()))
     return [runs[row.name, ratio, repeat] for ratio, repeat in draws for row in rows]
 
 
-def evaluate(models: list[FineTuning], labels: torch.Tensor, num_classes: int) -> dict:
+def evaluate(models: list[FineTuning], labels: torch.Tensor, num_classes: int, performers: list | None = None) -> dict:
     """The scores of one model, or of the late fusion of several."""
     epochs = list(models[0].eval_history)
     logits = {epoch: late_fusion(model.eval_history[epoch] for model in models) for epoch in epochs}
     return {'training_loss': models[0].training_loss if len(models) == 1 else None,
-            **scores.classification_summary(logits[epochs[-1]], labels, num_classes),
+            **scores.classification_summary(logits[epochs[-1]], labels, num_classes, performers),
             **scores.best_seen({epoch: scores.accuracy(logits[epoch], labels) for epoch in epochs})}
 
 

@@ -10,6 +10,7 @@ from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
 from tools.evaluation.finetune import Classifier, finetune, predict, train_one_epoch
 from tools.evaluation.probe import linear_head
+from tools.evaluation.recipes import Recipe, training_crops
 
 CPU_SCALER = torch.amp.GradScaler('cpu', enabled=False)
 
@@ -34,8 +35,10 @@ def val(random_dataset):
 def run(backbone, train, val):
     """run(**changes): fine-tune a small classifier of six classes for two epochs, unless the changes say otherwise."""
     def fine_tune(clips=(0, 1, 2, 3, 4), **changes):
-        settings = {'modalities': MODALITIES, 'repeat': 0, 'lr': 0.1, 'factors': [1, 0.1], 'batch_size': 2,
-                    'momentum': 0.9, 'weight_decay': 0.01, 'dtype': None, 'seed': 0, 'extract_batch': 2}
+        recipe = Recipe([changes.pop('lr', 0.1)], changes.pop('batch_size', 2), 2, [], weight_decay=0.01)
+        recipe = recipe._replace(**{name: changes.pop(name) for name in recipe._fields if name in changes})
+        settings = {'modalities': MODALITIES, 'repeat': 0, 'recipe': recipe, 'factors': [1, 0.1], 'dtype': None,
+                    'seed': 0, 'extract_batch': 2}
         return finetune(backbone, train, val, 6, clips=torch.tensor(clips), **settings | changes)
     return fine_tune
 
@@ -87,6 +90,22 @@ def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
 def test_training_lowers_the_loss(run, dtype):
     settings = {'lr': 0.03, 'batch_size': 5, 'weight_decay': 0, 'dtype': dtype}
     assert run(factors=[1] * 25, **settings).training_loss < 0.5 * run(factors=[1], **settings).training_loss
+
+
+def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, val, monkeypatch):
+    """What the encoder reads: in training the crops of this seed, epoch and repeat; in the test centre crops."""
+    used = []
+    monkeypatch.setattr('tools.evaluation.finetune.downstream_streams', lambda dataset, clips, modalities, crops: (
+        used.append(crops), streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities))[1])
+    monkeypatch.setattr('tools.evaluation.finetune.downstream_batches', lambda dataset, batch_size, modalities, crops: (
+        used.append(crops), [streams(torch.zeros(len(dataset), 64, 2, 25, 3), modalities)])[1])
+    run(factors=[1, 1], train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
+    first, second, tested = used
+    for crops, epoch in ((first, 0), (second, 1)):
+        assert all(one.equal(two) for one, two in zip(crops, training_crops(train.num_frames, [0.5, 0.9], 2, epoch, 3),
+                                                      strict=True))
+    assert not first[0].equal(second[0])
+    assert [values.tolist() for values in tested] == [[20, 7, 16], [40, 16, 32]]
 
 
 def test_the_learning_rate_is_lr_times_the_factor_of_each_epoch(run):

@@ -1,0 +1,40 @@
+"""How heads and encoders are trained downstream: one row for each recipe, and what its flags override."""
+from typing import NamedTuple
+
+import torch
+
+from feeder.augmentations import draw_crops
+from feeder.feeders import generator_at
+
+Crops = tuple[torch.Tensor, torch.Tensor]  # start and length, (N,) each
+
+
+class Recipe(NamedTuple):
+    """SGD and crops. train_crop: the range of the random crop, as shares of a clip; test_crop: of the centre crop."""
+    lr: list
+    batch_size: int
+    epochs: int
+    schedule: list
+    momentum: float = 0.9
+    weight_decay: float = 0.
+    train_crop: list = [1., 1.]
+    test_crop: float = 1.
+
+
+# probe: the official code's. cmd: what the field compares fine-tuning with; README.md has the source of each value.
+RECIPES = {'probe': Recipe([0.03], 512, 150, [120, 140]),
+           'cmd': Recipe([0.01], 64, 80, [50, 70], train_crop=[0.5, 1.], test_crop=0.95),
+           'plain': Recipe([0.01], 64, 80, [50, 70])}
+
+
+def describe(field: str) -> str:
+    """For the help of the flag that overrides a field: its value in each recipe."""
+    values = {name: str(getattr(recipe, field)).strip('[]') for name, recipe in RECIPES.items()}
+    return 'default ' + ('; '.join(f'{name}: {value}' for name, value in values.items())
+                         if len(set(values.values())) > 1 else values['probe'])
+
+
+def training_crops(num_frames: torch.Tensor, train_crop: list, seed: int, epoch: int, repeat: int = 0) -> Crops:
+    """The random crops of clips of num_frames (N,) frames in an epoch, on their device; 1, 1 gives whole clips."""
+    start, length = draw_crops(num_frames.cpu(), generator_at(seed, epoch, repeat, 2), *train_crop)
+    return start.to(num_frames.device), length.to(num_frames.device)
