@@ -1,1 +1,1 @@
-"""Commands that look into prepared data (inspect_data), encoders (complexity) and their features (tsne)."""
+"""Commands that look into prepared data (inspect_data), encoders (complexity, robustness), features (tsne), results."""
