@@ -18,7 +18,7 @@ from tools.distributed import first_process_only
 from tools.evaluation import feature_files
 from tools.evaluation.features import classes_of, input_hashes, load_or_extract
 from tools.evaluation.knn import knn_search, vote
-from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
+from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
 
 RECALL_AT = (1, 5, 10)
 COLUMNS = {'mAP': 'mean_average_precision'} | {f'recall@{k}': f'recall_at_{k}' for k in RECALL_AT}
@@ -48,7 +48,8 @@ def main(argv=None):
     for values in features.values():
         normalize(values.train, out=values.train)  # in place: at full size a copy takes half a gigabyte
         normalize(values.val, out=values.val)
-    table = [{'modalities': row.name, **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours,
+    table = [{'modalities': row.name, **row_facts(row, origin.gflops, origin.pretrained_on),
+              **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours,
                                                  num_classes, args.block, origin.performers)} for row in rows]
     main_result = table[rows.index(main_row(rows))]
 

@@ -84,7 +84,9 @@ def test_every_subset_from_one_pass(setting, tmp_path, capsys):
     lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[-8:]}
     for name, row in table.items():
         assert lines[name][1] == f'{row["accuracy"]:.2f}'
-        assert lines[name][-4] == f'{row["mean_average_precision"]:.2f}'
+        assert lines[name][6] == f'{row["mean_average_precision"]:.2f}'
+        assert lines[name][10] == f'{row["gflops"]:.3g}'
+        assert (' '.join(lines[name][11:]) == 'combination not trained on') == (name.count('+') == 1)
         if name != '3s':
             alone = results(action_retrieval, setting, tmp_path, '--modalities', *name.split('+'))
             assert all(alone[key] == value for key, value in row.items())

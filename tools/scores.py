@@ -132,11 +132,14 @@ def without_predictions(rows: Iterable[dict]) -> list[dict]:
 
 
 def table(rows: list[dict], columns: dict[str, str]) -> str:
-    """Lines of text: each row's modalities, its accuracy with interval, then `columns` {title: key}."""
+    """Lines of text: modalities, accuracy with interval, `columns` {title: key}, GFLOPs if known, and a note."""
+    with_gflops = any(row.get('gflops') for row in rows)
     lines = ['{:20}{:>10}{:>20}'.format('modalities', 'accuracy', '95 % by clip')
-             + ''.join(f'{title:>12}' for title in columns)]
+             + ''.join(f'{title:>12}' for title in [*columns, *['GFLOPs'] * with_gflops])]
     for row in rows:
         low, high = row['accuracy_interval']
+        cells = [percent_or_dash(row[key]) for key in columns.values()]
+        cells += [f'{row["gflops"]:.3g}'] if with_gflops else []
         lines.append(f'{row["modalities"]:20}{row["accuracy"]:10.2f}{f"{low:.2f} to {high:.2f}":>20}'
-                     + ''.join(f'{percent_or_dash(row[key]):>12}' for key in columns.values()))
+                     + ''.join(f'{cell:>12}' for cell in cells) + f'  {row.get("note", "")}'.rstrip())
     return '\n'.join(lines)

@@ -17,7 +17,7 @@ def main(argv=None):
     files = parser.parse_args(argv).files
     one, other = map(read, files)
     names = [record['clips'] for record in (one, other) if record.get('clips')]  # older files have none
-    if one['labels'] != other['labels'] or names[1:] != names[:len(names) - 1]:
+    if one['labels'] != other['labels'] or (len(names) == 2 and names[0] != names[1]):
         raise cli.InputError(f'{files[1]} has other test clips than {files[0]}: compare results of the same split')
     print('\n'.join(compare(*(np.equal(record['predictions'], record['labels']) for record in (one, other)),
                             one.get('performers') or other.get('performers'))))

@@ -65,9 +65,7 @@ def extract_splits(subsets: list[Subset], data_folder: Path, pretrained: Path, r
 
     of_train, of_val = draw_again(0), extract_crops(val, center_crops(val.num_frames, recipe.test_crop))
     features = {subset: Features(of_train[subset], train.labels, of_val[subset], val.labels) for subset in subsets}
-    if len(subsets) > 1:
-        origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
-    return features, origin, draw_again
+    return features, origin._replace(gflops=gflops_per_clip(backbone, subsets)), draw_again
 
 
 def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],

@@ -43,6 +43,17 @@ def needed_subsets(rows: list[FusionRow]) -> list[Subset]:
     return list(dict.fromkeys(subset for row in rows for subset in row.subsets))
 
 
+def row_facts(row: FusionRow, gflops: dict[str, float] | None, pretrained_on: dict | None) -> dict:
+    """For a row of a table: its GFLOPs per clip, and a note if pre-training never fused just these modalities.
+
+    gflops: of each subset, None if unknown; pretrained_on: the `config` of the encoder, None for all modalities.
+    """
+    fused = [set(subset) for subset in row.subsets if len(subset) > 1]
+    trained = set((pretrained_on or {}).get('modalities', MODALITIES))
+    return {'gflops': sum(gflops['+'.join(subset)] for subset in row.subsets) if gflops else None,
+            'note': 'combination not trained on' if any(subset != trained for subset in fused) else ''}
+
+
 def late_fusion(scores: Iterable[torch.Tensor]) -> torch.Tensor:
     """The sum of logits, or of cosine similarities, of the same shape."""
     return reduce(torch.add, scores)

@@ -3,7 +3,8 @@
     ./script_reproduce.sh [data set …] [flags]        for example: ./script_reproduce.sh ntu60_xsub --seeds 0 1 2
 
 Each stage is a command that you can type yourself. Stages that are finished are skipped, so the same command resumes.
-Data sets that are not prepared are left out. The tables are printed, and written to TABLES.md and tables.csv in --out.
+Data sets that are not prepared are left out. The tables are printed, and written to TABLES.md and tables.csv in --out,
+with a figure of accuracy against GFLOPs per clip, accuracy_gflops.png.
 All settings are the published ones, unless you add flags to a stage: --pretrain-flags "--hidden-size 128 --epochs 50".
 """
 import shlex
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from data_gen import cli
 from data_gen.arrays import layout_of
-from data_gen.protocols import benchmark_folder
+from data_gen.protocols import DATASETS, benchmark_folder
 from tools.options import ROOT
-from tools.reproduce import demo_data, published, tables
+from tools.reproduce import demo_data, figure, published, tables
 from tools.reproduce.stages import NAMES, SCRIPTS, plan
 
 DEFAULT_STAGES = tuple(SCRIPTS)[:-1]  # without the ablation, which uses the flags of pretrain and probe
@@ -39,14 +40,18 @@ def main(argv=None):
     added = [f'\n- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
     notes = [tables.NOTES, demo_data.NOTE * args.demo, f'Not prepared here: {", ".join(missing)}.' * bool(missing),
              f'Not as published:\n{"".join(added)}' * bool(added)]
-    tables.write(args.out, tables.fill((stage for stage in stages if stage.results), compare=not args.demo), notes)
+    rows = tables.fill((stage for stage in stages if stage.results), compare=not args.demo)
+    tables.write(args.out, rows, notes)
+    if figure.write(args.out / 'accuracy_gflops.png', rows):
+        print(f'{args.out / "accuracy_gflops.png"}: accuracy against GFLOPs')
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('names', nargs='*', metavar='data set',
-         help=f'from {" ".join(NAMES)} (default: {" ".join(published.DATASETS)})')
+         help=f'from {" ".join(NAMES)}, or a data set with all its protocols, such as ntu60 '
+              f'(default: {" ".join(published.DATASETS)})')
     flag('--seeds', type=cli.non_negative_int, nargs='+', default=[0], metavar='SEED', help='default 0')
     flag('--stages', nargs='*', choices=SCRIPTS, help='default: all but ablation; none: only fill the tables')
     flag('--transfer-to', nargs='*', choices=NAMES, default=['pku2_xsub'], metavar='data set', help='default pku2_xsub')
@@ -59,8 +64,10 @@ def parse_args(argv):
     flag('--demo', action='store_true', help='everything in minutes on synthetic recordings, in reproduce/demo/')
     args = parser.parse_args(argv)
     args.flags = {stage: vars(args).pop(f'{stage}_flags') for stage in DEFAULT_STAGES}
-    if unknown := [name for name in args.names if name not in NAMES]:
-        raise cli.InputError(f'there is no data set {unknown[0]}: choose from {" ".join(NAMES)}')
+    if unknown := [name for name in args.names if name not in (*NAMES, *DATASETS)]:
+        known = f'{" ".join(NAMES)}, or {" ".join(DATASETS)} for all protocols of one'
+        raise cli.InputError(f'there is no data set {unknown[0]}: choose from {known}')
+    args.names = [name for given in args.names for name in NAMES if given in (name, NAMES[name][0])]
     for stage in ('semi', 'finetune', 'transfer'):
         if {'--modalities', '--ensemble'} & set(args.flags[stage]):
             raise cli.InputError(f'--{stage}-flags: the tables show {tables.FUSED}: leave out --modalities, --ensemble')

@@ -1,17 +1,18 @@
-"""The published accuracies (%): one table, by evaluation, its row, and data set.
+"""The published accuracies (%) of UmURL, each with its source: one table, by evaluation, its row, and data set.
 
-Source: Sun et al., Unified Multi-modal Unsupervised Representation Learning for Skeleton-based Action Understanding,
-ACM MM 2023, arXiv 2311.03106, and the README of the official code. Those of linear probes are the best of several
-evaluations on the test clips.
+UmURL: Sun et al., Unified Multi-modal Unsupervised Representation Learning for Skeleton-based Action Understanding, ACM
+MM 2023, arXiv 2311.03106. Those of linear probes are the best of several evaluations on the test clips. A figure for
+transfer to PKU-MMD II goes round without a source, so there is none here.
 """
-
+README = 'README of the official code'
+PAPER = 'paper, not checked here; the README of the official code prints 74.3'
+LATER = 'table of a later paper: USDRL, AAAI 2025'
 DATASETS = ('ntu60_xsub', 'ntu60_xview', 'ntu120_xsub', 'ntu120_xsetup', 'pku2_xsub')
 TABLE = {
-    ('probe', 'joint+bone+motion'): (84.2, 90.9, 75.2, 76.3, 52.6),
-    ('probe', 'joint'): (82.3, 89.8, 73.5, 74.3, 52.1),
-    ('probe', '3s'): (84.4, 91.4, 75.8, 77.2, 54.3),
-    ('retrieval', 'joint+bone+motion'): (72.0, 88.9, 59.5, 62.2),
-    ('transfer', 'from ntu60_xsub'): (None, None, None, None, 59.7),
+    ('probe', 'joint+bone+motion'): ((84.2, README), (90.9, README), (75.2, README), (76.3, PAPER), (52.6, LATER)),
+    ('probe', 'joint'): ((82.3, LATER), (89.8, LATER), (73.5, LATER), (74.3, LATER), (52.1, LATER)),
+    ('probe', '3s'): ((84.4, LATER), (91.4, LATER), (75.8, LATER), (77.2, LATER), (54.3, LATER)),
+    ('retrieval', 'joint+bone+motion'): ((72.0, README), (88.9, README), (59.5, README), (62.2, README)),
 }
-ACCURACY = {(data_set, evaluation, row): accuracy for (evaluation, row), accuracies in TABLE.items()
-            for data_set, accuracy in zip(DATASETS, accuracies, strict=False)}  # nothing of retrieval on PKU-MMD
+CELLS = {(data_set, evaluation, row): cell for (evaluation, row), cells in TABLE.items()
+         for data_set, cell in zip(DATASETS, cells, strict=False)}  # nothing of retrieval on PKU-MMD

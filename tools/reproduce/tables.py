@@ -2,6 +2,7 @@
 import csv
 from collections import namedtuple
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from feeder.modalities import MODALITIES
@@ -13,17 +14,19 @@ from tools.scores import mean_std
 FUSED = '+'.join(MODALITIES)
 TITLES = {'probe': 'linear probe', 'retrieval': 'k-NN retrieval', 'semi': 'semi-supervised', 'finetune': 'fine-tuning',
           'transfer': 'transfer, fine-tuning', 'ablation': 'objective, linear probe'}
+TITLE_CELLS = ['evaluation', 'of', 'GFLOPs', 'published', 'source', 'ours', 'difference', 'last epoch', 'note']
 NOTES = f"""\
 Top-1 accuracy in %. Published: UmURL, ACM MM 2023, arXiv 2311.03106; –: not published, or not measured here.
-Ours is the mean ± standard deviation (n - 1) over all runs: the seeds and, for fine-tuning, its repeats. With training,
-*ours* is the best accuracy on the test clips, evaluated every 5 epochs, as the official code reports it; *last epoch*
-selects nothing on the test clips. Semi-supervised, fine-tuning, transfer and objective use {FUSED}.
+Ours is the mean ± standard deviation (n - 1) over pre-training seeds. *draws*: the same over the label draws or repeats
+of one encoder, root mean square over encoders. With training, *ours* is the best accuracy on the test clips, evaluated
+every 5 epochs, as the official code reports it; *last epoch* selects nothing on the test clips. Semi-supervised,
+fine-tuning, transfer and objective use {FUSED}. GFLOPs are of one clip.
 """
 
 
-# A row of the tables: accuracies in %, mean and standard deviation over the runs; None where nothing was measured.
-Row = namedtuple('Row', 'data_set evaluation of published ours_mean ours_std difference last_epoch_mean last_epoch_std '
-                        'runs')
+# A row of the tables: accuracies in %, their mean and standard deviations; None where nothing was measured.
+Row = namedtuple('Row', 'data_set evaluation of gflops published source ours_mean ours_std ours_draws_std difference '
+                        'last_epoch_mean last_epoch_std last_epoch_draws_std seeds runs note')
 
 
 def runs_by_row(stage: Stage) -> dict[str, list[dict]]:
@@ -47,16 +50,28 @@ def fill(evaluations: Iterable[Stage], compare: bool = True) -> list[Row]:
         for of, runs in runs_by_row(stage).items():
             if stage.kind == 'ablation':  # next to the whole objective
                 filled[stage.name, 'ablation', 'umurl'] = filled[stage.name, 'probe', FUSED]
-            filled.setdefault((stage.name, stage.kind, of), []).extend(runs)
+            filled.setdefault((stage.name, stage.kind, of), []).extend([runs] if runs else [])  # by seed
     names = list(dict.fromkeys(name for name, _, _ in filled))
     rows = []
     for name, kind, of in sorted(filled, key=lambda key: (names.index(key[0]), list(TITLES).index(key[1]))):
-        runs, known = filled[name, kind, of], published.ACCURACY.get((name, kind, of)) if compare else None
-        ours = mean_std([run.get('best_accuracy', run['accuracy']) for run in runs]) if runs else (None, None)
-        last = mean_std([run['accuracy'] for run in runs]) if runs and 'best_accuracy' in runs[0] else (None, None)
-        difference = ours[0] - known if runs and known is not None else None
-        rows.append(Row(name, TITLES[kind], of, known, *ours, difference, *last, len(runs)))
+        seeds, known = filled[name, kind, of], published.CELLS.get((name, kind, of)) if compare else None
+        runs, known = list(chain(*seeds)), known or (None, None)
+        ours = spreads([[run.get('best_accuracy', run['accuracy']) for run in runs] for runs in seeds])
+        last = spreads([[run['accuracy'] for run in runs if 'best_accuracy' in run] for runs in seeds])
+        difference = ours[0] - known[0] if runs and known[0] is not None else None
+        notes = [runs[0].get('note')] if runs else []
+        notes += ['settings not published'] * (name.startswith('pku') and kind != 'transfer')
+        rows.append(Row(name, TITLES[kind], of, runs[0].get('gflops') if runs else None, *known, *ours, difference,
+                        *last, len(seeds), len(runs), ', '.join(filter(None, notes))))
     return rows
+
+
+def spreads(seeds: list[list[float]]) -> tuple[float | None, float | None, float | None]:
+    """Mean, standard deviation over seeds, and over the draws of one seed, of the accuracies of each seed's draws."""
+    if not any(seeds):
+        return None, None, None
+    means, deviations = zip(*map(mean_std, seeds), strict=True)
+    return *mean_std(means), mean_std([deviation ** 2 for deviation in deviations])[0] ** 0.5
 
 
 def to_markdown(rows: list[Row], notes: list[str]) -> str:
@@ -64,16 +79,17 @@ def to_markdown(rows: list[Row], notes: list[str]) -> str:
     sections = ['# Published and reproduced accuracy', *filter(None, notes)]
     for name in dict.fromkeys(row.data_set for row in rows):
         cells = [to_cells(row) for row in rows if row.data_set == name]
-        cells.insert(0, ['evaluation', 'of', 'published', 'ours', 'difference', 'last epoch'])
-        cells.insert(1, ['---'] * len(cells[0]))
+        cells.insert(0, TITLE_CELLS)
+        cells.insert(1, ['---'] * len(TITLE_CELLS))
         sections += [f'## {" ".join(NAMES[name])}', '\n'.join(f'| {" | ".join(line)} |' for line in cells)]
     return '\n\n'.join(section.strip('\n') for section in sections) + '\n'
 
 
 def to_cells(row: Row) -> list[str]:
-    spread = '{:.2f} ± {:.2f}' if row.runs > 1 else '{:.2f}'
-    numbers = (('{:.1f}', row.published), (spread, row.ours_mean, row.ours_std), ('{:+.1f}', row.difference),
-               (spread, row.last_epoch_mean, row.last_epoch_std))
+    spread = '{0:.2f}' + ' ± {1:.2f}' * (row.seeds > 1) + ' (draws ± {2:.2f})' * (row.runs > row.seeds)
+    numbers = (('{:.3g}', row.gflops), ('{:.1f}', row.published), ('{}', row.source),
+               (spread, row.ours_mean, row.ours_std, row.ours_draws_std), ('{:+.1f}', row.difference),
+               (spread, row.last_epoch_mean, row.last_epoch_std, row.last_epoch_draws_std), ('{}', row.note or None))
     return [row.evaluation, row.of, *('–' if first is None else form.format(first, *rest)
                                       for form, first, *rest in numbers)]
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 
+import matplotlib.image
 import pytest
 import torch
 
@@ -12,12 +13,14 @@ from data_gen.protocols import benchmark_folder
 from tools import checkpoint, demo
 from tools.evaluation.late_fusion import SUBSETS
 from tools.reproduce import __main__ as reproduce
-from tools.reproduce import demo_data, stages
+from tools.reproduce import demo_data, published, stages
 from tools.reproduce.stages import NAMES
 from tools.reproduce.tables import FUSED
 from tools.results import file_sha256
 
 ALL_ROWS = [*map('+'.join, SUBSETS), '3s']
+GFLOPS = dict(zip(ALL_ROWS, [1.74] * 3 + [2.26] * 3 + [2.54, 5.22], strict=True))
+README, LATER = 'README of the official code', 'table of a later paper: USDRL, AAAI 2025'
 BEST = {'joint': 80, FUSED: 82, '3s': 83}  # invented accuracies of the probe with seed 0
 DEFAULT = ['ntu60_xsub', 'ntu60_xsub/probe', 'ntu60_xsub/retrieval', 'ntu60_xsub/semi', 'ntu60_xsub/finetune',
            'pku2_xsub/transfer_from_ntu60_xsub']
@@ -57,7 +60,8 @@ class Machine:
         seed, record = args.seed, {'config': {'checkpoint_sha256': file_sha256(args.pretrained)}}
         if args.results.stem == 'probe':
             best = {name: BEST.get(name, 50) for name in ALL_ROWS}
-            table = [{'modalities': name, 'accuracy': best[name] - 1, 'best_accuracy': best[name] + seed}
+            table = [{'modalities': name, 'accuracy': best[name] - 1, 'best_accuracy': best[name] + seed,
+                      'gflops': GFLOPS[name], 'note': 'combination not trained on' * (name.count('+') == 1)}
                      for name in ALL_ROWS]
             record |= table[6] | {'table': table}
         elif args.results.stem == 'retrieval':
@@ -125,18 +129,21 @@ def test_the_tables_hold_mean_deviation_and_difference(reproduction, tmp_path):
                  '--finetune-flags=--all-modalities')
     text = (tmp_path / 'out/TABLES.md').read_text()
     ntu60, pku2 = text.split('## ')[1:]
-    assert cells(ntu60, 'linear probe', FUSED) == ['84.2', '82.50 ± 0.71', '-1.7', '81.00 ± 0.00']
-    assert cells(ntu60, 'linear probe', 'joint') == ['82.3', '80.50 ± 0.71', '-1.8', '79.00 ± 0.00']
-    assert cells(ntu60, 'linear probe', '3s') == ['84.4', '83.50 ± 0.71', '-0.9', '82.00 ± 0.00']
-    assert cells(ntu60, 'linear probe', 'bone+motion') == ['–', '50.50 ± 0.71', '–', '49.00 ± 0.00']
-    assert cells(ntu60, 'k-NN retrieval', FUSED) == ['72.0', '70.50 ± 0.71', '-1.5', '–']
-    # 20, 21 and, with seed 1, 21, 22: their deviations from 21 are 1, 0, 0, 1, so the variance is 2 / 3
-    assert cells(ntu60, 'semi-supervised', '20 % of the labels') == ['–', '21.00 ± 0.82', '–', '20.50 ± 0.58']
+    assert cells(ntu60, 'linear probe', FUSED) == ['2.54', '84.2', README, '82.50 ± 0.71', '-1.7', '81.00 ± 0.00', '–']
+    assert cells(ntu60, 'linear probe', 'joint') == ['1.74', '82.3', LATER, '80.50 ± 0.71', '-1.8', '79.00 ± 0.00', '–']
+    assert cells(ntu60, 'linear probe', '3s') == ['5.22', '84.4', LATER, '83.50 ± 0.71', '-0.9', '82.00 ± 0.00', '–']
+    assert cells(ntu60, 'linear probe', 'bone+motion') == ['2.26', '–', '–', '50.50 ± 0.71', '–', '49.00 ± 0.00',
+                                                           'combination not trained on']
+    assert cells(ntu60, 'k-NN retrieval', FUSED) == ['–', '72.0', README, '70.50 ± 0.71', '-1.5', '–', '–']
+    # 20, 21 and, with seed 1, 21, 22: the means 20.5 and 21.5 deviate by 0.71, and so do the two draws of each seed
+    assert cells(ntu60, 'semi-supervised', '20 % of the labels') == [
+        '–', '–', '–', '21.00 ± 0.71 (draws ± 0.71)', '–', '20.50 ± 0.00 (draws ± 0.71)', '–']
     assert ntu60.count('| semi-supervised') == 2
-    assert cells(ntu60, 'fine-tuning', FUSED) == ['–', '60.50 ± 0.71', '–', '60.00 ± 0.00']
-    assert cells(ntu60, 'objective, linear probe', 'umurl') == ['–', '82.50 ± 0.71', '–', '81.00 ± 0.00']
-    assert cells(ntu60, 'objective, linear probe', 'no-intra') == ['–', '–', '–', '–']
-    assert cells(pku2, 'transfer, fine-tuning', 'from ntu60_xsub') == ['59.7', '60.50 ± 0.71', '+0.8', '60.00 ± 0.00']
+    assert cells(ntu60, 'fine-tuning', FUSED) == ['–', '–', '–', '60.50 ± 0.71', '–', '60.00 ± 0.00', '–']
+    assert cells(ntu60, 'objective, linear probe', 'umurl')[3:5] == ['82.50 ± 0.71', '–']
+    assert cells(ntu60, 'objective, linear probe', 'no-intra') == ['–'] * 7
+    assert cells(pku2, 'transfer, fine-tuning', 'from ntu60_xsub') == [
+        '–', '–', '–', '60.50 ± 0.71', '–', '60.00 ± 0.00', '–']
     assert '- finetune: `--all-modalities`' in text
 
     with open(tmp_path / 'out/tables.csv', newline='') as file:
@@ -147,19 +154,30 @@ def test_the_tables_hold_mean_deviation_and_difference(reproduction, tmp_path):
     assert (fused['data_set'], fused['last_epoch_mean'], fused['runs']) == ('ntu60_xsub', '81.0', '2')
 
 
+def test_accuracy_against_gflops_is_drawn(reproduction, tmp_path, capsys):
+    reproduction('ntu60_xsub', '--seeds', '0', '1', '--stages', 'pretrain', 'probe')
+    picture = tmp_path / 'out/accuracy_gflops.png'
+    assert f'{picture}: accuracy against GFLOPs' in capsys.readouterr().out
+    image = matplotlib.image.imread(picture)
+    assert image.shape[0] > 400
+    colours = {tuple(colour) for colour in (255 * image[..., :3]).round().astype(int).reshape(-1, 3)}
+    assert {(0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0)} <= colours  # the four kinds of rows
+
+
 def test_a_single_run_has_no_deviation(reproduction, tmp_path):
     reproduction('ntu60_xsub', '--stages', 'pretrain', 'probe')
     text = (tmp_path / 'out/TABLES.md').read_text()
-    assert cells(text, 'linear probe', FUSED) == ['84.2', '82.00', '-2.2', '81.00']
+    assert cells(text, 'linear probe', FUSED) == ['2.54', '84.2', README, '82.00', '-2.2', '81.00', '–']
 
 
 def test_without_results_the_tables_have_the_published_values(reproduction, machine, tmp_path):
     assert reproduction('ntu60_xsub', 'pku2_xsub', '--stages') == []
     ntu60, pku2 = (tmp_path / 'out/TABLES.md').read_text().split('## ')[1:]
-    assert cells(ntu60, 'linear probe', FUSED) == ['84.2', '–', '–', '–']
-    assert cells(pku2, 'linear probe', FUSED) == ['52.6', '–', '–', '–']
-    assert cells(pku2, 'k-NN retrieval', FUSED) == ['–', '–', '–', '–']
-    assert cells(pku2, 'transfer, fine-tuning', 'from ntu60_xsub') == ['59.7', '–', '–', '–']
+    assert cells(ntu60, 'linear probe', FUSED) == ['–', '84.2', README, '–', '–', '–', '–']
+    assert cells(pku2, 'linear probe', FUSED) == ['–', '52.6', LATER, '–', '–', '–', 'settings not published']
+    assert cells(pku2, 'k-NN retrieval', FUSED) == ['–'] * 6 + ['settings not published']
+    assert cells(pku2, 'transfer, fine-tuning', 'from ntu60_xsub') == ['–'] * 7
+    assert not (tmp_path / 'out/accuracy_gflops.png').exists()
     assert ntu60.count('| semi-supervised') == 4
     assert (tmp_path / 'out/tables.csv').read_text().count('ntu60_xsub,linear probe') == 8
 
@@ -198,6 +216,19 @@ def test_flags_of_a_stage_go_before_published_settings(reproduction, machine, mo
     assert commands['ntu60_xsub/semi'][1].data_ratio == [.5]
 
 
+def test_a_data_set_means_all_its_protocols(reproduction, tmp_path):
+    prepare(tmp_path, 'ntu60_xview')
+    assert reproduction('ntu60', '--stages', 'pretrain') == ['ntu60_xsub', 'ntu60_xview']
+
+
+def test_every_published_cell_has_a_source():
+    for (_, evaluation, _), (accuracy, source) in published.CELLS.items():
+        assert 50 < accuracy < 95
+        assert source in (published.README, published.PAPER, published.LATER)
+        assert evaluation != 'transfer'
+    assert len(published.CELLS) == 19
+
+
 def test_what_is_not_prepared_is_left_out(reproduction, capsys, mistake, tmp_path):
     assert reproduction('--stages', 'pretrain') == ['ntu60_xsub', 'pku2_xsub']
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith('skipped: ')] == [
@@ -212,7 +243,7 @@ def test_only_finished_results_of_the_encoder_in_the_folder_count(reproduction, 
     results, folder = tmp_path / 'out/ntu60_xsub/seed0/retrieval.json', tmp_path / 'checkpoints/ntu60_xsub'
     assert reproduction('ntu60_xsub', '--stages') == []
     row = cells((tmp_path / 'out/TABLES.md').read_text(), 'k-NN retrieval', FUSED)
-    assert row == ['72.0', '70.00', '-2.0', '–']
+    assert row == ['–', '72.0', README, '70.00', '-2.0', '–', '–']
     if damage == 'another encoder':
         save_encoder(folder, 451, seed=1)
     elif damage == 'no accuracy':  # fine-tuning writes it last
@@ -226,7 +257,7 @@ def test_only_finished_results_of_the_encoder_in_the_folder_count(reproduction, 
         checkpoint.newest(folder).unlink()
     reproduction('ntu60_xsub', '--stages')
     row = cells((tmp_path / 'out/TABLES.md').read_text(), 'k-NN retrieval', FUSED)
-    assert row == ['72.0', '–', '–', '–']
+    assert row == ['–', '72.0', README, '–', '–', '–', '–']
 
 
 def test_an_official_checkpoint_is_used(reproduction, tmp_path):
@@ -234,7 +265,7 @@ def test_an_official_checkpoint_is_used(reproduction, tmp_path):
     folder.mkdir(parents=True)
     torch.save({'epoch': 451, 'state_dict': {}}, folder / 'checkpoint_0450.pth.tar')
     assert reproduction('ntu60_xsub', '--stages', 'probe') == ['ntu60_xsub/probe']
-    assert cells((tmp_path / 'out/TABLES.md').read_text(), 'linear probe', FUSED)[1] == '82.00'
+    assert cells((tmp_path / 'out/TABLES.md').read_text(), 'linear probe', FUSED)[3] == '82.00'
 
 
 def test_a_stage_that_fails_stops_all_and_earlier_results_stay(reproduction, machine, tmp_path):
@@ -257,7 +288,7 @@ def test_flags_that_leave_a_row_empty_are_a_mistake(reproduction, flags):
 @pytest.mark.parametrize(('words', 'message'), [
     ('ntu60_xsub --stages probe', 'add pretrain to --stages'),
     ('ntu60_xsub --stages ablation probe', 'add pretrain to --stages'),
-    ('ntu60', 'there is no data set ntu60'),
+    ('ntu', 'there is no data set ntu: choose from ntu60_xsub'),
     ('ntu60_xsub --stages tables', 'invalid choice'),
     ('ntu60_xsub --demo', '--demo uses its own data')])
 def test_a_mistake_is_one_line_before_anything_runs(reproduction, machine, mistake, words, message):
@@ -305,7 +336,7 @@ def test_the_demo_from_nothing_and_once_more(tmp_path, monkeypatch, capsys):
 
     def written():
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')
-                if path.is_file() and path.name not in ('TABLES.md', 'tables.csv')}
+                if path.is_file() and path.name not in ('TABLES.md', 'tables.csv', 'accuracy_gflops.png')}
 
     before = written()
     stages.finished_encoder.cache_clear()
