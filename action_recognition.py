@@ -8,7 +8,6 @@ The encoder is frozen, so its features are extracted once. `--lr 0.01 0.03 0.1` 
 compare with (sources: tools/evaluation/README.md), or plain, which is cmd without crops. Other flags override it.
 Runs on one GPU or on the CPU.
 """
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -147,9 +146,6 @@ def parse_args(argv: list[str] | None):
         defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
     validate_args(args)
-    if args.train_crop != [1, 1] and not args.finetune:
-        print(f'note: --train-crop extracts the features of the training clips {args.epochs} times, not once',
-              file=sys.stderr)
     options.try_outputs(args.results, args.per_class, args.save_features, args.save_model)
     return args
 

@@ -143,6 +143,42 @@ def test_results_know_their_data_and_what_was_pretrained(script, setting, tmp_pa
     assert 'pre-trained on ntu60 cross_subject, joint+bone, objective umurl' in shown.out
 
 
+@pytest.fixture
+def custom(setting, tmp_path, padded_arrays):
+    """The checkpoint says that it was pre-trained on `custom`, which is prepared beside NTU-60."""
+    padded_arrays(tmp_path / 'data/custom/split', train=30, val=12, seed=1)
+    config = {'objective': 'umurl', 'modalities': ['joint', 'bone', 'motion'], 'dataset': 'custom',
+              'protocol': 'own_split'}
+    path = tmp_path / 'checkpoint.pth.tar'
+    torch.save(torch.load(path) | {'config': config}, path)
+    return path
+
+
+@SCRIPTS
+def test_an_encoder_is_evaluated_on_what_it_was_pretrained_on(script, custom, setting, tmp_path, capsys):
+    for flags, data in (([], ['custom', 'own_split']), (['--finetune-dataset', 'ntu60'], ['ntu60', 'cross_subject'])):
+        made = results(script, setting, tmp_path, *flags)
+        assert [made['config']['dataset'], made['config']['protocol']] == data
+        transfer = 'transfer: pre-trained on custom own_split, evaluated on ntu60 cross_subject\n'
+        assert (transfer in capsys.readouterr().out) == (data[0] == 'ntu60')
+
+
+@SCRIPTS
+def test_the_newest_checkpoint_of_a_folder_is_taken(script, custom, setting, tmp_path, capsys):
+    (tmp_path / 'run').mkdir()
+    for epoch, content in ((0, b''), (50, custom.read_bytes()), (9, b'')):
+        checkpoint.path_of(tmp_path / 'run', epoch).write_bytes(content)
+    made = results(script, [*setting, '--pretrained', str(tmp_path / 'run')], tmp_path)
+    assert made['config']['dataset'] == 'custom'
+    assert f'/run/checkpoint_0050.pth.tar is the newest checkpoint in {tmp_path}/run\n' in capsys.readouterr().out
+
+
+def test_the_protocols_that_are_prepared_are_named(setting, mistake):
+    line = mistake(action_retrieval.main, [*setting, '--protocol', 'cross_view'])
+    assert 'NTU-RGB-D-60-AGCN/xview is not there' in line
+    assert line.endswith('prepared: --protocol cross_subject')
+
+
 @pytest.mark.parametrize(('flags', 'message'), [
     (['--modalities', 'joint'], "holds bone, not joint"),
     (['--protocol', 'cross_view'], 'has features of the protocol cross_subject, not cross_view'),

@@ -98,9 +98,10 @@ def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
 
 
 @pytest.mark.parametrize(('dir', 'arguments', 'flags'), [
-    ('mine', 'mine', '--finetune-dataset ntu60 --protocol cross_subject'),
-    ('mine', './checkpoints/mine/ custom --amp bf16', '--finetune-dataset custom --protocol own_split --amp bf16'),
-    ('ntu60_xsub', '', '--finetune-dataset ntu60 --protocol cross_subject')])
+    ('mine', 'mine', ''), ('mine', 'mine ntu60', ' --finetune-dataset ntu60 --protocol cross_subject'),
+    ('mine', './checkpoints/mine/checkpoint_0450.pth.tar --amp bf16', ' --amp bf16'),
+    ('mine', './checkpoints/mine/ custom --amp bf16', ' --finetune-dataset custom --protocol own_split --amp bf16'),
+    ('ntu60_xsub', '', '')])
 def test_the_evaluation_scripts_use_the_newest_checkpoint(shell, stand_ins, project, dir, arguments, flags):
     folder = project / 'checkpoints' / dir
     folder.mkdir(parents=True)
@@ -109,7 +110,7 @@ def test_the_evaluation_scripts_use_the_newest_checkpoint(shell, stand_ins, proj
     path = stand_ins(python='echo "$@"')
     lines = shell(f'./script_action_retrieval.sh {arguments}', PATH=path).stdout.splitlines()
     assert lines == [f'evaluating ./checkpoints/{dir}/checkpoint_0450.pth.tar',
-                     f'action_retrieval.py --knn-neighbours 1 --pretrained ./checkpoints/{dir}/checkpoint_0450.pth.tar '
+                     f'action_retrieval.py --knn-neighbours 1 --pretrained ./checkpoints/{dir}/checkpoint_0450.pth.tar'
                      f'{flags}']
     assert (folder / 'action_retrieval.txt').read_text() == lines[1] + '\n'
 

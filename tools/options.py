@@ -11,6 +11,7 @@ import torch
 from data_gen.cli import InputError, Parser, non_negative_int, positive_int
 from data_gen.protocols import DATASETS, PROTOCOLS, benchmark_folder
 from feeder.modalities import MODALITIES
+from tools import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,10 +24,10 @@ RETIRED_FLAGS = {'--accumulate': 'use --encoder-chunks', '--checkpoint-activatio
                  '--data-dtype': 'clips are kept in float32'}
 
 
-def add_data_flags(parser: Parser, dataset_flag: str) -> None:
-    """Which arrays: data set, protocol, and where they are."""
-    parser.add_argument(dataset_flag, dest='dataset', choices=DATASETS, help='default ntu60')
-    parser.add_argument('--protocol', choices=PROTOCOLS, help="default cross_subject, or the data set's only one")
+def add_data_flags(parser: Parser, dataset_flag: str, protocol: str = 'cross_subject', before: str = '') -> None:
+    """Which arrays: data set, protocol, and where they are; protocol, before: for the help, what the defaults are."""
+    parser.add_argument(dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
+    parser.add_argument('--protocol', choices=PROTOCOLS, help=f"default {before}{protocol}, or the data set's only one")
     parser.add_argument('--data-root', type=Path, default=ROOT / 'data', metavar='DIR',
                         help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)')
 
@@ -56,7 +57,7 @@ def add_evaluation_flags(parser: Parser) -> None:
     """What the two evaluation scripts have in common."""
     flag = parser.add_argument
     flag('--pretrained', type=Path, metavar='CHECKPOINT', help='from pretrain.py or the official code')
-    add_data_flags(parser, '--finetune-dataset')
+    add_data_flags(parser, '--finetune-dataset', before="that of the encoder's pre-training, else ")
     add_modalities_flag(parser)
     several = parser.add_mutually_exclusive_group()
     several.add_argument('--ensemble', action='store_true',
@@ -93,6 +94,8 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
         args.dataset, args.protocol = args.dataset or source.dataset, args.protocol or source.protocol
         if source.subsets and len(source.subsets) == 1:
             args.modalities = args.modalities or source.subsets[0]
+    elif getattr(args, 'pretrained', None):
+        use_checkpoint(args)
     args.dataset = args.dataset or 'ntu60'
     args.protocol = args.protocol or DATASETS[args.dataset].protocols[0]
     args.modalities = [name for name in MODALITIES if name in (args.modalities or MODALITIES)]  # in the usual order
@@ -110,6 +113,18 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
     return args
 
 
+def use_checkpoint(args: argparse.Namespace) -> None:
+    """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the data flags."""
+    if args.pretrained.is_dir() and (newest := checkpoint.newest(args.pretrained)):
+        print(f'{newest} is the newest checkpoint in {args.pretrained}')
+        args.pretrained = newest
+    if args.pretrained.is_file() and (args.dataset is None or args.protocol is None):
+        known = checkpoint.config_of(args.pretrained, checkpoint.read(args.pretrained)) or {}
+        args.dataset = args.dataset or known.get('dataset')
+        if args.dataset == known.get('dataset'):
+            args.protocol = args.protocol or known.get('protocol')
+
+
 def try_outputs(*paths: Path | None) -> None:
     """Create the folders of files that will be written, and try to write there: before the work, not after it."""
     for path in filter(None, paths):
@@ -123,5 +138,7 @@ def data_folder(data_root: Path, dataset: str, protocol: str) -> Path:
     """The folder of a data set and protocol; InputError if the pair does not exist or is not prepared."""
     folder = benchmark_folder(data_root, dataset, protocol)
     if not folder.is_dir():
-        raise InputError(f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see --data-root')
+        prepared = [name for name in DATASETS[dataset].protocols if benchmark_folder(data_root, dataset, name).is_dir()]
+        raise InputError(f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see --data-root'
+                         + f'; prepared: --protocol {" or ".join(prepared)}' * bool(prepared))
     return folder

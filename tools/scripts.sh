@@ -26,8 +26,9 @@ make_environment() {
     fi
 }
 
-# parse_dataset [dataset] [protocol] [flags]: sets the variables dataset, protocol and flags
+# parse_dataset [dataset] [protocol] [flags]: sets the variables dataset, protocol, flags, and given, if a data set is
 parse_dataset() {
+    given=${1:--}
     dataset=ntu60 protocol=cross_subject
     if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
     if [ "$dataset" = custom ]; then protocol=own_split; fi
@@ -52,20 +53,27 @@ pretrain() {
         > >(exec tee -i -a "$folder/pretrain.txt")
 }
 
-# evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir
+# evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir, or dir itself
+# if it is a file; without a data set on the one that the checkpoint was pre-trained on
 evaluate() {
     local command=$1 dir=ntu60_xsub checkpoint; shift
     if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
     parse_dataset "$@"
-    dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
-    if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xset ]; then dir=ntu120_xsetup; fi  # both names are in use
-    if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xsetup ]; then dir=ntu120_xset; fi
-    checkpoint=$(ls "./checkpoints/$dir"/checkpoint_[0-9]*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
-    if [ -z "$checkpoint" ]; then checkpoint=$(ls "./checkpoints/$dir/checkpoint_last.pth.tar" 2>/dev/null || true); fi
+    local data=()
+    if [[ $given != -* ]]; then data=(--finetune-dataset "$dataset" --protocol "$protocol"); fi
+    if [ -f "$dir" ]; then
+        checkpoint=$dir
+    else
+        dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
+        if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xset ]; then dir=ntu120_xsetup; fi  # both names are in use
+        if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xsetup ]; then dir=ntu120_xset; fi
+        checkpoint=$(ls "./checkpoints/$dir"/checkpoint_[0-9]*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
+        if [ -z "$checkpoint" ]; then checkpoint=$(ls "./checkpoints/$dir/checkpoint_last.pth.tar" 2>/dev/null || true); fi
+    fi
     if [ -z "$checkpoint" ]; then
-        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give the folder's name" >&2; exit 2
+        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give a checkpoint or its folder" >&2; exit 2
     fi
     echo "evaluating $checkpoint"
-    python $command --pretrained "$checkpoint" --finetune-dataset "$dataset" --protocol "$protocol" \
-        ${flags[@]+"${flags[@]}"} | tee -a "./checkpoints/$dir/${command%%.py*}.txt"
+    python $command --pretrained "$checkpoint" ${data[@]+"${data[@]}"} ${flags[@]+"${flags[@]}"} \
+        | tee -a "$(dirname "$checkpoint")/${command%%.py*}.txt"
 }

@@ -42,7 +42,9 @@ def main(argv=None):
     labels = (train_labels if args.split == 'train' else val_labels).numpy()
     classes, shown = draw_clips(labels, train_labels.numpy(), args.classes, args.max_per_class, args.seed)
     if len(shown) <= max(args.perplexity, len(classes)):
-        raise cli.InputError(f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add some')
+        works = max(1, (len(shown) - 1) // 3)
+        advice = f'use --perplexity {works}' if len(shown) > len(classes) else 'show more clips'
+        raise cli.InputError(f'{len(shown)} clips are too few for --perplexity {args.perplexity}: {advice}')
     print(f't-SNE of {len(shown)} {"test" if args.split == "val" else "training"} clips of {len(classes)} classes, '
           f'{args.dataset} {args.protocol}')
     panels = []
@@ -66,7 +68,7 @@ def parse_args(argv):
     parser.add_argument('--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)')
     parser.add_argument('--split', '--part', choices=('train', 'val'), default='val', help='default val, for testing')
     parser.add_argument('--extract-batch', type=cli.positive_int, default=512, help='clips encoded at a time (512)')
-    options.add_data_flags(parser, '--finetune-dataset')
+    options.add_data_flags(parser, '--finetune-dataset', 'cross_view')
     options.add_modalities_flag(parser)
     options.add_machine_flags(parser, amp='off')
     args = parser.parse_args(argv)

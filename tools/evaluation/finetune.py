@@ -16,7 +16,7 @@ from model.umurl import Backbone
 from tools import checkpoint
 from tools.device import autocast
 from tools.evaluation.probe import linear_head
-from tools.evaluation.recipes import Crops, Recipe, training_crops
+from tools.evaluation.recipes import HEAD, Crops, Recipe, training_crops
 from tools.schedule import adjust_learning_rate
 from tools.scores import EVALUATE_EVERY
 
@@ -49,7 +49,7 @@ def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_class
     Raises InputError if the loss is not finite.
     """
     device = train.labels.device
-    head = linear_head(2 * backbone.hidden_size, num_classes, generator_at(seed, 0, repeat, 1).initial_seed())
+    head = linear_head(2 * backbone.hidden_size, num_classes, generator_at(seed, HEAD, repeat).initial_seed())
     model = Classifier(copy.deepcopy(backbone), head).to(device)
     # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from uninitialised memory.
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr[0], recipe.momentum, weight_decay=recipe.weight_decay,

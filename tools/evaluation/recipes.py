@@ -6,6 +6,7 @@ import torch
 from feeder.augmentations import draw_crops
 from feeder.feeders import generator_at
 
+CROPS, HEAD = 1 << 30, 1 << 31  # where draws are besides those of the order, which are at the epoch
 Crops = tuple[torch.Tensor, torch.Tensor]  # start and length, (N,) each
 
 
@@ -36,5 +37,6 @@ def describe(field: str) -> str:
 
 def training_crops(num_frames: torch.Tensor, train_crop: list, seed: int, epoch: int, repeat: int = 0) -> Crops:
     """The random crops of clips of num_frames (N,) frames in an epoch, on their device; 1, 1 gives whole clips."""
-    start, length = draw_crops(num_frames.cpu(), generator_at(seed, epoch, repeat, 2), *train_crop)
+    generator = generator_at(seed, CROPS + epoch, repeat)
+    start, length = draw_crops(num_frames.cpu(), generator, *train_crop)
     return start.to(num_frames.device), length.to(num_frames.device)

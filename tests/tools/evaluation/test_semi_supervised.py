@@ -258,8 +258,12 @@ def test_two_ensembles_of_two_are_not_mixed(results, trained):
 
 
 def test_a_fine_tuned_model_can_be_evaluated(results, tmp_path):
-    file = tmp_path / 'tuned.pth.tar'
+    file, path = tmp_path / 'tuned.pth.tar', tmp_path / 'checkpoint.pth.tar'
+    about = {'objective': 'umurl', 'modalities': ['joint', 'bone', 'motion'], 'dataset': 'ntu60',
+             'protocol': 'cross_subject', 'epochs': 451}
+    torch.save(torch.load(path) | {'config': about}, path)
     results('--save-model', file)
+    assert checkpoint.load_model(file)[1] == about  # what it was pre-trained on
     tuned, saved = checkpoint.load_model(file)[0].backbone.state_dict(), checkpoint.read(file)['state_dict']
     assert all(value.equal(saved[f'backbone.{name}']) for name, value in tuned.items())
     del saved['backbone.j_emb.t_embedding.0.bias']
