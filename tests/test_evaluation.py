@@ -217,8 +217,8 @@ def test_kept_features_give_the_same_result(script, setting, tmp_path):
         'val': ((12, 16), 'float32'), 'val_labels': ((12,), 'int64'), 'val_names': ((12,), '<U29')}
     again = results(script, ['--device', 'cpu'], tmp_path, '--load-features', tmp_path / 'new/features.npz')
     assert again['predictions'] == first['predictions']
-    assert again['clips'] == first['clips'] == kept['val_names'].tolist()
-    assert first['clips'][:2] == ['S001C001P001R001A001.skeleton', 'S001C001P002R001A002.skeleton']
+    assert again['val_names'] == first['val_names'] == kept['val_names'].tolist()
+    assert first['val_names'][:2] == ['S001C001P001R001A001.skeleton', 'S001C001P002R001A002.skeleton']
     assert again['performers'] == first['performers'] == list(range(1, 13))
     assert again['checkpoint_sha256'] == first['checkpoint_sha256'] is not None
 

@@ -14,19 +14,19 @@ from data_gen.arrays import replacing
 class Origin(NamedTuple):
     """Where features come from; None for what is not known. pretrained_on: the `config` in pretrain.py's checkpoint.
 
-    clips, performers: the name of each test clip and who performs it; train_clips: names; gflops: per clip, by subset.
+    val_names, performers: the name of each test clip and who performs it; gflops: per clip, by subset.
     """
     checkpoint_sha256: str | None = None
     data_sha256: str | None = None
     pretrained_on: dict | None = None
-    clips: list[str] | None = None
+    val_names: list[str] | None = None
     performers: list | None = None
-    train_clips: list[str] | None = None
+    train_names: list[str] | None = None
     gflops: dict[str, float] | None = None
 
     def record(self) -> dict:
         """What a results file holds of it."""
-        return {name: value for name, value in self._asdict().items() if name not in ('train_clips', 'gflops')}
+        return {name: value for name, value in self._asdict().items() if name not in ('train_names', 'gflops')}
 
 
 def write(path: Path, configuration: dict, **numbers) -> None:

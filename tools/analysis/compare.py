@@ -16,7 +16,7 @@ def main(argv=None):
     parser.add_argument('files', nargs=2, type=Path, metavar='RESULTS.json', help='of --results')
     files = parser.parse_args(argv).files
     one, other = map(read, files)
-    names = [record['clips'] for record in (one, other) if record.get('clips')]  # older files have none
+    names = [record['val_names'] for record in (one, other) if record.get('val_names')]  # older files have none
     if one['labels'] != other['labels'] or (len(names) == 2 and names[0] != names[1]):
         raise cli.InputError(f'{files[1]} has other test clips than {files[0]}: compare results of the same split')
     print('\n'.join(compare(*(np.equal(record['predictions'], record['labels']) for record in (one, other)),

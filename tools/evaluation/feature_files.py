@@ -14,6 +14,8 @@ from data_gen.cli import InputError
 from tools.evaluation.late_fusion import Subset
 from tools.results import Origin
 
+NAMES = ('train_names', 'val_names')  # arrays of the clips' names
+
 
 class Features(NamedTuple):
     """train (N, 2H), train_labels (N,), val (M, 2H), val_labels (M,); float32 and int64."""
@@ -37,10 +39,9 @@ def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: s
         suffix = f'_{"+".join(subset)}' if len(features) > 1 else ''
         arrays |= dict(zip(array_names(suffix), values, strict=True))
     arrays = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
-    names = {'train_names': origin.train_clips, 'val_names': origin.clips}
-    arrays |= {name: clips for name, clips in names.items() if clips}
+    arrays |= {name: getattr(origin, name) for name in NAMES if getattr(origin, name)}
     about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features),
-             **origin._replace(clips=None, train_clips=None)._asdict()}
+             **origin._replace(**dict.fromkeys(NAMES))._asdict()}
     with replacing(path) as file:
         np.savez(file, **arrays, about=json.dumps(about))
 
@@ -49,8 +50,7 @@ def read_source(path: Path) -> Source:
     """What a file's features are of; empty for a file from elsewhere."""
     with open_arrays(path) as arrays:
         about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
-        about |= {key: arrays[name].tolist() for key, name in (('clips', 'val_names'), ('train_clips', 'train_names'))
-                  if name in arrays}
+        about |= {name: arrays[name].tolist() for name in NAMES if name in arrays}
     subsets = about.get('subsets') or ([about['modalities']] if 'modalities' in about else None)  # version 1 wrote that
     return Source(about.get('dataset'), about.get('protocol'), subsets and [tuple(subset) for subset in subsets],
                   Origin(**{name: about.get(name) for name in Origin._fields}))

@@ -35,13 +35,12 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
         if pretrained:
             print('note: --pretrained has no effect with --load-features', file=sys.stderr)
         features, origin = feature_files.load(load_features, subsets), source.origin
+        check_features(features, load_features)
     elif pretrained is None:
         raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
     else:
         folder = options.data_folder(data_root, dataset, protocol)
         features, origin, _ = extract_splits(subsets, folder, pretrained, RECIPES['probe'], 0, batch_size, amp, device)
-    for values in features.values():
-        check_features(values, load_features or pretrained)
     if save_features:
         feature_files.save(save_features, features, dataset, protocol, origin)
     return {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}, origin
@@ -65,6 +64,7 @@ def extract_splits(subsets: list[Subset], data_folder: Path, pretrained: Path, r
 
     of_train, of_val = draw_again(0), extract_crops(val, center_crops(val.num_frames, recipe.test_crop))
     features = {subset: Features(of_train[subset], train.labels, of_val[subset], val.labels) for subset in subsets}
+    check_features(features, pretrained)
     return features, origin._replace(gflops=gflops_per_clip(backbone, subsets)), draw_again
 
 
@@ -121,13 +121,13 @@ def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subs
     return features
 
 
-def check_features(features: Features, path: Path) -> None:
+def check_features(features: dict[Subset, Features], path: Path) -> None:
     """InputError for features that cannot be scored."""
-    if not len(features.train) or not len(features.val):
-        raise InputError(f'{len(features.train)} training and {len(features.val)} test clips: nothing to evaluate')
-    extremes = torch.stack((*features.train.aminmax(), *features.val.aminmax()))  # NaN if there is one
-    if not extremes.isfinite().all():
-        raise InputError(f'{path} gives features that are not finite')
+    for train, _, val, _ in features.values():
+        if not len(train) or not len(val):
+            raise InputError(f'{len(train)} training and {len(val)} test clips: nothing to evaluate')
+        if not torch.stack((*train.aminmax(), *val.aminmax())).isfinite().all():  # extremes are NaN if there is one
+            raise InputError(f'{path} gives features that are not finite')
 
 
 def classes_of(data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor) -> tuple[int, list[str] | None]:

@@ -45,7 +45,7 @@ def test_the_interval_is_paired():
 @pytest.fixture
 def write(tmp_path):
     def write(name, **changes):
-        record = {'labels': [0, 1, 1], 'predictions': [0, 1, 0], 'clips': ['a', 'b', 'c'], 'performers': [1, 1, 2]}
+        record = {'labels': [0, 1, 1], 'predictions': [0, 1, 0], 'val_names': list('abc'), 'performers': [1, 1, 2]}
         record = {key: value for key, value in (record | changes).items() if value is not None}
         (tmp_path / name).write_text(json.dumps(record))
         return tmp_path / name
@@ -53,7 +53,7 @@ def write(tmp_path):
 
 
 def test_from_files(write, tmp_path, capsys):
-    old = write('old.json', clips=None, performers=None)  # written before results knew their clips
+    old = write('old.json', val_names=None, performers=None)  # written before results knew their clips
     compare.main([str(write('a.json', predictions=[0, 1, 1])), str(old)])
     out = capsys.readouterr().out
     assert 'accuracy 100.00 and 66.67 %, difference +33.33 points' in out
@@ -65,7 +65,7 @@ def test_from_files(write, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
-    ({'labels': [0, 1, 0]}, 'has other test clips'), ({'clips': ['a', 'b', 'd']}, 'has other test clips'),
+    ({'labels': [0, 1, 0]}, 'has other test clips'), ({'val_names': ['a', 'b', 'd']}, 'has other test clips'),
     ({'predictions': None}, 'not a results file of a single run'), (None, 'not a results file')])
 def test_what_cannot_be_compared(write, mistake, tmp_path, changes, message):
     other = tmp_path / 'none.json' if changes is None else write('b.json', **changes)

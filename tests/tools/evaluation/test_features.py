@@ -22,6 +22,7 @@ from tools.results import Origin
 ROOT = Path(__file__).resolve().parents[3]
 JOINT, BONE, MOTION = ('joint',), ('bone',), ('motion',)
 ALL = ['joint', 'bone', 'motion']
+ORIGIN = Origin('ab', None, {'seed': 1}, ['b', 'a'], [3, 4], list('vwxyz'))
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def save(tmp_path):
     def write(*subsets):
         values = {subset: Features(torch.full((5, 4), float(number)), torch.arange(5), torch.randn(2, 4),
                                    torch.arange(2)) for number, subset in enumerate(subsets)}
-        feature_files.save(tmp_path / 'f.npz', values, 'ntu60', 'cross_view', Origin('ab', None, {'seed': 1}))
+        feature_files.save(tmp_path / 'f.npz', values, 'ntu60', 'cross_view', ORIGIN)
         return values
     return write
 
@@ -145,7 +146,7 @@ def test_one_file_holds_all_subsets(save, tmp_path, subsets):
     for subset in subsets:
         assert all(one.equal(two) for one, two in zip(values[subset], loaded[subset], strict=True))
     assert feature_files.read_source(tmp_path / 'f.npz') == (
-        'ntu60', 'cross_view', subsets, Origin('ab', None, {'seed': 1}))
+        'ntu60', 'cross_view', subsets, ORIGIN)
 
 
 @pytest.mark.parametrize(('subsets', 'wanted', 'message'), [

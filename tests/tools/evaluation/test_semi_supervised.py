@@ -124,6 +124,9 @@ def test_all_labels(results, capsys):
     assert made['best_epoch'] % 5 == 0
     assert made['accuracy_interval'][0] <= made['accuracy'] <= made['accuracy_interval'][1]
     assert (made['data_ratio'], made['clips'], made['repeats'], made['draws']) == (1, 20, 1, [])
+    assert made['val_names'][0] == 'S002C001P001R001A001.skeleton'
+    assert made['performers'] == list(range(1, 8))
+    assert made['performer_interval'][0] <= made['accuracy'] <= made['performer_interval'][1]
     assert (made['config']['batch_size'], made['config']['schedule'], made['config']['lr']) == (64, [50, 70], [0.03])
     assert len(made['config']['checkpoint_sha256']) == len(made['config']['data_sha256']) == 64
     assert len(made['runs']) == len(made['table']) == 1
