@@ -127,6 +127,6 @@ def report(runs: list[dict]) -> str:
                    for name in COLUMNS.values()]
         lines.append(f'{100 * row["data_ratio"]:6g} %{row["clips"]:8}  {row["modalities"]:20}'
                      + ''.join(f'{number:>16}' for number in numbers))
-    lines.append('(in %, last epoch; ±: over the draws and repeats of this encoder, not over pre-training seeds; best seen: '
-                 'the best top-1 of an evaluation every 5 epochs, on the test split)')
+    lines.append('(in %, last epoch; ±: over draws and repeats, not over pre-training seeds; best seen: the best top-1 '
+                 'of an evaluation every 5 epochs, on the test split)')
     return '\n'.join(lines)
