@@ -35,7 +35,8 @@ def main(argv=None):
     folder, device = options.data_folder(args.data_root, args.dataset, args.protocol), select(args.device)
     table = {}
     for path in args.checkpoints:
-        backbone, train, val, _ = load_inputs(folder, path, args.modalities, device)
+        backbone, train, val, origin = load_inputs(folder, path, args.modalities, device)
+        results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
         num_classes, _ = classes_of(args.data_root, args.dataset, args.protocol, train.labels, val.labels)
         features_of = partial(extract, backbone, modalities=args.modalities, batch_size=args.extract_batch,
                               dtype=amp_dtype(args.amp, device))
