@@ -24,6 +24,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from data_gen import cli, manifest
 from data_gen.interrupts import folder_lock
 from data_gen.protocols import PROTOCOLS
+from feeder.augmentations import Laws
 from feeder.dataset import load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
 from feeder.prefetch import Prefetcher, Resident, fits_on
@@ -42,13 +43,15 @@ from tools.distributed import (
 )
 from tools.log import LOG_FILES, RunLog
 from tools.monitor import Monitor, projection_names
+from tools.recipes import RECIPES, Recipe, describe
 from tools.results import move_aside
 from tools.run_checkpoints import RunCheckpoints
 from tools.schedule import adjust_learning_rate, lr_factors
 from tools.stopping import StopSignals
 
 # What a run cannot change when it resumes, and what it can.
-FIXED = ('objective', 'modalities', 'weights', 'dataset', 'protocol', 'hidden_size', 'seed', 'batch_size')
+FIXED = ('recipe', 'objective', 'modalities', 'weights', 'crop', 'crop_frames', 'shear', 'dataset', 'protocol',
+         'hidden_size', 'seed', 'batch_size')
 FREE = ('epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 
 
@@ -59,8 +62,8 @@ def main(argv=None):
     options.try_outputs(args.checkpoint_path / LOG_FILES[0])
     launcher = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
     config = {name: getattr(args, name) for name in FIXED + FREE} | {
-        'weights': args.weights._asdict(), 'data': train_split_hash(folder), 'processes': int(launcher['WORLD_SIZE']),
-        'device': args.device.split(':')[0]}
+        'weights': args.weights._asdict(), 'overrides': args.overrides, 'data': train_split_hash(folder),
+        'processes': int(launcher['WORLD_SIZE']), 'device': args.device.split(':')[0]}
     lock = folder_lock([args.checkpoint_path], 'training') if launcher['RANK'] == '0' else nullcontext()
     with lock, process_group(args.device) as device:
         stop_signal = train(args, config, folder, device)
@@ -85,7 +88,8 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     dataset = load_split(data, 'train', quiet=rank() != 0)
     feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
                             world_size(), args.modalities, fused_only=args.objective == 'baseline',
-                            source=frames_source(dataset, device, args.data_device))
+                            source=frames_source(dataset, device, args.data_device),
+                            laws=Laws(args.crop, args.crop_frames, args.shear))
     model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
                                     dataset.frames.shape[1:], args.seed, device)
     optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
@@ -164,13 +168,20 @@ def parse_args(argv):
     flag('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
          help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations")
     options.add_modalities_flag(parser)
-    for name, weight in Weights()._asdict().items():
-        flag(f'--{name}-weight', type=cli.non_negative_float, metavar='W', help=f'in the loss (default {weight})')
-    flag('--epochs', type=cli.positive_int, default=451, help='default 451')
+    flag('--recipe', choices=RECIPES, default='published',
+         help='defaults of the next flags: as published, or for about a thousand clips (default published)')
+    for name in Weights._fields:
+        flag(f'--{name}-weight', type=cli.non_negative_float, metavar='W',
+             help=f'in the loss; {describe(f"{name}_weight")}')
+    flag('--crop', type=cli.non_negative_float, nargs=2, metavar=('LOW', 'HIGH'),
+         help=f'shares of a clip between which the length of a crop is drawn; {describe("crop")}')
+    flag('--crop-frames', type=cli.positive_int, metavar='N', help=f'of a crop, at least; {describe("crop_frames")}')
+    flag('--shear', type=cli.non_negative_float, metavar='S', help=f'up to +-S; {describe("shear")}')
+    flag('--epochs', type=cli.positive_int, help=describe('epochs'))
     flag('--start-epoch', type=cli.non_negative_int, help='the first epoch (default 0, or what --resume says)')
-    flag('-b', '--batch-size', type=cli.positive_int, default=512, help='of all processes together (default 512)')
-    flag('--lr', '--learning-rate', type=cli.non_negative_float, default=5e-4, help='default 5e-4')
-    flag('--schedule', type=int, nargs='*', default=[351], help='epochs at which --lr drops to a tenth (default 351)')
+    flag('-b', '--batch-size', type=cli.positive_int, help=f'of all processes together; {describe("batch_size")}')
+    flag('--lr', '--learning-rate', type=cli.non_negative_float, help=describe('lr'))
+    flag('--schedule', type=int, nargs='*', help=f'epochs at which --lr drops to a tenth; {describe("schedule")}')
     flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
     flag('--wd', '--weight-decay', dest='weight_decay', type=cli.non_negative_float, default=1e-5, help='default 1e-5')
     flag('-p', '--print-freq', type=cli.positive_int, default=10, help='steps between looks at the loss (default 10)')
@@ -185,7 +196,7 @@ def parse_args(argv):
     if args.resume in ('', 'none'):  # the official scripts pass --resume ''
         args.resume = None
     args.checkpoint_path = args.checkpoint_path or default_folder(args.dataset, args.protocol)
-    args.weights = loss_weights(args.objective, {name: getattr(args, f'{name}_weight') for name in Weights._fields})
+    apply_recipe(args)
     return args
 
 
@@ -194,10 +205,16 @@ def default_folder(dataset: str, protocol: str) -> Path:
     return Path('checkpoints', f'{dataset}_{PROTOCOLS[protocol]}'.removesuffix('_split'))
 
 
-def loss_weights(objective: str, overrides: dict[str, float | None]) -> Weights:
-    """The published weights, without the term that the objective leaves out, or as the flags say."""
-    weights = Weights(**({objective.removeprefix('no-'): 0} if objective.startswith('no-') else {}))
-    return weights._replace(**{name: weight for name, weight in overrides.items() if weight is not None})
+def apply_recipe(args) -> None:
+    """Fill in what the flags leave open; args.overrides names the values of the recipe that flags replace."""
+    left_out = f'{args.objective.removeprefix("no-")}_weight'  # by --objective no-intra or no-inter
+    args.overrides = [name for name in Recipe._fields if getattr(args, name) is not None]
+    for name, value in RECIPES[args.recipe]._asdict().items():
+        if name not in args.overrides:
+            setattr(args, name, 0 if name == left_out else list(value) if isinstance(value, tuple) else value)
+    args.weights = Weights(*(getattr(args, f'{name}_weight') for name in Weights._fields))
+    if not 0 < args.crop[0] <= args.crop[1] <= 1:
+        raise cli.InputError(f'--crop {args.crop[0]:g} {args.crop[1]:g}: shares of a clip, 0 < LOW <= HIGH <= 1')
 
 
 def batch_size_per_process(batch_size: int, num_clips: int) -> int:
@@ -249,7 +266,7 @@ def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path
     finished = epoch == config['epochs']
     for name, value in config.items():
         before = recorded.get(name)
-        if before is None or before == value:
+        if before is None or before == value or name == 'overrides':
             continue
         if name in FIXED or name == 'data' or finished and name in FREE:
             what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {value}'

@@ -3,11 +3,22 @@
 Clips are (N, T, M, V, C). Both spatial augmentations are linear maps of single joints, so a mixed batch of them is one
 (N, V, 3, 3) tensor of matrices and one product. Constants and laws are those of the paper and the official code.
 """
+from typing import NamedTuple
+
 import torch
 from torch.nn.functional import embedding_bag
 
-CROP_MIN_RATIO, CROP_MIN_FRAMES = 0.1, 64
 CORRUPTED_JOINTS = 15
+
+
+class Laws(NamedTuple):
+    """Constants of the draws; the defaults are the published ones. crop: shares of a clip, shear: off the diagonal."""
+    crop: tuple = (0.1, 1.)
+    crop_frames: int = 64
+    shear: float = 1.
+
+
+PUBLISHED = Laws()
 
 
 def temporal_crop_resize(frames: torch.Tensor, start: torch.Tensor, length: torch.Tensor, size: int) -> torch.Tensor:
@@ -70,15 +81,17 @@ def uniform(*size: int, generator: torch.Generator, dtype: torch.dtype = torch.f
     return torch.rand(size, generator=generator, dtype=dtype, device=generator.device)
 
 
-def draw_crops(num_frames: torch.Tensor, generator: torch.Generator, low: float = CROP_MIN_RATIO,
-               high: float = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_crops(num_frames: torch.Tensor, generator: torch.Generator, low: float = PUBLISHED.crop[0],
+               high: float = PUBLISHED.crop[1],
+               least: int = PUBLISHED.crop_frames) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a crop of each clip of num_frames (N,) frames: start and length (N,).
 
-    length = clip(floor(num_frames * u), 64, num_frames), u ~ U(low, high), so clips under 64 frames are taken whole.
-    The start is uniform over all that fit. Downstream the peers take low = 0.5 (CMD's options_classification.py).
+    length = clip(floor(num_frames * u), least, num_frames), u ~ U(low, high): clips of up to `least` frames are taken
+    whole. The start is uniform over all that fit. Downstream the peers take low = 0.5 (CMD's
+    options_classification.py).
     """
     u = uniform(len(num_frames), generator=generator) * (high - low) + low
-    length = (num_frames * u).long().clamp(min=CROP_MIN_FRAMES).minimum(num_frames)
+    length = (num_frames * u).long().clamp(min=least).minimum(num_frames)
     along = uniform(len(num_frames), generator=generator, dtype=torch.float64)
     return (along * (num_frames - length + 1)).long(), length
 
@@ -103,15 +116,15 @@ def draw_corruption_matrices(n: int, generator: torch.Generator) -> torch.Tensor
     return matrix * (uniform(n, 1, 1, generator=generator) < 0.5)
 
 
-def draw_shear_matrices(n: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw (n, 3, 3): unit diagonal, U(-1, 1) elsewhere."""
-    matrix = uniform(n, 3, 3, generator=generator) * 2 - 1
+def draw_shear_matrices(n: int, generator: torch.Generator, shear: float = PUBLISHED.shear) -> torch.Tensor:
+    """Draw (n, 3, 3): unit diagonal, U(-shear, shear) elsewhere."""
+    matrix = shear * (uniform(n, 3, 3, generator=generator) * 2 - 1)
     matrix.diagonal(0, 1, 2).fill_(1)
     return matrix
 
 
-def draw_maps(n: int, num_joints: int, generator: torch.Generator) -> torch.Tensor:
+def draw_maps(n: int, num_joints: int, generator: torch.Generator, shear: float = PUBLISHED.shear) -> torch.Tensor:
     """Draw the spatial augmentation of n clips, (n, V, 3, 3): corruption with probability 1/2, else shear."""
     joints, matrix = draw_joints(n, num_joints, generator), draw_corruption_matrices(n, generator)
-    corruption, shear = corruption_map(joints, matrix, num_joints), draw_shear_matrices(n, generator).mT[:, None]
-    return torch.where(uniform(n, 1, 1, 1, generator=generator) < 0.5, corruption, shear)
+    corruption, sheared = corruption_map(joints, matrix, num_joints), draw_shear_matrices(n, generator, shear)
+    return torch.where(uniform(n, 1, 1, 1, generator=generator) < 0.5, corruption, sheared.mT[:, None])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from feeder.augmentations import apply_map, draw_crops, draw_maps, temporal_crop_resize
+from feeder.augmentations import PUBLISHED, Laws, apply_map, draw_crops, draw_maps, temporal_crop_resize
 from feeder.dataset import ClipDataset
 from feeder.modalities import MODALITIES, streams
 from feeder.prefetch import Resident
@@ -30,9 +30,9 @@ class PretrainFeeder:
     """
 
     def __init__(self, dataset: ClipDataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1,
-                 modalities=MODALITIES, fused_only: bool = False, source=None):
+                 modalities=MODALITIES, fused_only: bool = False, source=None, laws: Laws = PUBLISHED):
         self.source = source or Resident(dataset, dataset.frames.device)
-        self.modalities = modalities
+        self.modalities, self.laws = modalities, laws
         self.first_views = [modalities] if fused_only else [(modality,) for modality in modalities]
         self.global_batch, self.seed, self.rank, self.world_size = batch_size * world_size, seed, rank, world_size
         self.num_frames, self.num_joints = dataset.num_frames.cpu(), dataset.frames.shape[2]
@@ -73,7 +73,8 @@ class PretrainFeeder:
 
         num_frames (N,): the lengths of the global batch's clips. `generator` draws for all of them. All on one device.
         """
-        draws = [(*draw_crops(num_frames, generator), draw_maps(len(num_frames), self.num_joints, generator))
+        draws = [(*draw_crops(num_frames, generator, *self.laws.crop, self.laws.crop_frames),
+                  draw_maps(len(num_frames), self.num_joints, generator, self.laws.shear))
                  for _ in range(len(self.first_views) + 1)]
         start, length, maps = (torch.cat([self.share(each) for each in draw]) for draw in zip(*draws, strict=True))
         start += first_row.repeat(len(draws))

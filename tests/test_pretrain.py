@@ -140,6 +140,7 @@ def test_a_checkpoint_says_what_it_is(train):
     folder = train('run', '--epochs', 1, '--objective', 'no-inter', '--seed', 4, '--modalities', 'motion', 'joint',
                    'joint')
     assert checkpoint.read(folder / 'checkpoint_0000.pth.tar')['config'] == {
+        'recipe': 'published', 'overrides': ['batch_size', 'epochs'], 'crop': [0.1, 1], 'crop_frames': 64, 'shear': 1,
         'objective': 'no-inter', 'modalities': ['joint', 'motion'], 'dataset': 'ntu60', 'protocol': 'cross_subject',
         'hidden_size': 8, 'seed': 4, 'batch_size': 4, 'epochs': 1, 'lr': 5e-4, 'schedule': [351], 'cos': False,
         'weight_decay': 1e-5, 'weights': {'intra': 5, 'inter': 0, 'variance': 5, 'covariance': 1}, 'data': None,
@@ -278,3 +279,30 @@ def test_resuming_keeps_each_epoch_once_in_the_log(train):
     train('run', '--epochs', 4, '--resume', checkpoint.path_of(folder, 0))
     lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
     assert [line.get('epoch') for line in lines] == [None, 0, None, 1, 2, 3]
+
+
+def test_a_recipe_sets_what_flags_leave_open(train, data, mistake):
+    folder = train('run', '--recipe', 'small-data', '--epochs', 1, '--lr', 1e-3, '--inter-weight', 3)
+    config = checkpoint.read(checkpoint.path_of(folder, 0))['config']
+    assert config['overrides'] == ['inter_weight', 'lr', 'batch_size', 'epochs']
+    expected = {'recipe': 'small-data', 'crop': [0.5, 1], 'crop_frames': 16, 'shear': 0.5, 'lr': 1e-3, 'schedule': [81],
+                'weights': {'intra': 25, 'inter': 3, 'variance': 25, 'covariance': 1}}
+    assert {name: config[name] for name in expected} == expected
+    flags = ['--data-root', data, '--checkpoint-path', folder, '--hidden-size', 8, '--batch-size', 4, '--resume', 'auto']
+    line = mistake(pretrain.main, [*flags, '--recipe', 'published', '--epochs', 2])
+    assert 'was trained with --recipe small-data, not published' in line
+    line = mistake(pretrain.main, [*flags, '--recipe', 'small-data', '--inter-weight', 3, '--shear', 1])
+    assert 'was trained with --shear 0.5, not 1' in line
+
+
+def test_each_value_of_a_recipe_reaches_the_training(train):
+    first_line = {}
+    for name, flags in {'published': [], 'crop': ['--crop', 1, 1], 'frames': ['--crop-frames', 5],
+                        'shear': ['--shear', 0], 'small': ['--recipe', 'small-data']}.items():
+        log = train(name, '--epochs', 1, *flags) / 'log.jsonl'
+        first_line[name] = json.loads(log.read_text().splitlines()[1])['total']
+    assert len(set(first_line.values())) == 5
+
+
+def test_crops_have_an_order(mistake):
+    assert '--crop 0.9 0.1: shares of a clip' in mistake(pretrain.main, ['--crop', 0.9, 0.1])

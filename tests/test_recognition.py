@@ -123,7 +123,7 @@ def test_transfer_to_another_data_set(setting, tmp_path, padded_arrays, capsys):
     made = results(tmp_path, *setting, '--finetune-dataset', 'custom', '--lr', 0.3, '--batch-size', 8,
                    '--save-features', tmp_path / 'F.npz')
     out = capsys.readouterr().out
-    assert 'pre-trained on ntu60 cross_subject, joint+bone+motion, objective umurl\n' in out
+    assert 'pre-trained on ntu60 cross_subject, joint+bone+motion, objective umurl, recipe published\n' in out
     assert 'transfer: pre-trained on ntu60 cross_subject, evaluated on custom own_split\n' in out
     assert made['pretrained_on'] == CONFIG
     assert len(made['class_accuracy']) == 3

@@ -51,22 +51,30 @@ def test_the_default_job(submit, tmp_path):
     assert words[:words.index('pretrain.py')] == [
         '--nnodes=2', '--nproc-per-node=gpu', '--rdzv-backend=c10d', '--rdzv-id=41', '--rdzv-endpoint=node7:20041']
     assert ' '.join(words[words.index('pretrain.py'):]) == (
-        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub --schedule 351 '
-        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto')
+        'pretrain.py --lr 0.0005 --batch-size 512 --schedule 351 --epochs 451 --checkpoint-path '
+        './checkpoints/ntu60_xsub --pre-dataset ntu60 --protocol cross_subject --resume auto')
     assert (tmp_path / 'project/checkpoints/ntu60_xsub/pretrain.txt').read_text() == done.stdout
 
 
 @pytest.mark.parametrize('arguments, batch, folder, dataset, protocol', [
     ('ntu60 cross_view', 1024, 'ntu60_xview', 'ntu60', 'cross_view'),
     ('ntu120', 1024, 'ntu120_xsub', 'ntu120', 'cross_subject'),
-    ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup'),
-    ('custom', 1024, 'custom', 'custom', 'own_split')])
+    ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup')])
 def test_arguments_are_those_of_the_other_script(submit, arguments, batch, folder, dataset, protocol):
     words = submit(*arguments.split(), '--resume', 'none').stdout.replace('torchrun ', '').split()
     given = dict(zip(words[words.index('pretrain.py') + 1::2], words[words.index('pretrain.py') + 2::2], strict=True))
     assert given == {'--lr': '0.0005', '--batch-size': str(batch), '--checkpoint-path': f'./checkpoints/{folder}',
                      '--schedule': '351', '--epochs': '451', '--pre-dataset': dataset, '--protocol': protocol,
                      '--resume': 'none'}
+
+
+def test_own_recordings_get_the_recipe_for_small_data(submit):
+    done = submit('custom', '--hidden-size', '128')
+    assert 'using --recipe small-data' in done.stderr
+    words = done.stdout.replace('torchrun ', '').split()
+    assert words[words.index('pretrain.py') + 1:] == [
+        '--recipe', 'small-data', '--checkpoint-path', './checkpoints/custom', '--pre-dataset', 'custom', '--protocol',
+        'own_split', '--resume', 'auto', '--hidden-size', '128']
 
 
 def test_before_the_time_limit_the_run_saves_and_is_queued_again(submit, tmp_path):

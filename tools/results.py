@@ -55,8 +55,8 @@ def read(path: Path | None) -> dict:
 def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> None:
     """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data here are others."""
     if pretrained_on:
-        print('pre-trained on {dataset} {protocol}, {}, objective {objective}'.format(
-            '+'.join(pretrained_on['modalities']), **pretrained_on))
+        print('pre-trained on {dataset} {protocol}, {}, objective {objective}, recipe {recipe}'.format(
+            '+'.join(pretrained_on['modalities']), **{'recipe': 'published'} | pretrained_on))
         if (pretrained_on['dataset'], pretrained_on['protocol']) != (dataset, protocol):
             print('transfer: pre-trained on {dataset} {protocol}, evaluated on {} {}'.format(
                 dataset, protocol, **pretrained_on))

@@ -130,8 +130,8 @@ def test_one_view_for_each_modality_and_one_for_all(random_dataset, random_clips
 @pytest.mark.parametrize('same', ['draw_crops', 'draw_maps'])
 def test_views_differ_in_their_crops_and_in_their_maps(random_dataset, monkeypatch, same):
     """With one kind of draw made constant, the other still tells the four views, and the clips, apart."""
-    constant = {'draw_crops': lambda num_frame, generator: (0 * num_frame, 0 * num_frame + 99),
-                'draw_maps': lambda n, joints, generator: torch.eye(3).expand(n, joints, 3, 3)}
+    constant = {'draw_crops': lambda num_frame, generator, *law: (0 * num_frame, 0 * num_frame + 99),
+                'draw_maps': lambda n, joints, generator, *law: torch.eye(3).expand(n, joints, 3, 3)}
     monkeypatch.setattr(feeders, same, constant[same])
     feeder, generator = PretrainFeeder(random_dataset([300] * 3), 3, seed=0), generator_at(0, 0, 1)
     frames, start = next(feeder.source.batches([torch.tensor([1, 1, 1])]))

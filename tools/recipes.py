@@ -1,0 +1,34 @@
+"""How the encoder is pre-trained: one row for each recipe. pretrain.py has a flag for each value."""
+from typing import NamedTuple
+
+from feeder.augmentations import Laws
+from model.objective import Weights
+
+
+class Recipe(NamedTuple):
+    """The defaults are the published settings (paper, section 4.1, and the official script_pretrain.sh)."""
+    intra_weight: float = Weights().intra
+    inter_weight: float = Weights().inter
+    variance_weight: float = Weights().variance
+    covariance_weight: float = Weights().covariance
+    crop: tuple = Laws().crop
+    crop_frames: int = Laws().crop_frames
+    shear: float = Laws().shear
+    lr: float = 5e-4
+    batch_size: int = 512
+    epochs: int = 451
+    schedule: tuple = (351,)
+
+
+# small-data: for sets of a thousand clips or so; measured in BENCHMARKS.md. Its loss weights are VICReg's: at batch B
+# the covariance of D dimensions has rank below B, so with the published weights it pays to shrink the variances. Its
+# crops also reach clips of under 64 frames, which the published minimum leaves whole.
+RECIPES = {'published': Recipe(),
+           'small-data': Recipe(intra_weight=25, inter_weight=25, variance_weight=25, crop=(0.5, 1.), crop_frames=16,
+                                shear=0.5, lr=2e-3, batch_size=128, epochs=101, schedule=(81,))}
+
+
+def describe(field: str) -> str:
+    """For the help of a field's flag: its value in each recipe."""
+    values = {name: str(getattr(recipe, field)).strip('(),') for name, recipe in RECIPES.items()}
+    return 'default ' + ', or '.join(f'{value} ({name})' for name, value in values.items())
