@@ -288,7 +288,8 @@ def test_a_recipe_sets_what_flags_leave_open(train, data, mistake):
     expected = {'recipe': 'small-data', 'crop': [0.5, 1], 'crop_frames': 16, 'shear': 0.5, 'lr': 1e-3, 'schedule': [81],
                 'weights': {'intra': 25, 'inter': 3, 'variance': 25, 'covariance': 1}}
     assert {name: config[name] for name in expected} == expected
-    flags = ['--data-root', data, '--checkpoint-path', folder, '--hidden-size', 8, '--batch-size', 4, '--resume', 'auto']
+    flags = ['--data-root', data, '--checkpoint-path', folder, '--hidden-size', 8, '--batch-size', 4,
+             '--resume', 'auto']
     line = mistake(pretrain.main, [*flags, '--recipe', 'published', '--epochs', 2])
     assert 'was trained with --recipe small-data, not published' in line
     line = mistake(pretrain.main, [*flags, '--recipe', 'small-data', '--inter-weight', 3, '--shear', 1])
