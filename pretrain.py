@@ -68,7 +68,8 @@ def main(argv=None):
     with lock, process_group(args.device) as device:
         stop_signal = train(args, config, folder, device)
     if stop_signal:
-        print(f'stopped by {signal.Signals(stop_signal).name}; the same command with --resume auto continues')
+        if launcher['RANK'] == '0':
+            print(f'stopped by {signal.Signals(stop_signal).name}; the same command with --resume auto continues')
         sys.exit(128 + stop_signal)
 
 
@@ -97,6 +98,11 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if resume_path:
         restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
+    half_epoch = saved.get('monitor') if first_step else None
+    del saved  # its tensors
+    if first_step >= len(feeder):
+        raise cli.InputError(f'{resume_path} is at step {first_step} of an epoch, which has {len(feeder)} here: use a '
+                             'number of processes that divides --batch-size')
     check_agreement((first_epoch, first_step), 'the step to resume from')
     start_folder(args.checkpoint_path, resume_path, first_epoch, first_step)
 
@@ -111,7 +117,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
             cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', disable=rank() != 0,
                          initial=first_epoch * len(feeder) + first_step) as bar:
         for epoch in range(first_epoch, args.epochs):
-            monitor.start_epoch(epoch, saved.get('monitor') if first_step else None)
+            monitor.start_epoch(epoch, half_epoch)
             adjust_learning_rate(optimizer, args.lr * factors[epoch])
             for step in train_steps(model, objective, feeder, optimizer, loss_scaler, epoch, first_step, args.weights,
                                     dtype, monitor):
@@ -123,7 +129,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
                     checkpoints.save_last(epoch, step, now=stop_signal)
                     if stop_signal:
                         return stop_signal
-            first_step = 0
+            first_step, half_epoch = 0, None
             log.epoch(epoch, monitor.means() | {'lr': args.lr * factors[epoch]})
             is_last = epoch + 1 == args.epochs
             checkpoints.after_epoch(epoch, is_last, now=stop_signal)

@@ -307,3 +307,20 @@ def test_each_value_of_a_recipe_reaches_the_training(train):
 
 def test_crops_have_an_order(mistake):
     assert '--crop 0.9 0.1: shares of a clip' in mistake(pretrain.main, ['--crop', 0.9, 0.1])
+
+
+@pytest.mark.parametrize('monitor', [{'clips': 4}, {'sums': [1.], 'skipped': 0, 'clips': 4, 'seconds': 1.},
+                                     {'sums': 'text', 'skipped': 0, 'clips': 4, 'seconds': 1.}])
+def test_an_unfinished_epoch_without_its_sums_is_refused(train, data, mistake, monitor):
+    path = checkpoint.path_of(train('run', '--epochs', 2), 1)
+    saved = torch.load(path, weights_only=True)
+    torch.save(saved | {'epoch': 1, 'step': 1, 'monitor': monitor}, path)
+    flags = ['--data-root', data, '--resume', path, '--hidden-size', 8, '--batch-size', 4, '--epochs', 3]
+    assert 'unfinished epoch' in mistake(pretrain.main, flags)
+
+
+def test_a_step_that_the_epoch_does_not_have_is_refused(train, data, mistake):
+    path = checkpoint.path_of(train('run', '--epochs', 2), 1)
+    torch.save(torch.load(path, weights_only=True) | {'epoch': 1, 'step': 9}, path)
+    flags = ['--data-root', data, '--resume', path, '--hidden-size', 8, '--batch-size', 4, '--epochs', 3]
+    assert 'is at step 9 of an epoch, which has 3 here' in mistake(pretrain.main, flags)

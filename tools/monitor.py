@@ -33,9 +33,12 @@ class Monitor:
     def start_epoch(self, epoch: int, state: dict | None = None) -> None:
         """Start an epoch, or continue it from the `state` of an earlier run."""
         state = state or {'sums': [0.] * len(self.names), 'skipped': 0, 'clips': 0, 'seconds': 0.}
-        self.epoch, self.clips, self.started = epoch, state['clips'], time.perf_counter() - state['seconds']
-        self.sums = torch.tensor(state['sums'], dtype=torch.float64, device=self.device)
-        self.skipped = torch.tensor(state['skipped'], device=self.device)
+        try:
+            self.epoch, self.clips, self.started = epoch, int(state['clips']), time.perf_counter() - state['seconds']
+            self.sums = torch.tensor(state['sums'], dtype=torch.float64, device=self.device).view(len(self.names))
+            self.skipped = torch.tensor(int(state['skipped']), device=self.device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f'the checkpoint does not hold what its unfinished epoch has measured: {error}') from error
         self.first_bad_step = torch.zeros_like(self.skipped)
 
     def state(self) -> dict:
