@@ -113,11 +113,13 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     checkpoints = RunCheckpoints(args.checkpoint_path, config, model_without_ddp, optimizer, loss_scaler, monitor,
                                  args.save_every, args.save_minutes)
     factors = lr_factors(args.epochs, args.schedule, args.cos)
+    monitor.start_epoch(first_epoch, half_epoch)
     with RunLog(args.checkpoint_path, config, device, first_epoch) as log, \
             cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', disable=rank() != 0,
                          initial=first_epoch * len(feeder) + first_step) as bar:
         for epoch in range(first_epoch, args.epochs):
-            monitor.start_epoch(epoch, half_epoch)
+            if epoch > first_epoch:
+                monitor.start_epoch(epoch)
             adjust_learning_rate(optimizer, args.lr * factors[epoch])
             for step in train_steps(model, objective, feeder, optimizer, loss_scaler, epoch, first_step, args.weights,
                                     dtype, monitor):
@@ -129,7 +131,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
                     checkpoints.save_last(epoch, step, now=stop_signal)
                     if stop_signal:
                         return stop_signal
-            first_step, half_epoch = 0, None
+            first_step = 0
             log.epoch(epoch, monitor.means() | {'lr': args.lr * factors[epoch]})
             is_last = epoch + 1 == args.epochs
             checkpoints.after_epoch(epoch, is_last, now=stop_signal)
