@@ -36,14 +36,14 @@ def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray
         axes = (1, 3, 2, 0) if len(poses) == 3 and poses.shape[3] <= 2 else (1, 0, 2, 3)
         raise SkeletonError(f'{poses.shape} would be {poses.shape[1]} bodies in {len(poses)} frames; '
                             f'array.transpose{axes} puts it in the order (frames, bodies, joints, 3)')
-    poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])
-    finite = np.isfinite(poses).all((1, 2, 3))
-    if not finite.all():
-        raise SkeletonError(f'frame {finite.argmin()} (from 0) is not finite; a body that is not seen is all zeros')
     if drop_score:
         poses = poses[..., :2]
     if not poses.any():
         raise SkeletonError('no body in any frame')
+    poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])
+    finite = np.isfinite(poses).all((1, 2, 3))
+    if not finite.all():
+        raise SkeletonError(f'frame {finite.argmin()} (from 0) is not finite; a body that is not seen is all zeros')
     check_numbers(poses)
     return np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
 
