@@ -209,7 +209,7 @@ def test_runs_stopped_at_random_moments(tmp_path, padded_arrays, processes):
         run = subprocess.Popen(command(data, folder, processes, *flags, script=script), env=environment(),
                                stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
         wait_for_steps(run, folder)
-        time.sleep(rng.uniform(0, 0.6 * undisturbed))
+        time.sleep(rng.uniform(0, 0.4 * undisturbed))
         if number == signal.SIGKILL:
             os.killpg(run.pid, number)
         else:
