@@ -110,12 +110,14 @@ def draw_clips(labels, train_labels, num_classes: int, max_per_class: int, seed:
     return classes, np.concatenate(shown)
 
 
-def embed(values: np.ndarray, perplexity: int, seed: int, title: str) -> np.ndarray:
-    """Points (P, 2) of features (P, D): PCA, then t-SNE."""
+def embed(values: np.ndarray, perplexity: int, seed: int, title: str, method: str = 'tsne') -> np.ndarray:
+    """Points (P, 2) of features (P, D): PCA, then t-SNE; method 'pca': PCA alone."""
     if values.shape[1] < 2 or not np.ptp(values, 0).any():
         raise cli.InputError(f'{title}: the features of all clips are the same, so there is nothing to show')
     with threadpool_limits(1):  # sums over several threads differ a little from run to run
         reduced = PCA(min(50, *values.shape), random_state=seed).fit_transform(values)
+        if method == 'pca':
+            return reduced[:, :2]
         return TSNE(perplexity=perplexity, init='pca', learning_rate='auto', random_state=seed).fit_transform(reduced)
 
 
