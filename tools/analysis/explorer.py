@@ -1,13 +1,9 @@
 """One HTML page to explore an encoder: a map of clips, each with its skeleton and its nearest neighbours.
 
     python -m tools.analysis.explorer checkpoint.pth.tar --out explorer.html
-    python -m tools.analysis.explorer features.npz --split val --classes sit stand --out explorer.html
 
-Everything is in the one file: open it in a browser, offline too. Skeletons are drawn as the camera saw them, after
-normalisation, from the front: 16 frames of each clip, x and y, scaled to fit.
-
-The neighbours of a clip are the nearest by cosine among the training clips on the page, or among all clips on it
-if there are only test clips; never the clip itself. A clip is right if its nearest neighbour has its class.
+Open the file in a browser: it holds everything and needs no network. Neighbours are by cosine, among the training clips
+on the page, or among all if it has test clips only; a clip is right if its nearest neighbour has its class.
 """
 import base64
 import json
@@ -22,58 +18,57 @@ import torch
 
 from data_gen import cli
 from data_gen.arrays import replacing
-from data_gen.protocols import DATASETS, Name
-from data_gen.reader import SplitReader
-from data_gen.skeleton import BODIES, JOINTS, PARENTS
+from data_gen.protocols import Name
+from data_gen.skeleton import BODIES, PARENTS
+from feeder.dataset import load_split
 from tools import options
-from tools.analysis.tsne import embed, read_features
+from tools.analysis.tsne import add_feature_flags, embed, read_features
 from tools.device import select
-from tools.evaluation.feature_files import Source, read_source
+from tools.evaluation.feature_files import read_source
 from tools.evaluation.features import classes_of
 from tools.evaluation.knn import knn_search
 
 FRAMES = 16  # of each clip on the page
-TSNE_LIMIT = 5000  # points; t-SNE of more takes minutes
+TSNE_LIMIT = 5000  # clips; t-SNE of more takes minutes
 
 
 def main(argv=None):
     args = parse_args(argv)
-    data = (args.data_root, args.dataset, args.protocol)
+    data, splits = (args.data_root, args.dataset, args.protocol), args.split.split('+')
     folder = options.data_folder(*data)
-    splits = ('train', 'val') if args.split == 'both' else (args.split,)
-    readers = [SplitReader(folder, split) for split in splits]
     features = read_features(args.source, tuple(args.modalities), *data, args.extract_batch, args.amp,
                              select(args.device))
-    for split, reader in zip(splits, readers, strict=True):
-        if getattr(features, f'{split}_labels').tolist() != reader.labels:
-            raise cli.InputError(f'{args.source} has features of other clips than {folder}: see --data-root')
-    labels = np.concatenate([reader.labels for reader in readers])
-    count, names = classes_of(*data, torch.from_numpy(labels))
-    names = [str(name) for name in names] if names else [f'A{number:03d}' for number in range(1, count + 1)]
-    shown = draw_clips(labels, names, args.classes, args.max_points, args.seed)
-    if len(shown) <= args.perplexity:
+    clips = zip(*[read_split(folder, split) for split in splits], strict=True)
+    names, labels, num_frames, train, poses = (np.concatenate(parts) for parts in clips)
+    if labels.tolist() != torch.cat([getattr(features, f'{split}_labels') for split in splits]).tolist():
+        raise cli.InputError(f'{args.source} has features of other clips than {folder}: see --data-root')
+    count, class_names = classes_of(*data, torch.from_numpy(labels))
+    class_names = [str(name) for name in class_names or (f'A{label + 1:03d}' for label in range(count))]
+    shown = draw_clips(labels, class_names, args.classes, args.max_points, args.seed)
+    method = args.map or ('tsne' if len(shown) <= TSNE_LIMIT else 'pca')
+    if method == 'tsne' and len(shown) <= args.perplexity:
         raise cli.InputError(f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add some')
-    values = torch.cat([getattr(features, split) for split in splits])[shown]
-    train = np.concatenate([np.full(len(reader), split == 'train')
-                            for split, reader in zip(splits, readers, strict=True)])[shown]
-    neighbours, similarity = nearest(values, train, args.neighbours)
-    method = args.map if args.map != 'auto' else 'tsne' if len(shown) <= TSNE_LIMIT else 'pca'
-    print(f'{args.dataset} {args.protocol}: {cli.plural(len(shown), "clip")} of {len(np.unique(labels[shown]))} classes, '
-          f'{"t-SNE" if method == "tsne" else "PCA"}')
+    values, train = torch.cat([getattr(features, split) for split in splits])[shown], train[shown]
+    neighbours, cosine = nearest(values, train, args.neighbours)
     points = embed(values.numpy(), args.perplexity, args.seed, args.source.name, method)
-    bodies, poses = pack_clips(readers, shown)
-    recordings = [name for reader in readers for name in reader.names]
-    num_frames = np.concatenate([reader.num_frames for reader in readers])
+    low, high = points.min(0), points.max(0)
+    points = 0.5 + (points - (low + high) / 2) / (high - low).max() * (1, -1)  # into the unit square, y down
+    classes, label, counts = np.unique(labels[shown], return_inverse=True, return_counts=True)
+    right, (bodies, packed) = label[neighbours[:, 0]] == label, pack_poses(poses[shown])
+    parsed = [Name.parse(Path(name).stem) for name in names[shown]]
+    about = {'classes': [class_names[number] for number in classes], 'counts': counts.tolist(), 'parents': PARENTS,
+             'names': names[shown].tolist(), 'performers': [name and name.performer for name in parsed],
+             'frames': FRAMES, 'k': neighbours.shape[1]}
+    arrays = {'points': points.astype('<f4'), 'label': label.astype('<u2'), 'train': train, 'right': right,
+              'num_frames': num_frames[shown].astype('<u4'), 'neighbours': neighbours.astype('<u4'),
+              'cosine': cosine.astype('<f4'), 'bodies': bodies, 'poses': packed}
+    among = f'{train.sum():,} training clips' if train.any() else f'{len(shown):,} clips'
+    summary = (f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; {100 * right.mean():.1f} % have the '
+               f'class of their nearest neighbour: by cosine, among the {among} here, never the clip itself')
     title = f'{args.source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
-    about = {'title': title, 'map': method, 'classes': names, 'names': [recordings[clip] for clip in shown],
-             'performers': [performer_of(recordings[clip]) for clip in shown],
-             'parents': PARENTS, 'frames': FRAMES, 'k': neighbours.shape[1]}
     with replacing(args.out) as file:
-        file.write(page(title, about, points=points.astype('<f4'), label=labels[shown].astype('<u2'),
-                        train=train.astype('u1'), num_frames=num_frames[shown].astype('<u4'),
-                        neighbours=neighbours.astype('<u4'), similarity=similarity.astype('<f4'),
-                        bodies=bodies, poses=poses).encode())
-    print(f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; open it in a browser')
+        file.write(page(title, summary, about, arrays).encode())
+    print(f'{title}: {summary}\n{args.out}: {args.out.stat().st_size / 1e6:.1f} MB')
 
 
 def parse_args(argv):
@@ -81,100 +76,78 @@ def parse_args(argv):
     flag = parser.add_argument
     flag('source', type=Path, metavar='FILE', help='a checkpoint, or an .npz of --save-features')
     flag('--out', type=Path, required=True, metavar='FILE.html', help='write this file')
-    flag('--split', choices=('both', 'train', 'val'), default='both', help='clips of which split (default both)')
-    flag('--classes', nargs='+', metavar='NAME', help='only clips of these classes (default: all)')
-    flag('--max-points', type=cli.positive_int, default=20000, metavar='N', help='draw N at random (default 20000)')
-    flag('--neighbours', type=cli.positive_int, default=5, metavar='K', help='nearest clips of each (default 5)')
-    flag('--map', choices=('auto', 'tsne', 'pca'), default='auto', help=f'auto: t-SNE up to {TSNE_LIMIT} clips, or PCA')
-    flag('--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)')
-    flag('--extract-batch', type=cli.positive_int, metavar='N', help='clips encoded at a time')
-    options.add_data_flags(parser, '--finetune-dataset')
-    options.add_modalities_flag(parser)
-    options.add_machine_flags(parser, amp='off')
-    args = parser.parse_args(argv)
-    if not args.source.is_file():
-        raise cli.InputError(f'{args.source} is not a file: name a checkpoint, or an .npz of --save-features')
-    stored = read_source(args.source) if args.source.suffix == '.npz' else Source()
-    dataset = args.dataset or stored.dataset or 'ntu60'
-    parser.set_defaults(dataset=dataset, protocol=stored.protocol or DATASETS[dataset].protocols[0])
-    args = options.parse_args(parser, argv)
+    flag('--split', choices=('train+val', 'train', 'val'), default='train+val', help='default train+val')
+    flag('--classes', nargs='+', metavar='NAME', help='show only these classes')
+    flag('--max-points', type=cli.positive_int, default=20000, metavar='N', help='at most N, at random (default 20000)')
+    flag('--neighbours', type=cli.positive_int, default=5, metavar='K', help='of each clip (default 5)')
+    flag('--map', choices=('tsne', 'pca'), help=f'default: tsne up to {TSNE_LIMIT} clips, pca for more')
+    add_feature_flags(parser)
+    source = parser.parse_args(argv).source
+    if not source.is_file():
+        raise cli.InputError(f'{source} is not a file: name a checkpoint, or an .npz of --save-features')
+    parser.set_defaults(load_features=source if source.suffix == '.npz' else None)
+    args = options.parse_args(parser, argv, read_source)
     options.try_outputs(args.out)
     return args
 
 
+def read_split(folder: Path, split: str) -> tuple[np.ndarray, ...]:
+    """Names, labels, frame counts, whether they are training clips (N,), and 16 frames (N, 16, M, 25, 3) of a split."""
+    clips = load_split(folder, split)
+    steps = (clips.num_frames[:, None] - 1) * torch.linspace(0, 1, FRAMES)
+    poses = clips.frames[clips.start[:, None] + steps.round().long(), :BODIES]
+    return (np.array(clips.names, object), clips.labels.numpy(), clips.num_frames.numpy(),
+            np.full(len(clips), split == 'train'), poses.numpy())
+
+
 def draw_clips(labels: np.ndarray, names: list[str], classes: list[str] | None, limit: int, seed: int) -> np.ndarray:
-    """The clips to show, as ascending indices into labels (N,): of the classes named, at most `limit`, at random."""
-    for name in classes or ():
-        if name not in names:
-            close = get_close_matches(name, names, 3, 0) if names else []
-            raise cli.InputError(f'--classes: there is no class {name}; the nearest names are {", ".join(close)}')
-    clips = np.flatnonzero(np.isin(labels, [names.index(name) for name in classes])) if classes else np.arange(len(labels))
+    """Clips to show, as ascending indices into labels (N,): at most `limit`, at random, of these classes or of all."""
+    for name in set(classes or ()) - set(names):
+        close = ' or '.join(get_close_matches(name, names, 3, 0))
+        raise cli.InputError(f'--classes: no class is called {name}; the nearest names are {close}')
+    chosen = [number for number, name in enumerate(names) if not classes or name in classes]
+    clips = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(labels, chosen)))[:limit])
     if len(np.unique(labels[clips])) < 2:
-        raise cli.InputError(f'{cli.plural(len(clips), "clip")} of one class or none: show two classes or more')
-    return np.sort(np.random.default_rng(seed).permutation(clips)[:limit])
+        raise cli.InputError(f'{cli.plural(len(clips), "clip")} of fewer than two classes: show at least two')
+    return clips
 
 
 def nearest(values: torch.Tensor, train: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest neighbours of each row of values (N, D), of length 1: their rows and their cosines, both (N, k).
+    """The nearest neighbours of each row of values (N, D), of length 1: their rows and cosines (N, k or fewer).
 
-    They are taken from the rows in `train` (N,), or from all if that has none; a row is not its own neighbour. If there
-    are fewer than k, there are that many.
+    They are rows that are true in `train` (N,), or any if none is; never the row itself.
     """
-    candidates = torch.from_numpy(np.flatnonzero(train) if train.any() else np.arange(len(values)))
+    candidates = torch.from_numpy(np.flatnonzero(train | ~train.any()))
     if len(candidates) < 2:
         raise cli.InputError('one training clip is too few for neighbours: show more clips')
-    found, _ = knn_search([values[candidates]], [values], min(k + 1, len(candidates)))
-    found = candidates[found]
-    own_last = (found == torch.arange(len(values))[:, None]).int().argsort(dim=1, stable=True)
-    found = found.gather(1, own_last)[:, :-1]
-    cosine = torch.stack([(values * values[column]).sum(1) for column in found.T], 1)
-    return found.numpy(), cosine.numpy()
+    found = candidates[knn_search([values[candidates]], [values], min(k + 1, len(candidates)))[0]]
+    itself = found == torch.arange(len(values))[:, None]
+    found = found.gather(1, itself.int().argsort(dim=1, stable=True))[:, :-1]  # without itself, or the farthest
+    return found.numpy(), torch.stack([(values * values[column]).sum(1) for column in found.T], 1).numpy()
 
 
-def pack_clips(readers: list[SplitReader], clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of bodies of each clip (N,), and all their poses one after another; both uint8. See `pack_poses`."""
-    firsts = np.cumsum([0, *map(len, readers)])
-    packed = []
-    for clip in cli.progress(clips, 'skeletons', unit='clip', leave=False):
-        split = np.searchsorted(firsts, clip, 'right') - 1
-        first = clip - firsts[split]
-        frames = readers[split].frames(first, first + 1)
-        if not np.isfinite(frames).all():
-            raise cli.InputError(f'{readers[split].file}: clip {first} has coordinates that are not finite')
-        packed.append(pack_poses(frames))
-    return np.array([len(poses) for poses in packed], 'u1'), np.concatenate([poses.ravel() for poses in packed])
+def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of bodies of each clip (N,), and all x and y (bodies of all clips, 2, 25, 16); both uint8.
 
-
-def pack_poses(frames: np.ndarray) -> np.ndarray:
-    """A clip (T, M, 25, 3) as bytes (bodies, 2, 25, 16): x to the right and y down in 1..255, or 0 if a body is missing.
-
-    After the first of 16 evenly spaced frames come differences (mod 256), which compress well. A second body that is
-    never there is left out.
+    poses (N, 16, M, 25, 3), metres. x is to the right as the camera saw it, y down, 1..255, or 0 if a body is missing;
+    after the first frame come differences (mod 256), which compress well. A second body never there is left out.
     """
-    poses = frames[np.linspace(0, len(frames) - 1, FRAMES).round().astype(int), :BODIES]
-    seen = poses.any((2, 3))
-    used = 1 + int(seen[:, 1:].any())
-    xy, seen = -poses[:, :used, :, :2], seen[:, :used]  # Kinect's x points to the sensor's left, its y up
-    low, high = (function(xy[seen], (0, 1)) if seen.any() else np.zeros(2) for function in (np.min, np.max))
-    size = max((high - low).max(), 1e-6)
-    levels = np.round(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255) * seen[..., None, None]
-    levels = levels.astype('u1').transpose(1, 3, 2, 0).reshape(used, 2, JOINTS, FRAMES)
-    return np.diff(levels, axis=3, prepend=np.zeros_like(levels[..., :1]))
+    xy, there = -poses[..., :2], poses.any((3, 4))  # Kinect's x points to the sensor's left, its y up
+    low, high = xy.min((1, 2, 3), keepdims=True), xy.max((1, 2, 3), keepdims=True)
+    size = np.maximum((high - low).max(-1, keepdims=True), 1e-6)
+    levels = np.rint(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255) * there[..., None, None]
+    changes = np.diff(levels.astype(np.uint8).transpose(0, 2, 4, 3, 1), axis=4, prepend=np.uint8(0))
+    bodies = 1 + there[:, :, 1:].any((1, 2))
+    return bodies.astype(np.uint8), changes[np.arange(poses.shape[2]) < bodies[:, None]]
 
 
-def performer_of(name: str) -> int | None:
-    """The performer in the name of a recording, if it is named as in NTU RGB+D."""
-    parsed = Name.parse(Path(name).stem)
-    return parsed and parsed.performer
-
-
-def page(title: str, about: dict, **arrays: np.ndarray) -> str:
-    """The HTML page. All data are compressed and in base64, so no name in them can break it."""
+def page(title: str, summary: str, about: dict, arrays: dict[str, np.ndarray]) -> str:
+    """The HTML page. The data are compressed and in base64, so no name among them can break it."""
     content = {'about': json.dumps(about).encode()} | {name: array.tobytes() for name, array in arrays.items()}
-    data = json.dumps({name: base64.b64encode(zlib.compress(values, 9)).decode() for name, values in content.items()})
+    packed = {name: base64.b64encode(zlib.compress(values, 9)).decode() for name, values in content.items()}
     template, script = (Path(__file__).with_suffix(suffix).read_text('utf-8') for suffix in ('.html', '.js'))
-    parts = {'title': escape(title), 'script': script, 'data': data}
-    return re.sub('{{(title|script|data)}}', lambda match: parts[match[1]], template)
+    parts = {'title': escape(title), 'summary': escape(summary), 'script': script, 'data': json.dumps(packed)}
+    return re.sub('{{(title|summary|script|data)}}', lambda match: parts[match[1]], template)
 
 
 if __name__ == '__main__':

@@ -65,12 +65,8 @@ def parse_args(argv):
     parser.add_argument('--titles', nargs='+', metavar='TITLE', help='titles of the panels (default: from file names)')
     parser.add_argument('--classes', type=cli.positive_int, default=10, metavar='N', help='how many (default 10)')
     parser.add_argument('--max-per-class', type=cli.positive_int, default=200, metavar='N', help='default 200')
-    parser.add_argument('--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)')
     parser.add_argument('--split', '--part', choices=('train', 'val'), default='val', help='default val, for testing')
-    parser.add_argument('--extract-batch', type=cli.positive_int, default=512, help='clips encoded at a time (512)')
-    options.add_data_flags(parser, '--finetune-dataset', 'cross_view')
-    options.add_modalities_flag(parser)
-    options.add_machine_flags(parser, amp='off')
+    add_feature_flags(parser, 'cross_view')
     args = parser.parse_args(argv)
     if missing := [path for path in args.sources if not path.is_file()]:
         raise cli.InputError(f'{missing[0]} is not a file: name a checkpoint, or an .npz of --save-features')
@@ -88,6 +84,15 @@ def parse_args(argv):
         raise cli.InputError(f'--out {args.out}: name a file, FILE.png; FILE.png and FILE.pdf are written')
     options.try_outputs(args.out)
     return args
+
+
+def add_feature_flags(parser: cli.Parser, protocol: str = 'cross_subject') -> None:
+    """Which features: of what data, which modalities, how they are computed and reduced to two dimensions."""
+    parser.add_argument('--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)')
+    parser.add_argument('--extract-batch', type=cli.positive_int, default=512, help='clips encoded at a time (512)')
+    options.add_data_flags(parser, '--finetune-dataset', protocol)
+    options.add_modalities_flag(parser)
+    options.add_machine_flags(parser, amp='off')
 
 
 def read_features(path, subset, data_root, dataset, protocol, batch_size, amp, device) -> Features:
