@@ -3,7 +3,7 @@
     python -m tools.demo [--folder demo]
 
 Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the pre-trained encoder
-and, for comparison, with an untrained one of the same shape.
+and, for comparison, with an untrained one of the same shape. Last comes a page to explore the encoder in a browser.
 """
 import json
 import shutil
@@ -27,6 +27,7 @@ PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--
             '--schedule', 40]
 PROBE = ['action_recognition.py', '--lr', 0.03, '--batch-size', 128, '--epochs', 100, '--schedule', 80, 95]
 RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
+EXPLORER = ['-m', 'tools.analysis.explorer']
 
 
 def main(argv=None):
@@ -55,6 +56,8 @@ def main(argv=None):
             run_command(*command, '--data-root', data, '--pretrained', path, '--results', results)
             accuracy[encoder, task] = json.loads(results.read_text())['accuracy']
         seconds[f'{task}, both encoders'] = time.perf_counter() - started
+    page = folder / 'explorer.html'
+    seconds['explorer'] = run_command(*EXPLORER, encoders['pre-trained'], '--data-root', data, '--out', page)
 
     print('\nAccuracy on the test split, % (synthetic data: this shows that everything runs, not how good UmURL is)')
     print(f'{"encoder":16}{"linear probe":>14}{"retrieval":>12}')
@@ -63,6 +66,7 @@ def main(argv=None):
     print('\nTime (s)')
     for name, taken in [*seconds.items(), ('total', sum(seconds.values()))]:
         print(f'{name:30}{taken:8.1f}')
+    print(f'\nThe clips and what the encoder makes of them, for a browser: {page}')
 
 
 def start_afresh(folder: Path, *earlier: Path) -> None:

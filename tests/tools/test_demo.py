@@ -36,6 +36,7 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
     monkeypatch.setattr(demo, 'run_command', run_command)
     demo.main(['--folder', str(tmp_path)])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1][-1] == str(tmp_path / 'explorer.html')
     assert ['pre-trained', '80.0', '85.0'] in lines
     assert ['not', 'trained', '60.0', '65.0'] in lines
     assert torch.load(tmp_path / 'untrained.pth.tar')['epoch'] == 0

@@ -235,7 +235,7 @@ function applyFilters() {
     && passes(data.train[i], split) && (!only || only.has(data.label[i])));
   const shown = sum(visible), right = sum(visible.map((value, i) => value && data.right[i]));
   $('count').textContent = !shown ? 'No clip passes the filters.'
-    : `${shown} of ${count(N)}; ${(100 * right / shown).toFixed(1)} % have the class of their nearest neighbour`;
+    : `${count(shown, 'of')} ${count(N)}; ${(100 * right / shown).toFixed(1)} % have the class of their nearest neighbour`;
   stale = true;
 }
 
