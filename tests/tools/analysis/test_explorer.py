@@ -115,6 +115,14 @@ def test_clips_and_classes_to_show_and_the_same_bytes_again(folder):
     assert not [name for name in os.listdir() if name.endswith('.part')]
 
 
+def test_a_page_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
+    folder[0].joinpath('x.html').write_text('old')
+    monkeypatch.setattr(explorer, 'page', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert folder[0].joinpath('x.html').read_text() == 'old'
+
+
 def test_poses_by_hand():
     poses = np.zeros((2, 16, 2, 25, 3), np.float32)
     poses[0, :, 0, 3] = (0, 1, 7)     # a head one metre up; z is not used
@@ -316,6 +324,10 @@ def test_the_page_tests_itself_in_a_browser(folder, browser):
     assert seen['neighbours'] == neighbours and seen['cardChanged'] > 100
     assert seen['neighbour'] == neighbours[0]
     assert seen['searched'] == about['names'][0]
+    first = browser.value('data.first[30]')
+    poses = browser.value(f'Array.from(data.poses.subarray({first}, {first} + 800))')  # of one body
+    start = 800 * arrays['bodies'][:30].sum()
+    assert poses == arrays['poses'][start:start + 800].reshape(-1, 16).cumsum(1, dtype=np.uint8).ravel().tolist()
 
 
 def test_keys_touch_and_a_narrow_screen(folder, browser, padded_arrays):
@@ -333,6 +345,9 @@ def test_keys_touch_and_a_narrow_screen(folder, browser, padded_arrays):
     browser.press('/', text='/')
     assert browser.value('document.activeElement.id') == 'search'
     browser.call('Input.insertText', text=about['names'][5])
+    browser.press('0', text='0')  # a letter here, not a command
+    assert browser.value('document.getElementById("search").value') == about['names'][5] + '0'
+    browser.press('Backspace', windowsVirtualKeyCode=8)
     browser.press('Enter')
     assert browser.value('data.names[selected]') == about['names'][5]
     browser.press('Escape')
