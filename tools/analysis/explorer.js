@@ -280,7 +280,7 @@ function build() {
   $('none').onclick = () => tickClasses([]);
   $('search').oninput = search;
   $('search').onkeydown = event => { if (event.key === 'Enter') $('results').querySelector('button')?.click(); };
-  tickClasses(every.length <= 10 ? every : every.slice(0, 8));
+  tickClasses(every.length <= 16 ? every : every.slice(0, 8));
   describe();
 }
 
