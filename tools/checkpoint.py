@@ -34,21 +34,19 @@ def read_furthest(folder: Path, quiet: bool = False) -> tuple[Path, dict] | tupl
 
     Prints a note about damaged files and passes them over; InputError if there is nothing else.
     """
-    last, kept = Path(folder) / LAST, [path for path in list_checkpoints(folder) if path.name != LAST]
     found, problem = [], None
-    for paths in ([last] * last.is_file(), reversed(kept)):
-        for path in paths:
-            try:
-                found.append((path, read(path)))
-                break
-            except InputError as error:
-                problem = error
-                if not quiet:
-                    print(f'note: left out: {error}', file=sys.stderr)
+    for path in reversed(list_checkpoints(folder)):
+        if found and path.name != LAST:
+            continue  # an older one
+        try:
+            found.append((path, read(path)))
+        except InputError as error:
+            problem = error
+            if not quiet:
+                print(f'note: left out: {error}', file=sys.stderr)
     if problem and not found:
         raise InputError(f'{problem}; {folder} has no other checkpoint: start afresh with --resume none')
-    # On a tie the kept one, which is found later.
-    return max(reversed(found), key=lambda pair: progress_of(*pair), default=(None, None))
+    return max(found, key=lambda pair: progress_of(*pair), default=(None, None))
 
 
 def progress_of(path: Path, saved: dict) -> tuple[int, int]:

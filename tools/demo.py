@@ -71,7 +71,8 @@ def main(argv=None):
 
 def start_afresh(folder: Path, *earlier: Path) -> None:
     """Create the demo's folder, or delete an earlier demo's files in it; InputError if they are someone else's."""
-    if not (folder / MARK).is_file() and any(path.exists() for path in earlier):
+    own = folder == ROOT / 'demo' or (folder / MARK).is_file()
+    if not own and any(path.exists() for path in earlier):
         raise cli.InputError(f'--folder {folder}: not a folder of the demo, and it has files that the demo would '
                              'replace; name a new folder')
     for path in earlier:
