@@ -82,7 +82,7 @@ def test_published_command_lines(project, shell):
 @pytest.mark.parametrize(('arguments', 'batch_size', 'folder'), [
     ('', 512, 'ntu60_xsub'), ('ntu60 cross_view', 1024, 'ntu60_xview'), ('ntu120', 1024, 'ntu120_xsub'),
     ('ntu120 cross_setup', 1024, 'ntu120_xsetup'), ('pku2', 128, 'pku2_xsub'),
-    ('pku1 cross_view', 128, 'pku1_xview'), ('custom', 1024, 'custom')])
+    ('pku1 cross_view', 128, 'pku1_xview')])
 def test_the_pretraining_script_has_the_published_settings(shell, stand_ins, arguments, batch_size, folder):
     path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo "$@"; fi')
     line = shell(f'./script_pretrain.sh {arguments} --seed 3', PATH=path).stdout

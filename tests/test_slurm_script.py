@@ -51,8 +51,8 @@ def test_the_default_job(submit, tmp_path):
     assert words[:words.index('pretrain.py')] == [
         '--nnodes=2', '--nproc-per-node=gpu', '--rdzv-backend=c10d', '--rdzv-id=41', '--rdzv-endpoint=node7:20041']
     assert ' '.join(words[words.index('pretrain.py'):]) == (
-        'pretrain.py --lr 0.0005 --batch-size 512 --schedule 351 --epochs 451 --checkpoint-path '
-        './checkpoints/ntu60_xsub --pre-dataset ntu60 --protocol cross_subject --resume auto')
+        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub --schedule 351 '
+        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto')
     assert (tmp_path / 'project/checkpoints/ntu60_xsub/pretrain.txt').read_text() == done.stdout
 
 

@@ -45,15 +45,15 @@ pretrain() {
         'ntu60 cross_subject') batch_size=512 ;;
         pku*) batch_size=128 ;;  # not published: for as many steps as on NTU RGB+D
     esac
-    settings="--lr 0.0005 --batch-size $batch_size --schedule 351 --epochs 451"
+    folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
+    settings="--lr 0.0005 --batch-size $batch_size --checkpoint-path $folder --schedule 351 --epochs 451"
     if [ "$dataset" = custom ]; then
-        settings="--recipe small-data"
+        settings="--recipe small-data --checkpoint-path $folder"
         echo "using --recipe small-data; --recipe published is for tens of thousands of clips" >&2
     fi
-    folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
     mkdir -p "$folder"
     export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1  # those that torchrun passes on
-    $launcher pretrain.py $settings --checkpoint-path "$folder" --pre-dataset "$dataset" --protocol "$protocol" --resume auto \
+    $launcher pretrain.py $settings --pre-dataset "$dataset" --protocol "$protocol" --resume auto \
         ${flags[@]+"${flags[@]}"} > >(exec tee -i -a "$folder/pretrain.txt")
 }
 
