@@ -16,7 +16,6 @@ from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint
 
-
 SIZES_ARE_COMPARED = pytest.mark.skipif(tuple(map(int, torch.__version__.split('.')[:2])) < (2, 13),
                                         reason='torch 2.4, at least, does not compare the sizes of records')
 
