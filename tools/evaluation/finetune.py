@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from data_gen.cli import InputError, progress
 from feeder.augmentations import center_crops
@@ -15,7 +14,7 @@ from feeder.feeders import downstream_batches, downstream_streams, generator_at
 from model.umurl import Backbone
 from tools import checkpoint
 from tools.device import autocast
-from tools.evaluation.probe import linear_head
+from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import HEAD, Crops, Recipe, training_crops
 from tools.schedule import adjust_learning_rate
 from tools.scores import EVALUATE_EVERY
@@ -55,38 +54,21 @@ def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_class
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr[0], recipe.momentum, weight_decay=recipe.weight_decay,
                                 fused=dtype != torch.float16)
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    losses, eval_history, test_crops = [], {}, center_crops(val.num_frames, recipe.test_crop)
+    eval_history, test_crops = {}, center_crops(val.num_frames, recipe.test_crop)
     for epoch, factor in enumerate(progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
         order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))]
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
-        losses.append(train_one_epoch(model, optimizer, loss_scaler, train, order, modalities, recipe.batch_size, dtype,
-                                      crops))
-        if not math.isfinite(losses[-1]):
+        batches = ((downstream_streams(train, batch, modalities, crops), train.labels[batch])
+                   for batch in order.to(device).split(recipe.batch_size))
+        loss = train_one_epoch(model, optimizer, batches, dtype, loss_scaler).item()
+        if not math.isfinite(loss):
             raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')
         if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):
             eval_history[epoch] = predict(model, val, modalities, extract_batch, dtype, test_crops).cpu()
     if save_model:
         checkpoint.save(save_model, model, optimizer, len(factors), config=pretrained_on)
-    return FineTuning(eval_history, losses[-1])
-
-
-def train_one_epoch(model: Classifier, optimizer: torch.optim.Optimizer, loss_scaler: torch.amp.GradScaler,
-                    train: ClipDataset, order: torch.Tensor, modalities: tuple[str, ...], batch_size: int,
-                    dtype: torch.dtype | None, crops: Crops | None = None) -> float:
-    """Train once on the clips with the indices `order` (N,); returns their mean loss."""
-    device = train.labels.device
-    total = torch.zeros((), device=device)
-    for batch in order.to(device).split(batch_size):
-        with autocast(dtype, device):
-            logits = model(downstream_streams(train, batch, modalities, crops))
-        loss = functional.cross_entropy(logits.float(), train.labels[batch])
-        optimizer.zero_grad()
-        loss_scaler.scale(loss).backward()
-        loss_scaler.step(optimizer)
-        loss_scaler.update()
-        total += loss.detach() * len(batch)
-    return (total / len(order)).item()
+    return FineTuning(eval_history, loss)
 
 
 @torch.inference_mode()

@@ -1,5 +1,5 @@
 """The linear probe: linear heads trained on fixed features, one for each subset of the modalities and learning rate."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from data_gen.cli import InputError, progress
 from feeder.feeders import generator_at
 from tools import scores
+from tools.device import autocast
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow, Subset, late_fusion
 from tools.schedule import adjust_learning_rate
@@ -51,7 +52,9 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
         for (subset, lr), head in heads.items():
             optimizer = optimizers[subset, lr]
             adjust_learning_rate(optimizer, lr * factors[epoch - 1])
-            losses[subset, lr] = train_one_epoch(head, optimizer, features[subset], order, batch_size)
+            train, train_labels, *_ = features[subset]
+            batches = ((train[batch], train_labels[batch]) for batch in order.split(batch_size))
+            losses[subset, lr] = train_one_epoch(head, optimizer, batches)
         if epoch % scores.EVALUATE_EVERY == 0 or epoch == num_epochs:
             if diverged := [lr for (_, lr), loss in losses.items() if not loss.isfinite()]:
                 raise InputError(f'--lr {diverged[0]:g}: the loss is not finite after epoch {epoch}; use a smaller one')
@@ -68,17 +71,21 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
              **scores.best_seen(eval_history[row.name, lr])} for row, lr in product(rows, lrs)]
 
 
-def train_one_epoch(head: nn.Linear, optimizer: torch.optim.Optimizer, features: Features, order: torch.Tensor,
-                    batch_size: int) -> torch.Tensor:
-    """SGD on the training features in this order (N,); the mean loss, on the device."""
-    total = torch.zeros((), device=order.device)
-    for batch in order.split(batch_size):
-        loss = cross_entropy(head(features.train[batch]), features.train_labels[batch])
+def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple],
+                    dtype: torch.dtype | None = None, loss_scaler: torch.amp.GradScaler | None = None) -> torch.Tensor:
+    """Train on batches of (inputs, labels); returns the mean loss, on the device. dtype: of autocast."""
+    loss_scaler = loss_scaler or torch.amp.GradScaler(enabled=False)
+    total, clips = 0., 0
+    for inputs, labels in batches:
+        with autocast(dtype, labels.device):
+            logits = model(inputs)
+        loss = cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.detach() * len(batch)
-    return total / len(order)
+        loss_scaler.scale(loss).backward()
+        loss_scaler.step(optimizer)
+        loss_scaler.update()
+        total, clips = total + loss.detach() * len(labels), clips + len(labels)
+    return total / clips
 
 
 def main_result(results: list[dict], main: str) -> dict:

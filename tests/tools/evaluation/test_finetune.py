@@ -6,13 +6,12 @@ import torch
 from torch.nn import functional
 
 from data_gen.cli import InputError
+from feeder.feeders import downstream_streams
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
-from tools.evaluation.finetune import Classifier, finetune, predict, train_one_epoch
-from tools.evaluation.probe import linear_head
+from tools.evaluation.finetune import Classifier, finetune, predict
+from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import Recipe, training_crops
-
-CPU_SCALER = torch.amp.GradScaler('cpu', enabled=False)
 
 
 @pytest.fixture
@@ -71,7 +70,8 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
                     velocity[number] = 0.9 * velocity[number] + grad + 0.01 * value.detach()
                     value.data -= lr * velocity[number]
         optimizer.param_groups[0]['lr'] = lr
-        loss = train_one_epoch(model, optimizer, CPU_SCALER, train, order, modalities, 2, None)
+        loss = train_one_epoch(model, optimizer, ((downstream_streams(train, batch, modalities), train.labels[batch])
+                                                   for batch in order.split(2))).item()
         assert loss == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     for value, their in zip(model.parameters(), values, strict=True):
         torch.testing.assert_close(value, their, rtol=1e-4, atol=1e-6)

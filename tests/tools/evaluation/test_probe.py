@@ -30,6 +30,10 @@ def random_features(seed):
     return Features(train, torch.from_numpy(labels[0]), val, torch.from_numpy(labels[1]))
 
 
+def batches_of(features, order, batch_size):
+    return ((features.train[batch], features.train_labels[batch]) for batch in order.split(batch_size))
+
+
 def train_probe(features, rows=JOINT_ROW, lrs=(0.1,), **changes):
     settings = {'factors': lr_factors(6, [3, 5], cos=False), 'batch_size': 16, 'momentum': 0.9, 'weight_decay': 0.,
                 'seed': 0}
@@ -64,7 +68,7 @@ def test_one_epoch_after_another_as_recorded(recorded):
     accuracies = []
     for epoch, order in enumerate(arrays['order']):
         optimizer.param_groups[0]['lr'] = 0.03 * 0.1 ** ((epoch >= 12) + (epoch >= 16))
-        probe.train_one_epoch(head, optimizer, features, order, 64)
+        probe.train_one_epoch(head, optimizer, batches_of(features, order, 64))
         accuracies.append(100 * (head(features.val).argmax(1) == features.val_labels).float().mean().item())
     assert accuracies == pytest.approx(arrays['accuracy'].tolist(), abs=1e-3)
     assert float((head.weight.detach() - arrays['weight']).norm() / arrays['weight'].norm()) < 1e-4
@@ -90,7 +94,7 @@ def test_nothing_waits_for_the_device_within_an_epoch(features):
     for batch_size in (5, 50):  # ten batches an epoch, or one
         operations = []
         with Operations():
-            probe.train_one_epoch(head, optimizer, features, torch.arange(50), batch_size)
+            probe.train_one_epoch(head, optimizer, batches_of(features, torch.arange(50), batch_size))
         assert 'aten::addmm' in operations
         counts.append(sum(name in ('aten::_local_scalar_dense', 'aten::_to_copy', 'aten::nonzero')
                           for name in operations))

@@ -78,8 +78,8 @@ def test_the_recipe_is_in_results_and_report(setting, tmp_path, capsys):
 def test_a_probe_on_crops_draws_its_features_again(setting, tmp_path, monkeypatch):
     whole = results(tmp_path, *setting, '--epochs', 4, '--lr', 0.3)
     seen = []
-    monkeypatch.setattr('tools.evaluation.probe.train_one_epoch', lambda head, optimizer, features, *rest: (
-        seen.append(features.train.numpy().copy()), torch.zeros(()))[1])
+    monkeypatch.setattr('tools.evaluation.probe.train_one_epoch', lambda head, optimizer, batches: (
+        seen.append(torch.cat([values for values, _ in batches]).sort(0).values.numpy()), torch.zeros(()))[1])
     results(tmp_path, *setting, '--epochs', 4, '--train-crop', 0.5, 1)
     assert len({values.tobytes() for values in seen}) == 4
     monkeypatch.undo()
