@@ -15,7 +15,7 @@ from data_gen.cli import InputError, Parser, non_negative_float, positive_int, r
 from tools import options, results, scores
 from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
-from tools.evaluation import feature_files, probe, semi_supervised
+from tools.evaluation import probe, semi_supervised
 from tools.evaluation.features import classes_of, extract_splits, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
@@ -71,7 +71,7 @@ def run_probe(args, rows):
     scored = probe.train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
                                args.batch_size, args.momentum, args.weight_decay, args.seed,
                                draw_again if recipe.train_crop != [1, 1] else None, origin.performers)
-    facts = {row.name: row_facts(row, origin.gflops, origin.pretrained_on) for row in rows}
+    facts = {row.name: row_facts(row, origin) for row in rows}
     scored = [row | facts[row['modalities']] for row in scored]
     result = probe.main_result(scored, main_row(rows).name)
     details = f'{len(train_labels)} training clips, {len(labels)} test clips'
@@ -135,7 +135,7 @@ def parse_args(argv: list[str] | None):
     flag('--draw', choices=DRAWS, help='draw from all clips (default), or the same number from each class')
     flag('--save-model', type=Path, metavar='FILE.pth.tar', help='with --finetune, a single run: save the weights')
     options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv, feature_files.read_source)
+    args = options.parse_args(parser, argv)
     if args.recipe and not args.finetune:
         raise InputError('--recipe: needs --finetune')
     args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')
@@ -177,7 +177,8 @@ def validate_args(args) -> None:
              f'--train-crop {args.train_crop[0]:g} {args.train_crop[1]:g}: give two shares above 0 and at most 1, the '
              'smaller one first, such as 0.5 1'),
             (not 0 < args.test_crop <= 1, f'--test-crop {args.test_crop:g}: give a share above 0 and at most 1'),
-            (not args.finetune and has_crops(recipe_of(args)) and (args.save_features or not args.pretrained),
+            (not args.finetune and has_crops(recipe_of(args))
+             and (args.save_features or args.load_features or not args.pretrained),
              '--train-crop and --test-crop need --pretrained CHECKPOINT, and no features files'),
             (len(set(ratios)) < len(ratios), '--data-ratio has a share twice'),
             (args.draw and not ratios, '--draw needs --data-ratio'),

@@ -15,7 +15,6 @@ from data_gen import cli
 from tools import options, results, scores
 from tools.device import memory_advice, select
 from tools.distributed import first_process_only
-from tools.evaluation import feature_files
 from tools.evaluation.features import classes_of, input_hashes, load_or_extract
 from tools.evaluation.knn import knn_search, vote
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
@@ -48,7 +47,7 @@ def main(argv=None):
     for values in features.values():
         normalize(values.train, out=values.train)  # in place: at full size a copy takes half a gigabyte
         normalize(values.val, out=values.val)
-    table = [{'modalities': row.name, **row_facts(row, origin.gflops, origin.pretrained_on),
+    table = [{'modalities': row.name, **row_facts(row, origin),
               **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours,
                                                  num_classes, args.block, origin.performers)} for row in rows]
     main_result = table[rows.index(main_row(rows))]
@@ -73,7 +72,7 @@ def parse_args(argv):
     flag('--block', type=cli.positive_int, metavar='N', help='test clips compared at a time (default: to take 128 MB)')
     flag('-b', '--batch-size', type=cli.positive_int, dest='extract_batch', metavar='N', help='as --extract-batch')
     options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv, feature_files.read_source)
+    args = options.parse_args(parser, argv)
     options.try_outputs(args.results, args.per_class, args.save_features)
     return args
 
@@ -84,11 +83,10 @@ def evaluate(features, k: int, num_classes: int, block: int | None, performers: 
     most = min(len(train_labels), max(k, *RECALL_AT))
     neighbours, precision = knn_search([values.train for values in features], [values.val for values in features], most,
                                        (train_labels, labels), block)
-    neighbour_labels = train_labels[neighbours]
-    known = ~precision.isnan()
-    per_clip = {'mean_average_precision': precision}
-    for first in RECALL_AT:
-        per_clip[f'recall_at_{first}'] = (neighbour_labels[:, :first] == labels[:, None]).any(1).float()
+    neighbour_labels, known = train_labels[neighbours], ~precision.isnan()
+    right = (neighbour_labels == labels[:, None]).float()
+    per_clip = {'mean_average_precision': precision} | {
+        f'recall_at_{first}': right[:, :first].amax(1) for first in RECALL_AT}
     percent = {name: 100 * values[known].mean().item() if known.any() else None for name, values in per_clip.items()}
     predictions = vote(neighbour_labels[:, :k], num_classes)
     return {**scores.accuracy_summary(predictions, labels, num_classes, performers), **percent,

@@ -15,7 +15,7 @@ from feeder.dataset import load_split
 from model.umurl import UmURL
 from tools import checkpoint
 from tools.evaluation.feature_files import Features
-from tools.evaluation.features import extract
+from tools.evaluation.features import extract_subsets
 from tools.evaluation.knn import knn_predict
 
 SCRIPTS = pytest.mark.parametrize('script', [action_recognition, action_retrieval])
@@ -236,7 +236,8 @@ def test_recorded_features(recorded, reference, recorded_dataset):
     backbone = checkpoint.load_model(reference / 'checkpoint_0000.pth.tar')[0].backbone
     for key, modalities in [('features', ('joint', 'bone', 'motion')), ('features_joint', ('joint',)),
                             ('features_bone', ('bone',)), ('features_motion', ('motion',))]:
-        made, theirs = extract(backbone, recorded_dataset, modalities, 5), torch.from_numpy(recorded('downstream')[key])
+        made, = extract_subsets(backbone, recorded_dataset, [modalities], 5)
+        theirs = torch.from_numpy(recorded('downstream')[key])
         assert float((made - theirs).norm() / theirs.norm()) < 1e-4
 
 
@@ -259,8 +260,9 @@ def test_a_mistake_is_one_line(script, setting, mistake, flags, message):
 
 
 @SCRIPTS
-def test_no_checkpoint_is_a_mistake(script, mistake):
-    assert '--pretrained' in mistake(script.main, [])
+def test_no_checkpoint_is_a_mistake(script, tmp_path, mistake):
+    for flags in ([], ['--results', str(tmp_path / 'r.json')]):
+        assert '--pretrained CHECKPOINT is missing' in mistake(script.main, flags)
 
 
 def test_more_neighbours_than_clips_is_a_mistake(setting, mistake):

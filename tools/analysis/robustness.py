@@ -17,7 +17,7 @@ from feeder.dataset import ClipDataset
 from feeder.feeders import generator_at
 from tools import options, results
 from tools.device import amp_dtype, select
-from tools.evaluation.features import classes_of, extract, load_inputs
+from tools.evaluation.features import classes_of, extract_subsets, load_inputs
 from tools.evaluation.knn import knn_predict
 
 
@@ -38,11 +38,11 @@ def main(argv=None):
         backbone, train, val, origin = load_inputs(folder, path, args.modalities, device)
         results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
         num_classes, _ = classes_of(args.data_root, args.dataset, args.protocol, train.labels, val.labels)
-        features_of = partial(extract, backbone, modalities=args.modalities, batch_size=args.extract_batch,
-                              dtype=amp_dtype(args.amp, device))
-        of_train, table[path] = features_of(train), {}
+        features_of = partial(extract_subsets, backbone, subsets=[tuple(args.modalities)],
+                              batch_size=args.extract_batch, dtype=amp_dtype(args.amp, device))
+        (of_train,), table[path] = features_of(train), {}
         for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
-            of_val = features_of(corrupt(val, severity, generator_at(args.seed, number)))
+            of_val, = features_of(corrupt(val, severity, generator_at(args.seed, number)))
             right = knn_predict(of_train, train.labels, of_val, 1, num_classes) == val.labels
             table[path][name] = 100 * right.double().mean().item()
     print(f'retrieval, {args.dataset} {args.protocol}, {"+".join(args.modalities)}: accuracy and relative drop, in %')
@@ -52,8 +52,8 @@ def main(argv=None):
                  for row in table.values()]
         print(f'{name:20}', *cells)
     if args.results:
-        results.write(args.results, {'dataset': args.dataset, 'protocol': args.protocol, 'seed': args.seed},
-                      accuracies={str(path): row for path, row in table.items()})
+        config = {name: getattr(args, name) for name in ('dataset', 'protocol', 'modalities', 'amp', 'tf32', 'seed')}
+        results.write(args.results, config, accuracies={str(path): row for path, row in table.items()})
 
 
 def zero_joints(clips: ClipDataset, number: int, generator: torch.Generator) -> ClipDataset:

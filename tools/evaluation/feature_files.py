@@ -71,11 +71,8 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
             train, train_labels, val, val_labels = (arrays[name] for name in names)
-            if train.ndim != 2 or [len(train), len(val), *train.shape[1:]] != [len(train_labels), len(val_labels),
-                                                                               *val.shape[1:]]:
+            if [train.shape, val.shape] != [(len(each), *train.shape[-1:]) for each in (train_labels, val_labels)]:
                 raise InputError(f'--load-features {path}: the shapes of {", ".join(names)} disagree')
-            if not (np.isfinite(train).all() and np.isfinite(val).all()):
-                raise InputError(f'--load-features {path} has numbers that are not finite')
             kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
             features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
     return features

@@ -22,6 +22,8 @@ from tools.evaluation.late_fusion import Subset
 from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
 from tools.results import Origin, data_sha256, file_sha256
 
+MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
+
 
 def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
                     load_features: Path | None, save_features: Path | None, batch_size: int, amp: str,
@@ -37,7 +39,7 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
         features, origin = feature_files.load(load_features, subsets), source.origin
         check_features(features, load_features)
     elif pretrained is None:
-        raise InputError('--pretrained CHECKPOINT is missing (or --load-features FILE)')
+        raise InputError(MISSING)
     else:
         folder = options.data_folder(data_root, dataset, protocol)
         features, origin, _ = extract_splits(subsets, folder, pretrained, RECIPES['probe'], 0, batch_size, amp, device)
@@ -97,15 +99,12 @@ def performers_of(data_folder: Path, names: list[str]) -> list | None:
     return [performers[name] for name in names] if performers.keys() >= set(names) else None
 
 
-def extract(backbone: Backbone, dataset: ClipDataset, modalities, batch_size: int,
-            dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Features (N, 2H) float32 of every clip, in order, on the dataset's device; dtype: of autocast."""
-    return extract_subsets(backbone, dataset, [tuple(modalities)], batch_size, dtype)[0]
-
-
 def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subset], batch_size: int,
                     dtype: torch.dtype | None = None, crops: Crops | None = None) -> list[torch.Tensor]:
-    """Features (N, 2H) for each subset, from one pass that embeds each modality once; of whole clips, or of crops."""
+    """Features (N, 2H) float32 of every clip, in order, for each subset, on the dataset's device; dtype: of autocast.
+
+    One pass embeds each modality once. Of whole clips, or of crops.
+    """
     device = dataset.frames.device
     features = [torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for _ in subsets]
     embeddings = backbone.embeddings()
@@ -144,7 +143,9 @@ def input_hashes(data_root: Path, dataset: str, protocol: str, pretrained: Path 
         if origin.checkpoint_sha256 is None:  # the file does not say, so it is identified by itself
             return {'features_sha256': file_sha256(load_features)}
         return {'checkpoint_sha256': origin.checkpoint_sha256, 'data_sha256': origin.data_sha256}
-    if pretrained is None or not pretrained.is_file():
+    if pretrained is None:
+        raise InputError(MISSING)
+    if not pretrained.is_file():
         raise InputError(f'--pretrained {pretrained}: no such checkpoint')
     return {'checkpoint_sha256': file_sha256(pretrained),
             'data_sha256': data_sha256(options.data_folder(data_root, dataset, protocol))}

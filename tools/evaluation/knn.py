@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import normalize
 
 from data_gen.cli import progress
-from tools.evaluation.late_fusion import late_fusion
 
 SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
 
@@ -27,12 +26,10 @@ def knn_search(train: list[torch.Tensor], queries: list[torch.Tensor], k: int,
     device, num_queries = train[0].device, len(queries[0])
     neighbours = torch.empty(num_queries, k, dtype=torch.long, device=device)
     precision = torch.full((num_queries,), torch.nan, device=device)
-    if labels is None:
-        blocks = [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
-    else:
-        blocks = list(blocks_by_label(*labels, block))
+    blocks = (list(blocks_by_label(*labels, block)) if labels else
+              [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)])
     for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
-        similarities = late_fusion(query[indices] @ features.T for query, features in zip(queries, train, strict=True))
+        similarities = sum(query[indices] @ features.T for query, features in zip(queries, train, strict=True))
         neighbours[indices] = similarities.topk(k).indices
         if relevant is not None:
             precision[indices] = average_precision(similarities[:, relevant], sort_rows(similarities))
@@ -76,9 +73,7 @@ def sort_rows(x: torch.Tensor) -> torch.Tensor:
 def vote(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """The most frequent label (Q,) among each query's neighbours (Q, k); the smallest label wins a tie."""
     votes = torch.zeros(len(labels), num_classes, dtype=torch.long, device=labels.device)
-    votes.scatter_add_(1, labels, torch.ones_like(labels))
-    favour_small = torch.arange(num_classes, 0, -1, device=labels.device)  # less than one vote
-    return (votes * (num_classes + 1) + favour_small).argmax(1)
+    return votes.scatter_add_(1, labels, torch.ones_like(labels)).argmax(1)  # the first of equal maxima
 
 
 def knn_predict(train: torch.Tensor, train_labels: torch.Tensor, queries: torch.Tensor, k: int, num_classes: int,

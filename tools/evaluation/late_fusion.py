@@ -1,13 +1,10 @@
 """Which modalities are evaluated, and late fusion: encode each modality separately, add the scores ("3s" of three)."""
-from collections.abc import Iterable
-from functools import reduce
 from itertools import combinations
 from typing import NamedTuple
 
-import torch
-
 from data_gen.cli import InputError
 from feeder.modalities import MODALITIES
+from tools.results import Origin
 
 Subset = tuple[str, ...]  # modalities encoded together, in the order joint, bone, motion
 SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
@@ -43,17 +40,9 @@ def needed_subsets(rows: list[FusionRow]) -> list[Subset]:
     return list(dict.fromkeys(subset for row in rows for subset in row.subsets))
 
 
-def row_facts(row: FusionRow, gflops: dict[str, float] | None, pretrained_on: dict | None) -> dict:
-    """For a row of a table: its GFLOPs per clip, and a note if pre-training never fused just these modalities.
-
-    gflops: of each subset, None if unknown; pretrained_on: the `config` of the encoder, None for all modalities.
-    """
-    fused = [set(subset) for subset in row.subsets if len(subset) > 1]
-    trained = set((pretrained_on or {}).get('modalities', MODALITIES))
-    return {'gflops': sum(gflops['+'.join(subset)] for subset in row.subsets) if gflops else None,
-            'note': 'combination not trained on' if any(subset != trained for subset in fused) else ''}
-
-
-def late_fusion(scores: Iterable[torch.Tensor]) -> torch.Tensor:
-    """The sum of logits, or of cosine similarities, of the same shape."""
-    return reduce(torch.add, scores)
+def row_facts(row: FusionRow, origin: Origin) -> dict:
+    """For a row of a table: its GFLOPs per clip, and a note if pre-training never fused just these modalities."""
+    trained = (origin.pretrained_on or {}).get('modalities', MODALITIES)
+    untrained = any(len(subset) > 1 and set(subset) != set(trained) for subset in row.subsets)
+    return {'gflops': sum(origin.gflops['+'.join(subset)] for subset in row.subsets) if origin.gflops else None,
+            'note': 'combination not trained on' if untrained else ''}

@@ -11,7 +11,7 @@ from feeder.feeders import generator_at
 from tools import scores
 from tools.device import autocast
 from tools.evaluation.feature_files import Features
-from tools.evaluation.late_fusion import FusionRow, Subset, late_fusion
+from tools.evaluation.late_fusion import FusionRow, Subset
 from tools.schedule import adjust_learning_rate
 
 COLUMNS = {'top-5': 'top5_accuracy', 'per class': 'mean_class_accuracy', 'best seen': 'best_accuracy',
@@ -60,7 +60,7 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
                 raise InputError(f'--lr {diverged[0]:g}: the loss is not finite after epoch {epoch}; use a smaller one')
             with torch.inference_mode():
                 logits = {(subset, lr): head(features[subset].val) for (subset, lr), head in heads.items()}
-            fused = {(row.name, lr): late_fusion(logits[subset, lr] for subset in row.subsets)
+            fused = {(row.name, lr): sum(logits[subset, lr] for subset in row.subsets)
                      for row, lr in product(rows, lrs)}
             for key, values in fused.items():
                 eval_history[key][epoch] = scores.accuracy(values, labels)

@@ -10,7 +10,7 @@ from data_gen.cli import progress
 from feeder.feeders import generator_at
 from tools import results, scores
 from tools.evaluation.finetune import FineTuning
-from tools.evaluation.late_fusion import FusionRow, late_fusion
+from tools.evaluation.late_fusion import FusionRow
 
 DRAWS = ('random', 'balanced')
 COLUMNS = {'top-1': 'accuracy', 'top-5': 'top5_accuracy', 'per class': 'mean_class_accuracy',
@@ -88,7 +88,7 @@ def run_all(finetune_once: Callable[..., FineTuning], draws: Draws, rows: list[F
 def evaluate(models: list[FineTuning], labels: torch.Tensor, num_classes: int, performers: list | None = None) -> dict:
     """The scores of one model, or of the late fusion of several."""
     epochs = list(models[0].eval_history)
-    logits = {epoch: late_fusion(model.eval_history[epoch] for model in models) for epoch in epochs}
+    logits = {epoch: sum(model.eval_history[epoch] for model in models) for epoch in epochs}
     return {'training_loss': models[0].training_loss if len(models) == 1 else None,
             **scores.classification_summary(logits[epochs[-1]], labels, num_classes, performers),
             **scores.best_seen({epoch: scores.accuracy(logits[epoch], labels) for epoch in epochs})}

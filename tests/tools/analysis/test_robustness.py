@@ -78,8 +78,8 @@ def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(tmp_path, padde
         torch.manual_seed(seed)
         model = UmURL(150, 192, 8)
         checkpoint.save(tmp_path / f'{name}.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    seen, extract = [], robustness.extract
-    monkeypatch.setattr(robustness, 'extract', lambda backbone, clips, **more: (
+    seen, extract = [], robustness.extract_subsets
+    monkeypatch.setattr(robustness, 'extract_subsets', lambda backbone, clips, **more: (
         seen.append(clips.frames), extract(backbone, clips, **more))[1])
     robustness.main([*(str(tmp_path / f'{name}.pth.tar') for name in 'ab'), '--data-root', str(tmp_path / 'data'),
                      '--device', 'cpu', '--results', str(tmp_path / 'r.json')])

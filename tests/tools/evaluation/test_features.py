@@ -16,7 +16,7 @@ from model.umurl import UmURL
 from tools import checkpoint
 from tools.evaluation import feature_files, features, flops
 from tools.evaluation.feature_files import Features
-from tools.evaluation.late_fusion import SUBSETS, FusionRow, fusion_rows, late_fusion, main_row, needed_subsets
+from tools.evaluation.late_fusion import SUBSETS, FusionRow, fusion_rows, main_row, needed_subsets
 from tools.results import Origin
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,7 +45,7 @@ def test_one_pass_gives_what_a_pass_for_each_subset_gives(model, clips):
     together = features.extract_subsets(model.backbone, clips, SUBSETS, 4)
     assert len({values.numpy().tobytes() for values in together}) == 7
     for subset, values in zip(SUBSETS, together, strict=True):
-        assert values.equal(features.extract(model.backbone, clips, subset, 4))
+        assert values.equal(features.extract_subsets(model.backbone, clips, [subset], 4)[0])
         whole = model.backbone.encode(next(downstream_batches(clips, len(clips), subset)))
         torch.testing.assert_close(values, whole.detach(), rtol=1e-5, atol=1e-5)
 
@@ -78,14 +78,15 @@ def test_the_cost_of_each_subset(model):
 
 
 def test_a_head_can_be_trained_on_them(model, clips):
-    values = features.extract(model.backbone, clips, JOINT, 6)
+    values, = features.extract_subsets(model.backbone, clips, [JOINT], 6)
     assert not values.is_inference()
     assert not values.requires_grad
     torch.nn.Linear(16, 1)(values).sum().backward()
 
 
 def test_features_of_autocast_are_float32(model, clips):
-    half, exact = (features.extract(model.backbone, clips, JOINT, 6, dtype) for dtype in (torch.bfloat16, None))
+    half, exact = (features.extract_subsets(model.backbone, clips, [JOINT], 6, dtype)[0]
+                   for dtype in (torch.bfloat16, None))
     assert half.dtype == torch.float32
     assert 0 < (half - exact).norm() / exact.norm() < 0.05
 
@@ -107,12 +108,6 @@ def test_rows_of_the_table(flags, rows, main):
 def test_each_subset_is_needed_once():
     assert needed_subsets(fusion_rows(ALL, all_modalities=True)) == SUBSETS
     assert needed_subsets(fusion_rows(ALL, ensemble=True)) == [JOINT, BONE, MOTION]
-
-
-def test_late_fusion_adds_and_keeps_its_inputs():
-    scores = [torch.ones(2, 3), torch.full((2, 3), 2.), torch.full((2, 3), 4.)]
-    assert late_fusion(iter(scores)).equal(torch.full((2, 3), 7.))
-    assert scores[0].equal(torch.ones(2, 3))
 
 
 def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):

@@ -94,8 +94,10 @@ def test_a_probe_on_crops_draws_its_features_again(setting, tmp_path, monkeypatc
     (['--train-crop', 1, 0.5], '--train-crop 1 0.5: give two shares above 0 and at most 1, the smaller one first'),
     (['--train-crop', 0, 1], '--train-crop 0 1'), (['--train-crop', 0.5, 1.5], '--train-crop 0.5 1.5'),
     (['--test-crop', 0], '--test-crop 0: give a share'), (['--test-crop', 95], '--test-crop 95'),
+    (['--train-crop', 0.5, 1, '--load-features', 'F.npz'], 'need --pretrained CHECKPOINT, and no features files'),
     (['--test-crop', 0.9, '--save-features', 'f.npz'], 'need --pretrained CHECKPOINT, and no features files'),
     (['--finetune', '--data-ratio', 0.1, 20], '--data-ratio 20: give shares above 0 and at most 1, such as 0.1 for')])
 def test_a_mistake_is_one_line(setting, mistake, tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
+    np.savez('F.npz', train=np.eye(2), train_labels=[0, 1], val=np.eye(2), val_labels=[0, 1])
     assert message in mistake(action_recognition.main, [*setting, *flags])
