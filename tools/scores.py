@@ -22,13 +22,14 @@ def accuracy_summary(predictions: torch.Tensor, labels: torch.Tensor, num_classe
     Keys: accuracy; accuracy_interval, by clip; performer_interval, by performer, None if `performers` (M,) are unknown;
     class_accuracy, a list with None for classes without test clips; mean_class_accuracy, over the others; predictions.
     """
-    num_clips, num_correct = count_by_class(predictions, labels, num_classes)
-    by_class = [100 * correct / clips if clips else None
-                for correct, clips in zip(num_correct.tolist(), num_clips.tolist(), strict=True)]
-    correct, present = int(num_correct.sum()), [share for share in by_class if share is not None]
-    return {'accuracy': 100 * correct / len(labels), 'accuracy_interval': interval(correct, len(labels)),
-            'performer_interval': bootstrap_interval((predictions == labels).cpu().numpy(), performers),
-            'mean_class_accuracy': float(np.mean(present)), 'class_accuracy': by_class, 'predictions': predictions}
+    confusion, right = confusion_matrix(predictions, labels, num_classes), (predictions == labels).cpu().numpy()
+    by_class = [100 * line[label].item() / line.sum().item() if line.any() else None
+                for label, line in enumerate(confusion)]
+    return {'accuracy': 100 * int(right.sum()) / len(labels),
+            'accuracy_interval': interval(int(right.sum()), len(labels)),
+            'performer_interval': bootstrap_interval(right, performers),
+            'mean_class_accuracy': float(np.mean([share for share in by_class if share is not None])),
+            'class_accuracy': by_class, 'predictions': predictions}
 
 
 def classification_summary(logits: torch.Tensor, labels: torch.Tensor, num_classes: int,
@@ -61,11 +62,10 @@ def best_seen(eval_history: dict[int, float]) -> dict:
     return {'best_accuracy': eval_history[epoch], 'best_epoch': epoch}
 
 
-def count_by_class(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Test clips and correct predictions of each class: two arrays (num_classes,)."""
-    predictions, labels = predictions.cpu().numpy(), labels.cpu().numpy()
-    return (np.bincount(labels, minlength=num_classes),
-            np.bincount(labels[predictions == labels], minlength=num_classes))
+def confusion_matrix(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> np.ndarray:
+    """How many clips of each class (row) get each label (column): (num_classes, num_classes)."""
+    pairs = (labels * num_classes + predictions).cpu().numpy()
+    return np.bincount(pairs, minlength=num_classes ** 2).reshape(num_classes, num_classes)
 
 
 def interval(correct: int, num_clips: int) -> list[float]:
@@ -100,15 +100,13 @@ def write_per_class(path: Path, labels: torch.Tensor, predictions: torch.Tensor,
                     class_names: list[str] | None = None) -> None:
     """Write a CSV with a line per class; `most_confused_with` is the wrong label its clips get most often."""
     names = class_names or [f'A{label + 1:03d}' for label in range(num_classes)]  # as NTU RGB+D numbers them
-    num_clips, num_correct = count_by_class(predictions, labels, num_classes)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(('class', 'name', 'clips', 'correct', 'accuracy', 'most_confused_with'))
-    for label in range(num_classes):
-        wrong = torch.bincount(predictions[(labels == label) & (predictions != label)], minlength=num_classes)
-        percent = f'{100 * num_correct[label] / num_clips[label]:.2f}' if num_clips[label] else ''
-        writer.writerow((label, names[label], num_clips[label], num_correct[label], percent,
-                         names[wrong.argmax()] if wrong.any() else ''))
+    for label, line in enumerate(confusion_matrix(predictions, labels, num_classes)):
+        correct, wrong = line[label], np.where(np.arange(num_classes) == label, 0, line)
+        percent = f'{100 * correct / line.sum():.2f}' if line.any() else ''
+        writer.writerow((label, names[label], line.sum(), correct, percent, names[wrong.argmax()] if wrong.any() else ''))
     with replacing(path) as file:
         file.write(text.getvalue().encode())
 

@@ -60,20 +60,17 @@ pretrain() {
 # evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir, or dir itself
 # if it is a file; without a data set on the one that the checkpoint was pre-trained on
 evaluate() {
-    local command=$1 dir=ntu60_xsub checkpoint; shift
-    if [[ ${1:--} != -* ]]; then dir=$1; shift; fi
+    local command=$1 path=ntu60_xsub checkpoint='' data=() dir file; shift
+    if [[ ${1:--} != -* ]]; then path=$1; shift; fi
     parse_dataset "$@"
-    local data=()
     if [[ $given != -* ]]; then data=(--finetune-dataset "$dataset" --protocol "$protocol"); fi
-    if [ -f "$dir" ]; then
-        checkpoint=$dir
-    else
-        dir=${dir#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
-        if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xset ]; then dir=ntu120_xsetup; fi  # both names are in use
-        if [ ! -d "./checkpoints/$dir" ] && [ "$dir" = ntu120_xsetup ]; then dir=ntu120_xset; fi
-        checkpoint=$(ls "./checkpoints/$dir"/checkpoint_[0-9]*.pth.tar 2>/dev/null | sort | tail -n 1 || true)
-        if [ -z "$checkpoint" ]; then checkpoint=$(ls "./checkpoints/$dir/checkpoint_last.pth.tar" 2>/dev/null || true); fi
+    dir=${path#./} dir=${dir#checkpoints/} dir=${dir%/}  # a path is as good as the folder's name
+    if [ ! -d "./checkpoints/$dir" ]; then  # both names are in use
+        case $dir in ntu120_xset) dir=ntu120_xsetup ;; ntu120_xsetup) dir=ntu120_xset ;; esac
     fi
+    for file in "./checkpoints/$dir"/checkpoint_{last,[0-9]*}.pth.tar "$path"; do
+        if [ -f "$file" ]; then checkpoint=$file; fi
+    done
     if [ -z "$checkpoint" ]; then
         echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give a checkpoint or its folder" >&2; exit 2
     fi
