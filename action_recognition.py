@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     config |= {name: getattr(args, name) for name in CONFIGURATION + FINETUNE_ONLY * args.finetune}
     if args.results:
         config |= input_hashes(args.data_root, args.dataset, args.protocol, args.pretrained, args.load_features)
-    if args.skip_finished and results.read_finished(args.results, config):
-        print(f'{args.results}: finished already')
+    if args.skip_finished and results.is_finished(args.results, config):
         return
 
     record, details, report = run_finetuning(args, rows, config) if args.finetune else run_probe(args, rows)

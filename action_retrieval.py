@@ -34,8 +34,7 @@ def main(argv=None):
     config = {'task': 'k-NN retrieval'} | {name: getattr(args, name) for name in CONFIGURATION}
     if args.results:
         config |= input_hashes(*data, args.pretrained, args.load_features)
-    if args.skip_finished and results.read_finished(args.results, config):
-        print(f'{args.results}: finished already')
+    if args.skip_finished and results.is_finished(args.results, config):
         return
     features, origin = load_or_extract(needed_subsets(rows), *data, args.pretrained, args.load_features,
                                        args.save_features, args.extract_batch, args.amp, select(args.device))

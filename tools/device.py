@@ -12,7 +12,6 @@ import torch
 
 from data_gen.cli import InputError
 
-DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 
@@ -55,12 +54,10 @@ def keep_freed_memory() -> None:
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype for --amp, or None for plain float32."""
-    if amp == 'auto':
-        if device.type != 'cuda':
-            return None
+    if amp == 'auto' and device.type == 'cuda':
         # is_bf16_supported() also says yes where bf16 is only emulated
-        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-    return None if amp == 'off' else DTYPES[amp]
+        amp = 'bf16' if torch.cuda.get_device_capability(device)[0] >= 8 else 'fp16'
+    return {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(amp)
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:

@@ -35,9 +35,8 @@ def process_group(device: str) -> Iterator[torch.device]:
         yield select(device)
         return
     os.environ |= environment
-    local_rank = int(environment['LOCAL_RANK'])
     if device.startswith('cuda'):  # a launcher may show each process only its own GPU
-        device = f'cuda:{local_rank % max(1, torch.cuda.device_count())}'
+        device = f'cuda:{int(environment["LOCAL_RANK"]) % max(1, torch.cuda.device_count())}'
     device = select(device)
     dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
     yield device

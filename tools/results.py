@@ -36,11 +36,13 @@ def write(path: Path, configuration: dict, **numbers) -> None:
         file.write(json.dumps(record, default=lambda tensor: tensor.tolist()).encode() + b'\n')
 
 
-def read_finished(path: Path | None, configuration: dict) -> dict | None:
-    """The record in a results file, if it is finished and of exactly this configuration."""
+def is_finished(path: Path, configuration: dict) -> bool:
+    """Whether a results file is finished and of exactly this configuration; prints a line if so."""
     record = read(path)
-    same = record.get('config') == json.loads(json.dumps(configuration))
-    return record if same and 'accuracy' in record else None
+    finished = 'accuracy' in record and record.get('config') == json.loads(json.dumps(configuration))
+    if finished:
+        print(f'{path}: finished already')
+    return finished
 
 
 def read(path: Path | None) -> dict:

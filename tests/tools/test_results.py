@@ -23,19 +23,19 @@ def test_results_file(tmp_path):
 
 def test_finished_is_one_equality(tmp_path):
     path = tmp_path / 'r.json'
-    assert results.read_finished(None, CONFIG) is results.read_finished(path, CONFIG) is None
+    assert not results.is_finished(path, CONFIG)
     results.write(path, CONFIG, runs=[])
-    assert results.read_finished(path, CONFIG) is None  # no accuracy yet
+    assert not results.is_finished(path, CONFIG)  # no accuracy yet
     results.write(path, CONFIG, accuracy=1.)
-    assert results.read_finished(path, CONFIG)['accuracy'] == 1
+    assert results.is_finished(path, CONFIG)
     for other in ({**CONFIG, 'seed': 4}, {**CONFIG, 'k': 1}, {'seed': 3}):
-        assert results.read_finished(path, other) is None
+        assert not results.is_finished(path, other)
 
 
 @pytest.mark.parametrize('content', ['', '{"accuracy": 1', '[1]', 'null'])
 def test_other_files_are_not_results(tmp_path, content):
     (tmp_path / 'r.json').write_text(content)
-    assert results.read_finished(tmp_path / 'r.json', CONFIG) is None
+    assert not results.is_finished(tmp_path / 'r.json', CONFIG)
 
 
 def test_files_are_moved_aside_together_and_never_over_others(tmp_path):

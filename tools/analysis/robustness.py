@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.nn.functional import normalize
 
 from data_gen import cli
 from feeder.dataset import ClipDataset
 from feeder.feeders import generator_at
 from tools import options, results
 from tools.device import amp_dtype, select
-from tools.evaluation.features import classes_of, extract_subsets, load_inputs
-from tools.evaluation.knn import knn_predict
+from tools.evaluation.features import extract_subsets, load_inputs
+from tools.evaluation.knn import knn_search
 
 
 def main(argv=None):
@@ -37,13 +38,13 @@ def main(argv=None):
     for path in args.checkpoints:
         backbone, train, val, origin = load_inputs(folder, path, args.modalities, device)
         results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
-        num_classes, _ = classes_of(args.data_root, args.dataset, args.protocol, train.labels, val.labels)
         features_of = partial(extract_subsets, backbone, subsets=[tuple(args.modalities)],
                               batch_size=args.extract_batch, dtype=amp_dtype(args.amp, device))
         (of_train,), table[path] = features_of(train), {}
         for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
             of_val, = features_of(corrupt(val, severity, generator_at(args.seed, number)))
-            right = knn_predict(of_train, train.labels, of_val, 1, num_classes) == val.labels
+            neighbours, _ = knn_search([normalize(of_train)], [normalize(of_val)], 1)
+            right = train.labels[neighbours[:, 0]] == val.labels
             table[path][name] = 100 * right.double().mean().item()
     print(f'retrieval, {args.dataset} {args.protocol}, {"+".join(args.modalities)}: accuracy and relative drop, in %')
     print('columns:', *table)

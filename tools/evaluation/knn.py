@@ -5,7 +5,6 @@ Similarities are computed for a block of queries at a time, so memory is bounded
 from collections.abc import Iterator
 
 import torch
-from torch.nn.functional import normalize
 
 from data_gen.cli import progress
 
@@ -74,10 +73,3 @@ def vote(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """The most frequent label (Q,) among each query's neighbours (Q, k); the smallest label wins a tie."""
     votes = torch.zeros(len(labels), num_classes, dtype=torch.long, device=labels.device)
     return votes.scatter_add_(1, labels, torch.ones_like(labels)).argmax(1)  # the first of equal maxima
-
-
-def knn_predict(train: torch.Tensor, train_labels: torch.Tensor, queries: torch.Tensor, k: int, num_classes: int,
-                block: int | None = None) -> torch.Tensor:
-    """Labels (Q,) voted by the k training clips (N, D) most similar by cosine to each query (Q, D)."""
-    neighbours, _ = knn_search([normalize(train)], [normalize(queries)], k, block=block)
-    return vote(train_labels[neighbours], num_classes)

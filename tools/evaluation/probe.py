@@ -104,7 +104,6 @@ def main_result(results: list[dict], main: str) -> dict:
 def report(results: list[dict], main: str) -> str:
     """Lines of text: the main result, and tables if there are several learning rates or rows."""
     first = main_result(results, main)
-    tables = [[row for row in results if row['lr'] == main_row['lr']] for main_row in first['by_lr']]
     lines = [f'top-1 accuracy, last epoch:  {scores.with_interval(first)}',
              f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %',
              f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %',
@@ -112,12 +111,12 @@ def report(results: list[dict], main: str) -> str:
              f'log-likelihood {first["nll"]:.3f}',
              f'top-1 accuracy, best seen:   {first["best_accuracy"]:.2f} % (epoch {first["best_epoch"]}; chosen on the '
              'test split, which is how the official code reports)']
-    if len(tables[0]) > 1:
-        for table in tables:
-            lines += [f'\nlr {table[0]["lr"]:g}', scores.table(table, COLUMNS)]
-    elif len(tables) > 1:
+    if 'table' in first:
+        for row in first['by_lr']:
+            lines += [f'\nlr {row["lr"]:g}', scores.table(row['table'], COLUMNS)]
+    elif len(results) > 1:
         lines.append(scores.table([row | {'modalities': f'lr {row["lr"]:g}'} for row in results], COLUMNS))
-    if len(tables) > 1:
+    if len(first['by_lr']) > 1:
         lines.append(f'(The lines above the table are for lr {first["lr"]:g}, the first one given. Choosing a learning '
                      'rate by these numbers means choosing on the test split.)')
     return '\n'.join(lines)

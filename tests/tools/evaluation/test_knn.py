@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn.functional import normalize
 
-from tools.evaluation.knn import average_precision, knn_predict, knn_search, vote
+from tools.evaluation.knn import average_precision, knn_search, vote
 
 CLASSES = 5
 
@@ -17,6 +17,11 @@ def features():
     generator = torch.Generator().manual_seed(0)
     train, queries = (normalize(torch.randn(count, 6, generator=generator)) for count in (100, 31))
     return train, queries, torch.arange(100) % (CLASSES - 1), torch.arange(31) % CLASSES
+
+
+def knn_predict(train, train_labels, queries, k, num_classes, block=None):
+    neighbours, _ = knn_search([normalize(train)], [normalize(queries)], k, block=block)
+    return vote(train_labels[neighbours], num_classes)
 
 
 def naive_average_precision(similarities, relevant):
