@@ -16,7 +16,7 @@ from tools import options, results, scores
 from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import probe, semi_supervised
-from tools.evaluation.features import classes_of, extract_splits, input_hashes, load_inputs, load_or_extract
+from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
 from tools.evaluation.recipes import RECIPES, Recipe, describe
@@ -57,19 +57,14 @@ def main(argv: list[str] | None = None) -> None:
 def run_probe(args, rows):
     """Train the probe on the features of a frozen encoder: (the record for --results, details, report)."""
     data = args.data_root, args.dataset, args.protocol
-    subsets, recipe = needed_subsets(rows), recipe_of(args)
-    machine = args.extract_batch, args.amp, select(args.device)
-    if has_crops(recipe):
-        features, origin, draw_again = extract_splits(subsets, options.data_folder(*data), args.pretrained, recipe,
-                                                      args.seed, *machine)
-    else:
-        features, origin = load_or_extract(subsets, *data, args.pretrained, args.load_features, args.save_features,
-                                           *machine)
+    features, origin, draw_again = load_or_extract(
+        needed_subsets(rows), *data, args.pretrained, args.load_features, args.save_features, args.extract_batch,
+        args.amp, select(args.device), recipe_of(args), args.seed)
     _, train_labels, _, labels = next(iter(features.values()))
     num_classes, class_names = classes_of(*data, train_labels, labels)
     scored = probe.train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
-                               args.batch_size, args.momentum, args.weight_decay, args.seed,
-                               draw_again if recipe.train_crop != [1, 1] else None, origin.performers)
+                               args.batch_size, args.momentum, args.weight_decay, args.seed, draw_again,
+                               origin.performers)
     facts = {row.name: row_facts(row, origin) for row in rows}
     scored = [row | facts[row['modalities']] for row in scored]
     result = probe.main_result(scored, main_row(rows).name)
@@ -154,10 +149,6 @@ def recipe_of(args) -> Recipe:
     return Recipe(*(getattr(args, name) for name in Recipe._fields))
 
 
-def has_crops(recipe: Recipe) -> bool:
-    return recipe.train_crop != [1, 1] or recipe.test_crop != 1
-
-
 def validate_args(args) -> None:
     """InputError for flags that make no sense together."""
     ratios = args.data_ratio or []
@@ -176,7 +167,7 @@ def validate_args(args) -> None:
              f'--train-crop {args.train_crop[0]:g} {args.train_crop[1]:g}: give two shares above 0 and at most 1, the '
              'smaller one first, such as 0.5 1'),
             (not 0 < args.test_crop <= 1, f'--test-crop {args.test_crop:g}: give a share above 0 and at most 1'),
-            (not args.finetune and has_crops(recipe_of(args))
+            (not args.finetune and (args.train_crop, args.test_crop) != ([1, 1], 1)
              and (args.save_features or args.load_features or not args.pretrained),
              '--train-crop and --test-crop need --pretrained CHECKPOINT, and no features files'),
             (len(set(ratios)) < len(ratios), '--data-ratio has a share twice'),

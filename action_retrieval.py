@@ -36,8 +36,8 @@ def main(argv=None):
         config |= input_hashes(*data, args.pretrained, args.load_features)
     if args.skip_finished and results.is_finished(args.results, config):
         return
-    features, origin = load_or_extract(needed_subsets(rows), *data, args.pretrained, args.load_features,
-                                       args.save_features, args.extract_batch, args.amp, select(args.device))
+    features, origin, _ = load_or_extract(needed_subsets(rows), *data, args.pretrained, args.load_features,
+                                          args.save_features, args.extract_batch, args.amp, select(args.device))
 
     _, train_labels, _, labels = next(iter(features.values()))
     if args.knn_neighbours > len(train_labels):

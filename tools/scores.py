@@ -71,17 +71,16 @@ def confusion_matrix(predictions: torch.Tensor, labels: torch.Tensor, num_classe
 def interval(correct: int, num_clips: int) -> list[float]:
     """The exact (Clopper-Pearson) 95 % interval [low, high] in % of an accuracy.
 
-    It takes the clips as independent, and does not cover the spread over trainings.
+    It treats the clips as independent, and does not cover the spread over trainings.
     """
     from scipy.stats import binomtest  # slow to import
     return [100 * float(end) for end in binomtest(correct, num_clips).proportion_ci()]
 
 
 def bootstrap_interval(values: np.ndarray, performers: list | None) -> list[float] | None:
-    """The 95 % interval [low, high] in % of the mean of values (M,), resampling performers with all their clips.
+    """The 95 % interval [low, high] in % of the mean of values (M,), resampling performers (M,) with all their clips.
 
-    performers (M,): of each clip. Clips of one person are not independent. The seed is fixed. None if the performers
-    are unknown or there is only one.
+    The seed is fixed. None if the performers are unknown or there is only one.
     """
     names, clip_performer = np.unique(np.array(performers or [], str), return_inverse=True)
     if len(names) < 2:
@@ -106,7 +105,8 @@ def write_per_class(path: Path, labels: torch.Tensor, predictions: torch.Tensor,
     for label, line in enumerate(confusion_matrix(predictions, labels, num_classes)):
         correct, wrong = line[label], np.where(np.arange(num_classes) == label, 0, line)
         percent = f'{100 * correct / line.sum():.2f}' if line.any() else ''
-        writer.writerow((label, names[label], line.sum(), correct, percent, names[wrong.argmax()] if wrong.any() else ''))
+        confused_with = names[wrong.argmax()] if wrong.any() else ''
+        writer.writerow((label, names[label], line.sum(), correct, percent, confused_with))
     with replacing(path) as file:
         file.write(text.getvalue().encode())
 
@@ -125,7 +125,7 @@ def percent_or_dash(value: float | None) -> str:
 
 
 def without_predictions(rows: Iterable[dict]) -> list[dict]:
-    """The rows of a table for a results file, where the predictions of the main row are enough."""
+    """The rows of a table for a results file, which holds the predictions of the main row only."""
     return [{name: value for name, value in row.items() if name != 'predictions'} for row in rows]
 
 

@@ -40,9 +40,9 @@ def main(argv=None):
         results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
         features_of = partial(extract_subsets, backbone, subsets=[tuple(args.modalities)],
                               batch_size=args.extract_batch, dtype=amp_dtype(args.amp, device))
-        (of_train,), table[path] = features_of(train), {}
+        (of_train,), table[path] = features_of(train).values(), {}
         for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
-            of_val, = features_of(corrupt(val, severity, generator_at(args.seed, number)))
+            of_val, = features_of(corrupt(val, severity, generator_at(args.seed, number))).values()
             neighbours, _ = knn_search([normalize(of_train)], [normalize(of_val)], 1)
             right = train.labels[neighbours[:, 0]] == val.labels
             table[path][name] = 100 * right.double().mean().item()

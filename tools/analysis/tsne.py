@@ -100,7 +100,7 @@ def read_features(path, subset, data_root, dataset, protocol, batch_size, amp, d
     pretrained, npz = (None, path) if path.suffix == '.npz' else (path, None)
     subsets = npz and read_source(npz).subsets
     subset = subsets[0] if subsets and len(subsets) == 1 else subset
-    loaded, _ = load_or_extract([subset], data_root, dataset, protocol, pretrained, npz, None, batch_size, amp, device)
+    loaded, *_ = load_or_extract([subset], data_root, dataset, protocol, pretrained, npz, None, batch_size, amp, device)
     train, train_labels, val, val_labels = (tensor.cpu() for tensor in loaded[subset])
     return Features(normalize(train), train_labels, normalize(val), val_labels)
 

@@ -1,6 +1,7 @@
 """Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,8 +28,10 @@ MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
 
 def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
                     load_features: Path | None, save_features: Path | None, batch_size: int, amp: str,
-                    device: torch.device) -> tuple[dict[Subset, Features], Origin]:
-    """The features of each subset, on the device, from a file or from a checkpoint, and where they come from."""
+                    device: torch.device, recipe: Recipe = RECIPES['probe'],
+                    seed: int = 0) -> tuple[dict[Subset, Features], Origin, Callable | None]:
+    """From a file or from a checkpoint, what `extract_splits` returns; the features are on the device."""
+    draw_again = None
     if load_features:
         source = feature_files.read_source(load_features)
         for name, stored, wanted in (('data set', source.dataset, dataset), ('protocol', source.protocol, protocol)):
@@ -37,37 +40,39 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
         if pretrained:
             print('note: --pretrained has no effect with --load-features', file=sys.stderr)
         features, origin = feature_files.load(load_features, subsets), source.origin
-        check_features(features, load_features)
     elif pretrained is None:
         raise InputError(MISSING)
     else:
         folder = options.data_folder(data_root, dataset, protocol)
-        features, origin, _ = extract_splits(subsets, folder, pretrained, RECIPES['probe'], 0, batch_size, amp, device)
+        features, origin, draw_again = extract_splits(subsets, folder, pretrained, recipe, seed, batch_size, amp,
+                                                      device)
+    check_features(features, load_features or pretrained)
     if save_features:
         feature_files.save(save_features, features, dataset, protocol, origin)
-    return {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}, origin
+    features = {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}
+    return features, origin, draw_again
 
 
 def extract_splits(subsets: list[Subset], data_folder: Path, pretrained: Path, recipe: Recipe, seed: int,
-                   batch_size: int, amp: str, device: torch.device) -> tuple[dict[Subset, Features], Origin, Callable]:
+                   batch_size: int, amp: str,
+                   device: torch.device) -> tuple[dict[Subset, Features], Origin, Callable | None]:
     """The features of each subset with the crops of a recipe, where they come from, and `draw_again`.
 
-    draw_again(epoch) gives the features of the training clips {subset: (N, 2H)} with the crops of another epoch.
+    draw_again(epoch): the features of the training clips {subset: (N, 2H)} with the crops of another epoch; None if
+    the recipe has no random crops.
     """
     modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
     backbone, train, val, origin = load_inputs(data_folder, pretrained, modalities, device)
 
-    def extract_crops(clips, crops):
-        values = extract_subsets(backbone, clips, subsets, batch_size, amp_dtype(amp, device), crops)
-        return dict(zip(subsets, values, strict=True))
+    extract = partial(extract_subsets, backbone, subsets=subsets, batch_size=batch_size, dtype=amp_dtype(amp, device))
 
     def draw_again(epoch):
-        return extract_crops(train, training_crops(train.num_frames, recipe.train_crop, seed, epoch))
+        return extract(train, crops=training_crops(train.num_frames, recipe.train_crop, seed, epoch))
 
-    of_train, of_val = draw_again(0), extract_crops(val, center_crops(val.num_frames, recipe.test_crop))
+    of_train, of_val = draw_again(0), extract(val, crops=center_crops(val.num_frames, recipe.test_crop))
     features = {subset: Features(of_train[subset], train.labels, of_val[subset], val.labels) for subset in subsets}
-    check_features(features, pretrained)
-    return features, origin._replace(gflops=gflops_per_clip(backbone, subsets)), draw_again
+    origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
+    return features, origin, draw_again if recipe.train_crop != [1, 1] else None
 
 
 def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
@@ -100,13 +105,13 @@ def performers_of(data_folder: Path, names: list[str]) -> list | None:
 
 
 def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subset], batch_size: int,
-                    dtype: torch.dtype | None = None, crops: Crops | None = None) -> list[torch.Tensor]:
+                    dtype: torch.dtype | None = None, crops: Crops | None = None) -> dict[Subset, torch.Tensor]:
     """Features (N, 2H) float32 of every clip, in order, for each subset, on the dataset's device; dtype: of autocast.
 
     One pass embeds each modality once. Of whole clips, or of crops.
     """
     device = dataset.frames.device
-    features = [torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for _ in subsets]
+    features = {subset: torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for subset in subsets}
     embeddings = backbone.embeddings()
     modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
     batches = downstream_batches(dataset, batch_size, modalities, crops)
@@ -114,7 +119,7 @@ def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subs
     for first, streams in zip(starts, batches, strict=True):
         with torch.inference_mode(), autocast(dtype, device):
             embedded = {modality: embeddings[modality](pair) for modality, pair in streams.items()}
-            for values, subset in zip(features, subsets, strict=True):
+            for subset, values in features.items():
                 tokens = backbone.fuse([embedded[modality] for modality in subset])
                 values[first:first + batch_size] = backbone.ma_encoder(*tokens)
     return features

@@ -43,9 +43,10 @@ def test_the_seven_subsets():
 
 def test_one_pass_gives_what_a_pass_for_each_subset_gives(model, clips):
     together = features.extract_subsets(model.backbone, clips, SUBSETS, 4)
-    assert len({values.numpy().tobytes() for values in together}) == 7
-    for subset, values in zip(SUBSETS, together, strict=True):
-        assert values.equal(features.extract_subsets(model.backbone, clips, [subset], 4)[0])
+    assert len({values.numpy().tobytes() for values in together.values()}) == 7
+    assert list(together) == SUBSETS
+    for subset, values in together.items():
+        assert values.equal(features.extract_subsets(model.backbone, clips, [subset], 4)[subset])
         whole = model.backbone.encode(next(downstream_batches(clips, len(clips), subset)))
         torch.testing.assert_close(values, whole.detach(), rtol=1e-5, atol=1e-5)
 
@@ -78,14 +79,14 @@ def test_the_cost_of_each_subset(model):
 
 
 def test_a_head_can_be_trained_on_them(model, clips):
-    values, = features.extract_subsets(model.backbone, clips, [JOINT], 6)
+    values, = features.extract_subsets(model.backbone, clips, [JOINT], 6).values()
     assert not values.is_inference()
     assert not values.requires_grad
     torch.nn.Linear(16, 1)(values).sum().backward()
 
 
 def test_features_of_autocast_are_float32(model, clips):
-    half, exact = (features.extract_subsets(model.backbone, clips, [JOINT], 6, dtype)[0]
+    half, exact = (features.extract_subsets(model.backbone, clips, [JOINT], 6, dtype)[JOINT]
                    for dtype in (torch.bfloat16, None))
     assert half.dtype == torch.float32
     assert 0 < (half - exact).norm() / exact.norm() < 0.05
