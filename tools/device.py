@@ -19,17 +19,16 @@ def select(device: str) -> torch.device:
     """The torch.device for --device, made current; InputError if it does not exist."""
     if not re.fullmatch(r'cpu|cuda(:\d+)?', device):
         raise InputError(f'--device {device}: expected cpu, cuda or cuda:N')
-    device = torch.device(device)
-    if device.type == 'cuda':
-        if not torch.cuda.is_available():
-            raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
-        device = torch.device('cuda', device.index or 0)  # some functions of torch need the number
-        torch.cuda.set_device(device)
-    else:
+    if device == 'cpu':
         keep_freed_memory()
-    return device
+        return torch.device(device)
+    if not torch.cuda.is_available():
+        raise InputError('--device cuda: torch sees no GPU here; use --device cpu')
+    index = torch.device(device).index or 0  # some functions of torch need the number
+    if index >= torch.cuda.device_count():
+        raise InputError(f'{device}: there are {torch.cuda.device_count()} GPUs, counted from 0')
+    torch.cuda.set_device(index)
+    return torch.device('cuda', index)
 
 
 def name_of(device: torch.device) -> str:

@@ -27,8 +27,8 @@ def world_size() -> int:
 def process_group(device: str) -> Iterator[torch.device]:
     """Join the process group that torchrun or SLURM describes, if any; yields this process's device.
 
-    device: 'cpu', 'cuda' or 'cuda:N'. Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a
-    failing process must not wait for the others.
+    Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a failing process must not wait for
+    the others.
     """
     environment = launcher_environment()
     if environment is None:

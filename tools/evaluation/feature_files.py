@@ -34,11 +34,8 @@ class Source(NamedTuple):
 
 
 def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: str, origin: Origin) -> None:
-    arrays = {}
-    for subset, values in features.items():
-        suffix = f'_{"+".join(subset)}' if len(features) > 1 else ''
-        arrays |= dict(zip(array_names(suffix), values, strict=True))
-    arrays = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    arrays = {name: tensor.cpu().numpy() for subset, values in features.items()
+              for name, tensor in zip(array_names(subset, len(features) == 1), values, strict=True)}
     arrays |= {name: getattr(origin, name) for name in NAMES if getattr(origin, name)}
     about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features),
              **origin._replace(**dict.fromkeys(NAMES))._asdict()}
@@ -67,18 +64,19 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
     features = {}
     with open_arrays(path) as arrays:
         for subset in subsets:
-            names = array_names('' if single else f'_{"+".join(subset)}')
+            names = array_names(subset, single)
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
-            train, train_labels, val, val_labels = (arrays[name] for name in names)
+            train, train_labels, val, val_labels = found = [arrays[name] for name in names]
             if [train.shape, val.shape] != [(len(each), *train.shape[-1:]) for each in (train_labels, val_labels)]:
                 raise InputError(f'--load-features {path}: the shapes of {", ".join(names)} disagree')
-            kinds = zip((train, train_labels, val, val_labels), (np.float32, np.int64) * 2, strict=True)
+            kinds = zip(found, (np.float32, np.int64) * 2, strict=True)
             features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
     return features
 
 
-def array_names(suffix: str) -> list[str]:
+def array_names(subset: Subset, single: bool) -> list[str]:
+    suffix = '' if single else f'_{"+".join(subset)}'
     return [f'train{suffix}', 'train_labels', f'val{suffix}', 'val_labels']
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning on drawn shares of the labels: the draws, all their runs, and the mean and spread over repeats."""
 import sys
-from collections import defaultdict
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -38,10 +38,9 @@ def draw_labels(labels: torch.Tensor, ratio: float, draw: str | None, seed: int,
 
 
 def load_finished_runs(path: Path | None, configuration: dict, draws: Draws, rows: list[FusionRow]) -> Runs:
-    """The runs for these draws and rows that a results file of the same configuration already holds.
+    """The runs for these draws and rows that a results file already holds, made by the same configuration.
 
-    The file may have other shares or another number of repeats. It is moved aside if anything else differs, or if it
-    holds other runs, which would be lost.
+    Other shares or another number of repeats are fine. The file is moved aside if runs in it would be lost.
     """
     content = results.read(path)
     if content.get('task') != configuration['task']:
@@ -73,14 +72,12 @@ def run_all(finetune_once: Callable[..., FineTuning], draws: Draws, rows: list[F
     if finished:
         save(list(runs.values()))  # the file they come from may have been moved aside
     for (ratio, repeat), clips in progress(draws.items(), 'fine-tuning', unit='draw'):
-        models = {}  # {modalities: FineTuning}, shared by the rows of this draw
+        train = cache(partial(finetune_once, clips=clips, repeat=repeat))  # the rows of a draw share models
         for row in [row for row in rows if (row.name, ratio, repeat) not in runs]:
-            for modalities in row.subsets:
-                if modalities not in models:
-                    models[modalities] = finetune_once(modalities=modalities, clips=clips, repeat=repeat)
+            models = [train(modalities=modalities) for modalities in row.subsets]
             runs[row.name, ratio, repeat] = {
                 'modalities': row.name, 'data_ratio': ratio, 'repeat': repeat, 'clips': len(clips),
-                **evaluate([models[modalities] for modalities in row.subsets], labels, num_classes, performers)}
+                **evaluate(models, labels, num_classes, performers)}
             save(list(runs.values()))
     return [runs[row.name, ratio, repeat] for ratio, repeat in draws for row in rows]
 
@@ -96,9 +93,9 @@ def evaluate(models: list[FineTuning], labels: torch.Tensor, num_classes: int, p
 
 def summarize(runs: list[dict]) -> list[dict]:
     """A row for each share of the labels and each row of modalities: mean and standard deviation over the repeats."""
-    groups, summary = defaultdict(list), []
+    groups, summary = {}, []
     for run in runs:
-        groups[run['data_ratio'], run['modalities']].append(run)
+        groups.setdefault((run['data_ratio'], run['modalities']), []).append(run)
     for group in groups.values():
         row = {name: group[0][name] for name in ('modalities', 'data_ratio', 'clips')} | {'repeats': len(group)}
         for name in COLUMNS.values():

@@ -1,8 +1,8 @@
 """The published accuracies (%) of UmURL, each with its source: one table, by evaluation, its row, and data set.
 
 UmURL: Sun et al., Unified Multi-modal Unsupervised Representation Learning for Skeleton-based Action Understanding, ACM
-MM 2023, arXiv 2311.03106. Those of linear probes are the best of several evaluations on the test clips. A figure for
-transfer to PKU-MMD II goes round without a source, so there is none here.
+MM 2023, arXiv 2311.03106. Those of linear probes are the best of several evaluations on the test clips. None is listed
+for transfer to PKU-MMD II: no figure that has a source is known.
 """
 README = 'README of the official code'
 PAPER = 'paper, not checked here; the README of the official code prints 74.3'
