@@ -18,7 +18,7 @@ from tools.distributed import first_process_only
 from tools.evaluation import probe, semi_supervised
 from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
-from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
+from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
 from tools.evaluation.recipes import RECIPES, Recipe, describe
 from tools.evaluation.semi_supervised import DRAWS, draw_labels
 from tools.schedule import lr_factors
@@ -62,11 +62,8 @@ def run_probe(args, rows):
         args.amp, select(args.device), recipe_of(args), args.seed)
     _, train_labels, _, labels = next(iter(features.values()))
     num_classes, class_names = classes_of(*data, train_labels, labels)
-    scored = probe.train_probe(features, rows, num_classes, args.lr, lr_factors(args.epochs, args.schedule, args.cos),
-                               args.batch_size, args.momentum, args.weight_decay, args.seed, draw_again,
-                               origin.performers)
-    facts = {row.name: row_facts(row, origin) for row in rows}
-    scored = [row | facts[row['modalities']] for row in scored]
+    factors = lr_factors(args.epochs, args.schedule, args.cos)
+    scored = probe.train_probe(features, rows, num_classes, recipe_of(args), factors, args.seed, origin, draw_again)
     result = probe.main_result(scored, main_row(rows).name)
     details = f'{len(train_labels)} training clips, {len(labels)} test clips'
     if result['training_loss'] is not None:

@@ -41,11 +41,9 @@ def blocks_by_label(train_labels: torch.Tensor, query_labels: torch.Tensor,
 
     The relevant clips of a whole block are then a selection of columns.
     """
-    num_classes = max(labels.max().item() for labels in (train_labels, query_labels)) + 1
-    members, queries = (labels.argsort(stable=True).split(torch.bincount(labels, minlength=num_classes).tolist())
-                        for labels in (train_labels, query_labels))
-    for relevant, same_label in zip(members, queries, strict=True):
-        for indices in same_label.split(block) if len(same_label) else ():
+    for label in query_labels.unique():
+        relevant = (train_labels == label).nonzero()[:, 0]
+        for indices in (query_labels == label).nonzero()[:, 0].split(block):
             yield indices, relevant
 
 

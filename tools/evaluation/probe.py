@@ -11,7 +11,9 @@ from feeder.feeders import generator_at
 from tools import scores
 from tools.device import autocast
 from tools.evaluation.feature_files import Features
-from tools.evaluation.late_fusion import FusionRow, Subset
+from tools.evaluation.late_fusion import FusionRow, Subset, row_facts
+from tools.evaluation.recipes import Recipe
+from tools.results import Origin
 from tools.schedule import adjust_learning_rate
 
 COLUMNS = {'top-5': 'top5_accuracy', 'per class': 'mean_class_accuracy', 'best seen': 'best_accuracy',
@@ -26,21 +28,19 @@ def linear_head(num_features: int, num_classes: int, seed: int) -> nn.Linear:
     return head
 
 
-def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_classes: int, lrs: list[float],
-                factors: list[float], batch_size: int, momentum: float, weight_decay: float, seed: int,
-                draw_again: Callable | None = None, performers: list | None = None) -> list[dict]:
+def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_classes: int, recipe: Recipe,
+                factors: list[float], seed: int, origin: Origin, draw_again: Callable | None = None) -> list[dict]:
     """Train a head for each subset and learning rate on the same batches, and score the rows of the table.
 
     factors: what the learning rates are multiplied by in each epoch. Returns a dict of scores for each row and learning
     rate, row by row. A row of several subsets is their late fusion. draw_again(epoch) gives the training features
-    {subset: (N, 2H)} of a further epoch, from 1, if they change. performers (M,): of the test clips, for the intervals.
-    InputError if a loss is not finite.
+    {subset: (N, 2H)} of a further epoch, from 1, if they change. InputError if a loss is not finite.
     """
     first = next(iter(features.values()))
-    labels, num_epochs = first.val_labels, len(factors)
+    labels, num_epochs, lrs = first.val_labels, len(factors), recipe.lr
     heads = {(subset, lr): linear_head(values.train.shape[1], num_classes, seed).to(labels.device)
              for subset, values in features.items() for lr in lrs}
-    optimizers = {key: torch.optim.SGD(head.parameters(), lr=key[1], momentum=momentum, weight_decay=weight_decay)
+    optimizers = {key: torch.optim.SGD(head.parameters(), key[1], recipe.momentum, weight_decay=recipe.weight_decay)
                   for key, head in heads.items()}
     eval_history = {(row.name, lr): {} for row, lr in product(rows, lrs)}
     for epoch in progress(range(1, num_epochs + 1), 'probe', unit='epoch'):
@@ -53,7 +53,7 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
             optimizer = optimizers[subset, lr]
             adjust_learning_rate(optimizer, lr * factors[epoch - 1])
             train, train_labels, *_ = features[subset]
-            batches = ((train[batch], train_labels[batch]) for batch in order.split(batch_size))
+            batches = ((train[batch], train_labels[batch]) for batch in order.split(recipe.batch_size))
             losses[subset, lr] = train_one_epoch(head, optimizer, batches)
         if epoch % scores.EVALUATE_EVERY == 0 or epoch == num_epochs:
             if diverged := [lr for (_, lr), loss in losses.items() if not loss.isfinite()]:
@@ -67,7 +67,8 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
 
     return [{'modalities': row.name, 'lr': lr,
              'training_loss': losses[row.subsets[0], lr].item() if len(row.subsets) == 1 else None,
-             **scores.classification_summary(fused[row.name, lr], labels, num_classes, performers),
+             **row_facts(row, origin),
+             **scores.classification_summary(fused[row.name, lr], labels, num_classes, origin.performers),
              **scores.best_seen(eval_history[row.name, lr])} for row, lr in product(rows, lrs)]
 
 

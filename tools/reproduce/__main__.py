@@ -40,7 +40,7 @@ def main(argv=None):
     added = [f'\n- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
     notes = [tables.NOTES, demo_data.NOTE * args.demo, f'Not prepared here: {", ".join(missing)}.' * bool(missing),
              f'Not as published:\n{"".join(added)}' * bool(added)]
-    rows = tables.fill((stage for stage in stages if stage.results), compare=not args.demo)
+    rows = tables.fill((stage for stage in stages if stage.results), {} if args.demo else published.CELLS)
     tables.write(args.out, rows, notes)
     if figure.write(args.out / 'accuracy_gflops.png', rows):
         print(f'{args.out / "accuracy_gflops.png"}: accuracy against GFLOPs')

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from feeder.modalities import MODALITIES
 from tools.evaluation.late_fusion import fusion_rows
-from tools.reproduce import published
 from tools.reproduce.stages import NAMES, Stage
 from tools.scores import mean_std
 
@@ -22,7 +21,6 @@ of one encoder, root mean square over encoders. With training, *ours* is the bes
 every 5 epochs, as the official code reports it; *last epoch* selects nothing on the test clips. Semi-supervised,
 fine-tuning, transfer and objective use {FUSED}. GFLOPs are of one clip.
 """
-
 
 # A row of the tables: accuracies in %, their mean and standard deviations; None where nothing was measured.
 Row = namedtuple('Row', 'data_set evaluation of gflops published source ours_mean ours_std ours_draws_std difference '
@@ -43,8 +41,8 @@ def runs_by_row(stage: Stage) -> dict[str, list[dict]]:
     return {stage.row or FUSED: runs}
 
 
-def fill(evaluations: Iterable[Stage], compare: bool = True) -> list[Row]:
-    """The tables, row by row. compare: with the published accuracies."""
+def fill(evaluations: Iterable[Stage], published: dict) -> list[Row]:
+    """The tables, row by row, beside what is published: `published.CELLS`."""
     filled = {}
     for stage in evaluations:
         for of, runs in runs_by_row(stage).items():
@@ -54,8 +52,8 @@ def fill(evaluations: Iterable[Stage], compare: bool = True) -> list[Row]:
     names = list(dict.fromkeys(name for name, _, _ in filled))
     rows = []
     for name, kind, of in sorted(filled, key=lambda key: (names.index(key[0]), list(TITLES).index(key[1]))):
-        seeds, known = filled[name, kind, of], published.CELLS.get((name, kind, of)) if compare else None
-        runs, known = list(chain(*seeds)), known or (None, None)
+        seeds, known = filled[name, kind, of], published.get((name, kind, of), (None, None))
+        runs = list(chain(*seeds))
         ours = spreads([[run.get('best_accuracy', run['accuracy']) for run in runs] for runs in seeds])
         last = spreads([[run['accuracy'] for run in runs if 'best_accuracy' in run] for runs in seeds])
         difference = ours[0] - known[0] if runs and known[0] is not None else None
@@ -78,9 +76,7 @@ def to_markdown(rows: list[Row], notes: list[str]) -> str:
     """One table per data set, below the notes."""
     sections = ['# Published and reproduced accuracy', *filter(None, notes)]
     for name in dict.fromkeys(row.data_set for row in rows):
-        cells = [to_cells(row) for row in rows if row.data_set == name]
-        cells.insert(0, TITLE_CELLS)
-        cells.insert(1, ['---'] * len(TITLE_CELLS))
+        cells = [TITLE_CELLS, ['---'] * len(TITLE_CELLS), *(to_cells(row) for row in rows if row.data_set == name)]
         sections += [f'## {" ".join(NAMES[name])}', '\n'.join(f'| {" | ".join(line)} |' for line in cells)]
     return '\n\n'.join(section.strip('\n') for section in sections) + '\n'
 

@@ -10,6 +10,8 @@ from feeder.feeders import generator_at
 from tools.evaluation import probe
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow
+from tools.evaluation.recipes import Recipe
+from tools.results import Origin
 from tools.schedule import lr_factors
 
 JOINT, BONE = ('joint',), ('bone',)
@@ -35,10 +37,10 @@ def batches_of(features, order, batch_size):
 
 
 def train_probe(features, rows=JOINT_ROW, lrs=(0.1,), **changes):
-    settings = {'factors': lr_factors(6, [3, 5], cos=False), 'batch_size': 16, 'momentum': 0.9, 'weight_decay': 0.,
-                'seed': 0}
+    factors = changes.pop('factors', lr_factors(6, [3, 5], cos=False))
+    recipe = Recipe(list(lrs), 16, len(factors), [3, 5])._replace(**changes)
     features = features if isinstance(features, dict) else {JOINT: features}
-    return probe.train_probe(features, list(rows), 4, list(lrs), **settings | changes)
+    return probe.train_probe(features, list(rows), 4, recipe, factors, 0, Origin())
 
 
 def train_by_hand(features, changes):
