@@ -131,8 +131,8 @@ def parse_args(argv: list[str] | None):
         raise InputError('--recipe: needs --finetune')
     args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')
     defaults = RECIPES[args.recipe]._asdict()
-    args.overrides = {name: value for name, value in recipe_of(args)._asdict().items()
-                      if value not in (None, defaults[name])}
+    given = recipe_of(args)._asdict() | {'cos': args.cos or None}
+    args.overrides = {name: value for name, value in given.items() if value not in (None, defaults.get(name))}
     if args.finetune:
         defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})

@@ -68,6 +68,10 @@ def test_results_name_the_recipe_and_what_overrides_it(flags, recipe, overrides)
     assert action_recognition.recipe_of(args) == RECIPES[recipe]._replace(**overrides)
 
 
+def test_the_cosine_schedule_overrides_a_recipe():
+    assert action_recognition.parse_args(['--cos']).overrides == {'cos': True}
+
+
 def test_the_recipe_is_in_results_and_report(setting, tmp_path, capsys):
     made = results(tmp_path, *setting, '--finetune', '--epochs', 2)
     assert (made['config']['recipe'], made['config']['overrides']) == ('cmd', {'epochs': 2})
