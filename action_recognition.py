@@ -5,7 +5,7 @@
 
 The encoder is frozen, so its features are extracted once. `--lr 0.01 0.03 0.1` trains a probe with each learning rate.
 --finetune trains the encoder too, with --data-ratio on a share of the labels, by a recipe: cmd, which other papers
-compare with (sources: tools/evaluation/README.md), or plain, which is cmd without crops. Other flags override it.
+use (sources: tools/evaluation/README.md), or plain, which is cmd without crops. Other flags override its values.
 Runs on one GPU or on the CPU.
 """
 from functools import partial

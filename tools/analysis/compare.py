@@ -13,7 +13,7 @@ from tools.scores import bootstrap_interval
 
 def main(argv=None):
     parser = cli.Parser(__doc__)
-    parser.add_argument('files', nargs=2, type=Path, metavar='RESULTS.json', help='of --results')
+    parser.add_argument('files', nargs=2, type=Path, metavar='RESULTS.json', help='written by --results')
     files = parser.parse_args(argv).files
     one, other = map(read, files)
     names = [record['val_names'] for record in (one, other) if record.get('val_names')]  # older files have none

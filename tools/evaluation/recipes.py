@@ -6,7 +6,7 @@ import torch
 from feeder.augmentations import draw_crops
 from feeder.feeders import generator_at
 
-CROPS, HEAD = 1 << 30, 1 << 31  # `epoch` of generator_at for other draws than the order of clips and the labels
+CROPS, HEAD = 1 << 30, 1 << 31  # generator_at's `epoch` for draws other than order and labels
 Crops = tuple[torch.Tensor, torch.Tensor]  # start and length, (N,) each
 
 
