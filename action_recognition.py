@@ -69,7 +69,7 @@ def run_probe(args, rows):
     if result['training_loss'] is not None:
         details += f', last training loss {result["training_loss"]:.4f}'
     record = {**origin.record(), 'labels': labels, 'class_names': class_names, **result}
-    return record, details, probe.report(scored, main_row(rows).name)
+    return record, details, probe.report(scored, result)
 
 
 def run_finetuning(args, rows, config):

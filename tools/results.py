@@ -57,11 +57,11 @@ def read(path: Path | None) -> dict:
 def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> None:
     """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data here are others."""
     if pretrained_on:
-        print('pre-trained on {dataset} {protocol}, {}, objective {objective}, recipe {recipe}'.format(
-            '+'.join(pretrained_on['modalities']), **{'recipe': 'published'} | pretrained_on))
-        if (pretrained_on['dataset'], pretrained_on['protocol']) != (dataset, protocol):
-            print('transfer: pre-trained on {dataset} {protocol}, evaluated on {} {}'.format(
-                dataset, protocol, **pretrained_on))
+        source, modalities = f'{pretrained_on["dataset"]} {pretrained_on["protocol"]}', pretrained_on['modalities']
+        print(f'pre-trained on {source}, {"+".join(modalities)}, objective {pretrained_on["objective"]}, '
+              f'recipe {pretrained_on.get("recipe", "published")}')
+        if source != f'{dataset} {protocol}':
+            print(f'transfer: pre-trained on {source}, evaluated on {dataset} {protocol}')
 
 
 def move_aside(*paths: Path) -> Path:

@@ -3,8 +3,8 @@
     python -m tools.analysis.robustness umurl.pth.tar baseline.pth.tar --finetune-dataset ntu60
 
 All encoders see the same corrupted test clips; training clips stay as they are. The accuracy is that of retrieval
-(k = 1, cosine), which trains nothing. Prepared clips are corrupted: centred, in metres. The joints, or which arm or leg,
-are drawn for each clip, and zeroed in all frames of both bodies. Half of the frames are dropped before the resize.
+(k = 1, cosine), which trains nothing. Clips are corrupted after preparation: centred, in metres. Joints, or an arm or
+leg, are drawn for each clip and zeroed in all frames of both bodies. Half of the frames are dropped before the resize.
 Jitter is Gaussian, on each coordinate of every joint that was recorded.
 """
 from functools import partial

@@ -102,9 +102,8 @@ def main_result(results: list[dict], main: str) -> dict:
     return main_rows[0] | by_lr[0] | {'by_lr': by_lr}
 
 
-def report(results: list[dict], main: str) -> str:
-    """Lines of text: the main result, and tables if there are several learning rates or rows."""
-    first = main_result(results, main)
+def report(results: list[dict], first: dict) -> str:
+    """Lines of text: the main result `first`, and tables if there are several learning rates or rows."""
     lines = [f'top-1 accuracy, last epoch:  {scores.with_interval(first)}',
              f'top-5 accuracy, last epoch:  {first["top5_accuracy"]:.2f} %',
              f'mean per class, last epoch:  {first["mean_class_accuracy"]:.2f} %',

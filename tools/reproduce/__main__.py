@@ -42,8 +42,7 @@ def main(argv=None):
              f'Not as published:\n{"".join(added)}' * bool(added)]
     rows = tables.fill((stage for stage in stages if stage.results), {} if args.demo else published.CELLS)
     tables.write(args.out, rows, notes)
-    if figure.write(args.out / 'accuracy_gflops.png', rows):
-        print(f'{args.out / "accuracy_gflops.png"}: accuracy against GFLOPs')
+    figure.write(args.out / 'accuracy_gflops.png', rows)
 
 
 def parse_args(argv):

@@ -13,12 +13,12 @@ KINDS = {'one modality': 'o', 'two, combination not trained on': 'D', 'three, ea
 
 
 @matplotlib.rc_context(STYLE)
-def write(path: Path, rows: list) -> bool:
-    """Write accuracy against GFLOPs of the rows of `tables.fill` as a PNG; False if no probe was measured."""
+def write(path: Path, rows: list) -> None:
+    """Write accuracy against GFLOPs of the rows of `tables.fill` as a PNG, if a probe was measured."""
     rows = [row for row in rows if row.evaluation == 'linear probe' and row.gflops and row.ours_mean is not None]
     names = list(dict.fromkeys(row.data_set for row in rows))
     if not names:
-        return False
+        return
     figure = Figure((0.6 + 2.4 * len(names), 2.4), layout='constrained')
     for position, name in enumerate(names, 1):
         ax = figure.add_subplot(1, len(names), position, title=name, xlabel='GFLOPs per clip', ylabel='accuracy, %')
@@ -38,4 +38,4 @@ def write(path: Path, rows: list) -> bool:
                   title='j, b, m: joint, bone, motion')
     with replacing(path) as file:
         figure.savefig(file, format='png')
-    return True
+    print(f'{path}: accuracy against GFLOPs')
