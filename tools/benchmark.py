@@ -37,7 +37,7 @@ from model.objective import umurl_objective
 from model.umurl import UmURL
 from tools.device import autocast, name_of, select
 from tools.evaluation.feature_files import Features
-from tools.evaluation.features import extract
+from tools.evaluation.features import extract_subsets
 from tools.evaluation.flops import count_flops
 from tools.evaluation.knn import knn_search
 from tools.evaluation.probe import linear_head, train_one_epoch
@@ -151,7 +151,7 @@ def model_stages(dataset: ClipDataset, hidden_size: int, batch_size: int, dtypes
     yield Stage('views', batch_size, views)
     batch = views()
     for dtype in dtypes:
-        encode = partial(extract, model.backbone, dataset, MODALITIES, batch_size, AMP[dtype])
+        encode = partial(extract_subsets, model.backbone, dataset, [MODALITIES], batch_size, AMP[dtype])
         yield Stage('gradient', batch_size, partial(gradient, batch, dtype), dtype)
         yield Stage('step', batch_size, partial(step, dtype), dtype)
         yield Stage('features', len(dataset), encode, dtype)

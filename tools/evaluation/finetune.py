@@ -61,7 +61,7 @@ def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_class
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
         batches = ((downstream_streams(train, batch, modalities, crops), train.labels[batch])
                    for batch in order.to(device).split(recipe.batch_size))
-        loss = train_one_epoch(model, optimizer, batches, dtype, loss_scaler).item()
+        loss = train_one_epoch(autocast(dtype, device)(model.forward), optimizer, batches, loss_scaler).item()
         if not math.isfinite(loss):
             raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')
         if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):

@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy
 from data_gen.cli import InputError, progress
 from feeder.feeders import generator_at
 from tools import scores
-from tools.device import autocast
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow, Subset, row_facts
 from tools.evaluation.recipes import Recipe
@@ -72,15 +71,13 @@ def train_probe(features: dict[Subset, Features], rows: list[FusionRow], num_cla
              **scores.best_seen(eval_history[row.name, lr])} for row, lr in product(rows, lrs)]
 
 
-def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[tuple],
-                    dtype: torch.dtype | None = None, loss_scaler: torch.amp.GradScaler | None = None) -> torch.Tensor:
-    """Train on batches of (inputs, labels); returns the mean loss, on the device. dtype: of autocast."""
+def train_one_epoch(model: Callable, optimizer: torch.optim.Optimizer, batches: Iterable[tuple],
+                    loss_scaler: torch.amp.GradScaler | None = None) -> torch.Tensor:
+    """Train on batches of (inputs, labels), with model(inputs) as logits; returns the mean loss, on the device."""
     loss_scaler = loss_scaler or torch.amp.GradScaler(enabled=False)
     total, clips = 0., 0
     for inputs, labels in batches:
-        with autocast(dtype, labels.device):
-            logits = model(inputs)
-        loss = cross_entropy(logits.float(), labels)
+        loss = cross_entropy(model(inputs).float(), labels)
         optimizer.zero_grad()
         loss_scaler.scale(loss).backward()
         loss_scaler.step(optimizer)
