@@ -1,7 +1,9 @@
 """What all commands share: argument types, progress bars, and one line and exit code 2 for a user's mistake."""
 import argparse
+import difflib
 import os
 import sys
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -54,6 +56,14 @@ def plural(count: int, noun: str) -> str:
 def shorten(lines: list[str], kind: str = '') -> list[str]:
     """The first 20 lines and how many `more{kind}` there are."""
     return lines[:20] + [f'… and {len(lines) - 20} more{kind}'] * (len(lines) > 20)
+
+
+def position(name: str, names: Sequence[str], what: str) -> int:
+    """Where `name` is among `names`; InputError, with those most like it, if it is not there."""
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name, names, 3, 0.4) or names[:3]
+    raise InputError(f'there is no {what} {name}; some that are there: {", ".join(near) or "none"}')
 
 
 def progress(iterable, description: str, total: int | None = None, unit: str = 'it', **more) -> tqdm:

@@ -28,7 +28,13 @@ def bone_ratio(poses: np.ndarray) -> float:
 def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray:
     """The poses (T, M, J, 3) in an .npy, .npz or .csv of SKELETONS[skeleton]; SkeletonError for any other content."""
     joints = len(SKELETONS[skeleton].names)
-    poses = read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path)
+    return check_poses(read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path), skeleton,
+                       drop_score)
+
+
+def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> np.ndarray:
+    """Poses (T, [M,] J, 3 or 2) of SKELETONS[skeleton] as (T, M, J, 3); SkeletonError for numbers that cannot be."""
+    joints = len(SKELETONS[skeleton].names)
     if poses.dtype.kind not in 'iuf' or poses.ndim not in (3, 4) or poses.shape[-2:] not in ((joints, 3), (joints, 2)):
         raise SkeletonError(f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
                             f'(frames, bodies, {joints}, 3 or 2){suggest(poses.shape)}')
