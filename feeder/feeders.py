@@ -68,14 +68,18 @@ class PretrainFeeder:
             uni |= streams(view, modalities)
         return uni, streams(last, self.modalities)
 
+    def draws(self, num_frames: torch.Tensor, generator: torch.Generator) -> list[tuple]:
+        """Of each view, start and length (N,) of the crops, and the maps (N, V, 3, 3) of the joints."""
+        return [(*draw_crops(num_frames, generator, *self.laws.crop, self.laws.crop_frames),
+                 draw_maps(len(num_frames), self.num_joints, generator, self.laws.shear))
+                for _ in range(len(self.first_views) + 1)]
+
     def views(self, frames, first_row, num_frames, generator) -> tuple[torch.Tensor, ...]:
         """All views (n, 64, M, V, C) of this process's clips, which start at first_row (n,) of frames (F, M, V, C).
 
         num_frames (N,): the lengths of the global batch's clips. `generator` draws for all of them. All on one device.
         """
-        draws = [(*draw_crops(num_frames, generator, *self.laws.crop, self.laws.crop_frames),
-                  draw_maps(len(num_frames), self.num_joints, generator, self.laws.shear))
-                 for _ in range(len(self.first_views) + 1)]
+        draws = self.draws(num_frames, generator)
         start, length, maps = (torch.cat([self.share(each) for each in draw]) for draw in zip(*draws, strict=True))
         start += first_row.repeat(len(draws))
         return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(len(draws))

@@ -51,7 +51,8 @@ def test_from_a_raw_file_to_its_five_nearest_neighbours(tmp_path, saved, write_s
     custom_gendata.main(['--recordings', str(tmp_path / 'list.csv'), '--out_folder', str(tmp_path / 'data/custom'),
                          '--workers', '1'])
     action_retrieval.main(['--pretrained', str(saved()), '--finetune-dataset', 'custom', '--data-root',
-                           str(tmp_path / 'data'), '--save-features', str(tmp_path / 'features.npz'), '--device', 'cpu'])
+                           str(tmp_path / 'data'), '--save-features', str(tmp_path / 'features.npz'),
+                           '--device', 'cpu'])
     example = re.search(r'\n((    .*\n)+)', hubconf.__doc__)[1].replace('\n    ', '\n').strip()
     assert len(example.splitlines()) <= 10
     check = '''

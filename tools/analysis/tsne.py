@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 from data_gen import cli
 from data_gen.protocols import DATASETS
 from tools import checkpoint, options
-from tools.analysis import tsne_figure
+from tools.analysis import drawing, tsne_figure
 from tools.device import select
 from tools.evaluation.feature_files import Features, Source, read_source
 from tools.evaluation.features import classes_of, load_or_extract
@@ -55,7 +55,7 @@ def main(argv=None):
     _, names = classes_of(*data, train_labels, val_labels)
     names = [str(names[label]) if names else f'A{label + 1:03d}' for label in classes]  # else as in NTU RGB+D
     tsne_figure.write(args.out, panels, np.searchsorted(classes, labels[shown]), names)
-    print(f'{args.out.with_suffix(".png")} and .pdf')
+    print(f'{args.out}.png and .pdf')
 
 
 def parse_args(argv):
@@ -80,9 +80,7 @@ def parse_args(argv):
         for path in args.sources]
     if len(args.titles) != len(args.sources):
         raise cli.InputError(f'--titles: {len(args.titles)} titles for {len(args.sources)} panels')
-    if args.out.suffix not in ('', '.png', '.pdf') or args.out.is_dir():
-        raise cli.InputError(f'--out {args.out}: name a file, FILE.png; FILE.png and FILE.pdf are written')
-    options.try_outputs(args.out)
+    args.out = drawing.output(args.out)
     return args
 
 

@@ -2,31 +2,21 @@
 from pathlib import Path
 from textwrap import fill
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_gen.arrays import replacing
+from tools.analysis.drawing import COLOURS, COLUMN, PAGE, save, styled
 
-# Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour blindness.
-COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#56B4E9', '#CC79A7', '#F0E442', '#6600CC', '#663300', '#000000')
 MARKERS = 'o^sDvP*X<h'
-COLUMN, PAGE = 3.35, 7.0  # inches: the widths of one column and of both
-STYLE = {'font.size': 7, 'axes.titlesize': 8, 'axes.linewidth': 0.5, 'legend.frameon': False, 'text.parse_math': False,
-         'legend.title_fontsize': 6, 'legend.handletextpad': 0.2, 'savefig.bbox': 'tight', 'savefig.pad_inches': 0.02,
-         'savefig.dpi': 300, 'pdf.fonttype': 42}  # fonts that journals take
 NOTE = 'k-NN (k = 1) among the training clips of these classes; both numbers are of the features, by cosine'
 
 
-@matplotlib.rc_context(STYLE)
 def write(path: Path, panels: list[tuple], classes: np.ndarray, names: list[str]) -> None:
     """Write path.png and path.pdf; see `draw`."""
-    figure = draw(panels, classes, names)
-    for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):  # the same bytes each time
-        with replacing(path.with_suffix(suffix)) as file:
-            figure.savefig(file, format=suffix[1:], metadata=metadata)
+    save(path, draw(panels, classes, names))
 
 
+@styled
 def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
     """Draw panels (title, points (P, 2), caption), whose points have `classes` (P,), indices into `names`.
 

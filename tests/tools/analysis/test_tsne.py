@@ -7,7 +7,7 @@ import torch
 
 from model.umurl import UmURL
 from tools import checkpoint
-from tools.analysis import tsne, tsne_figure
+from tools.analysis import drawing, tsne, tsne_figure
 from tools.evaluation.feature_files import Features
 
 LABELS = np.repeat([0, 1, 2, 3], 15)
@@ -197,7 +197,7 @@ def panel(points, title='UmURL'):
 def test_panels_are_equal_and_nothing_is_covered(count):
     import matplotlib
     names = ['_hidden', '$no^^formula$', 'a name that is far too long for the legend of a single column of a paper'] * 4
-    with matplotlib.rc_context(tsne_figure.STYLE):
+    with matplotlib.rc_context(drawing.STYLE):
         figure = tsne_figure.draw([panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names)
         figure.draw_without_rendering()
     boxes = [ax.get_window_extent() for ax in figure.axes[:count]]
