@@ -97,7 +97,7 @@ def read_clip(reader: SplitReader, clip: str, class_names: list | None) -> Clip:
         number = int(clip)
     else:
         ending = '' if clip in reader.names else '.skeleton'
-        number = cli.position(clip + ending, reader.names, f'recording in the {reader.split} split of {reader.folder} named')
+        number = cli.position(clip + ending, reader.names, f'clip in {reader.folder}, {reader.split}, named')
     label = reader.labels[number]
     return Clip(reader.names[number], class_names[label] if class_names else f'A{label + 1:03d}',
                 reader.frames(number, number + 1))
@@ -132,8 +132,9 @@ def animate(path: Path, clip: Clip) -> None:
             collection.set_segments(lines[number, body])
         surface.draw()
         images.append(Image.fromarray(np.asarray(surface.buffer_rgba())[..., :3]))
+    milliseconds = round(100 * step / FPS) * 10  # GIFs count hundredths of a second
     with replacing(path) as file:
-        images[0].save(file, 'GIF', save_all=True, append_images=images[1:], duration=round(100 * step / FPS) * 10, loop=0)
+        images[0].save(file, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
 
 
 if __name__ == '__main__':
