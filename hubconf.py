@@ -30,9 +30,9 @@ from data_gen.cli import InputError, position  # noqa: E402
 from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
 from data_gen.poses import check_poses  # noqa: E402
 from data_gen.preprocess import MAX_FRAME, normalize  # noqa: E402
-from data_gen.skeleton import SkeletonError, read_xyz, two_liveliest  # noqa: E402
+from data_gen.skeleton import SkeletonError, read_recording, two_liveliest  # noqa: E402
 from feeder.dataset import ClipDataset  # noqa: E402
-from feeder.modalities import MODALITIES, streams  # noqa: E402
+from feeder.modalities import MODALITIES  # noqa: E402
 from model.umurl import Backbone  # noqa: E402
 from tools.checkpoint import load_model, newest  # noqa: E402
 from tools.evaluation.features import extract  # noqa: E402
@@ -42,8 +42,7 @@ dependencies = ['numpy', 'torch', 'tqdm']  # torch.hub checks that these are ins
 
 def umurl(checkpoint: str | Path) -> 'ClipEncoder':
     """The encoder of a checkpoint (of pretrain.py or the official code), or of the newest one in a folder."""
-    path = Path(checkpoint)
-    path = newest(path) or path
+    path = newest(Path(checkpoint)) or Path(checkpoint)
     model, config = load_model(path)
     if (size := model.backbone.j_emb.t_embedding[0].in_features) != 150:
         raise InputError(f'{path} takes {size} numbers per frame, not the 150 of two bodies of 25 joints')
@@ -51,64 +50,44 @@ def umurl(checkpoint: str | Path) -> 'ClipEncoder':
 
 
 class ClipEncoder(nn.Module):
-    """Features of recordings. modalities: those the encoder was pre-trained on.
+    """Features of raw recordings. modalities: those that the encoder was pre-trained on."""
 
-    `features` takes raw recordings. `forward` takes normalised, resized clips, and gradients flow through it.
-    """
+    read = staticmethod(read_recording)  # a raw .skeleton file -> (T, 2, 25, 3), metres
 
     def __init__(self, backbone: Backbone, modalities: Sequence[str]):
         super().__init__()
         self.backbone, self.modalities = backbone, tuple(modalities)
 
-    def forward(self, clips: torch.Tensor, modalities: Sequence[str] | str | None = None) -> torch.Tensor:
-        """Features (N, 2H) of clips (N, 64, 2, 25, 3) as `prepare` and `temporal_crop_resize` make them."""
-        return self.backbone.encode(streams(clips, self.check_modalities(modalities)))
-
     def features(self, clips: Sequence, modalities: Sequence[str] | str | None = None, joints: str = 'ntu25',
                  axes: str | None = None, batch_size: int = 64) -> torch.Tensor:
-        """Features (N, 2H) float32 of N raw recordings, on the encoder's device, as --save-features writes them.
+        """Features (N, 2H) float32 of N recordings, on the encoder's device, as --save-features writes them.
 
-        modalities: one or several of joint, bone, motion (default: all that the encoder was pre-trained on). The other
-        arguments are those of `prepare`; batch_size: clips encoded at a time.
+        clips: arrays (T, J, 3) or (T, M, J, 3) in metres, best at 30 frames a second. They are normalised as in
+        data_gen/: of more than 300 frames the first 300 are taken, of more than two bodies the two that move most; a
+        body that is not seen is all zeros. modalities: of joint, bone and motion (default: all that were trained).
+        joints: ntu25, kinect20, coco17, body25 or mediapipe33. axes: kinect or image (see data_gen/README.md).
         """
-        device = next(self.parameters()).device
-        return extract(self.backbone, self.prepare(clips, joints, axes).to(device), self.check_modalities(modalities),
-                       batch_size)
-
-    def prepare(self, clips: Sequence, joints: str = 'ntu25', axes: str | None = None) -> ClipDataset:
-        """Raw recordings, normalised as the scripts in data_gen/ do: of more than 300 frames, the first 300.
-
-        clips: arrays (T, J, 3) or (T, M, J, 3) in metres, best at 30 frames a second. Of more than two bodies the two
-        that move most are taken; a body that is not seen is all zeros. joints: one of data_gen.joint_maps.SKELETONS
-        (ntu25, kinect20, coco17, body25, mediapipe33). axes: kinect or image; see data_gen/README.md.
-        """
+        modalities = [modalities] if isinstance(modalities, str) else modalities or self.modalities
+        for name in modalities:
+            position(name, self.modalities, 'modality')
         position(joints, [*SKELETONS], 'skeleton')
         axes = axes or SKELETONS[joints].axes
         position(axes, [*AXES], 'kind of axes')
-        frames = []
-        for index, clip in enumerate(clips):
-            try:
-                poses = to_ntu(check_poses(np.asarray(clip), joints), joints, axes)
-            except SkeletonError as error:
-                raise InputError(f'clip {index}: {error}') from error
-            xyz = normalize(two_liveliest(poses.swapaxes(0, 1)), min(len(poses), MAX_FRAME))
-            frames.append(torch.from_numpy(xyz).permute(1, 3, 2, 0))
+        frames = [self.prepare(index, clip, joints, axes) for index, clip in enumerate(clips)]
         if not frames:
             raise InputError('there are no clips: give a list of arrays (frames, joints, 3)')
-        return ClipDataset(torch.cat(frames).contiguous(), torch.tensor([*map(len, frames)]),
-                           torch.zeros(len(frames), dtype=torch.long), [f'clip {n}' for n in range(len(frames))])
+        dataset = ClipDataset(torch.cat(frames), torch.tensor([*map(len, frames)]), torch.zeros(len(frames)), [])
+        modalities = [name for name in MODALITIES if name in modalities]  # in the usual order
+        return extract(self.backbone, dataset.to(next(self.parameters()).device), modalities, batch_size)
+
+    forward = features
 
     @staticmethod
-    def read(path: str | Path) -> np.ndarray:
-        """A raw .skeleton file of NTU RGB+D: (T, 2, 25, 3), metres, the body that moves most first."""
+    def prepare(index: int, clip, joints: str, axes: str) -> torch.Tensor:
+        """The recording number `index`, normalised: (T, 2, 25, 3) float32."""
         try:
-            return read_xyz(path).transpose(1, 3, 2, 0)
+            poses = to_ntu(check_poses(np.asarray(clip), joints), joints, axes)
         except SkeletonError as error:
-            raise InputError(f'{path}: {error}') from error
-
-    def check_modalities(self, modalities: Sequence[str] | str | None) -> list[str]:
-        """In the usual order; InputError for one that does not exist or was not trained."""
-        names = [modalities] if isinstance(modalities, str) else list(modalities or self.modalities)
-        for name in names:
-            position(name, self.modalities, 'modality')
-        return [name for name in MODALITIES if name in names]
+            raise InputError(f'clip {index}: {error}') from error
+        xyz = normalize(two_liveliest(poses.swapaxes(0, 1)), min(len(poses), MAX_FRAME))
+        return torch.from_numpy(xyz.transpose(1, 3, 2, 0).copy())

@@ -48,6 +48,14 @@ def read_xyz(path) -> np.ndarray:
     return bodies.transpose(3, 1, 2, 0)
 
 
+def read_recording(path) -> np.ndarray:
+    """What `read_xyz` reads as (T, 2, 25, 3), with errors that name the file."""
+    try:
+        return read_xyz(path).transpose(1, 3, 2, 0)
+    except SkeletonError as error:
+        raise InputError(f'{path}: {error}') from error
+
+
 def joint_lines(lines):
     """The number of frames, a (slot, frame) for each body that is kept, and the indices of its joints' lines."""
     places, rows, cursor = [], [], 1

@@ -41,6 +41,10 @@ class RunLog:
         show = tqdm.write if sys.stderr.isatty() else print  # above the progress bar, if there is one
         show(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
 
+    def figure(self, name: str, figure) -> None:
+        """Show a matplotlib figure in TensorBoard."""
+        self.writer.add_figure(name, figure, close=False)
+
     def __enter__(self):
         return self
 

@@ -46,8 +46,7 @@ def save(path: Path, figure: Figure) -> None:
 
 def canvas(columns: float, rows: float, side: float):
     """The axes of a new figure of square cells, `side` inches each; the lowest cell on the left is at (0, 0)."""
-    figure = Figure((columns * side, rows * side))
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows), aspect='equal')
+    ax = Figure((columns * side, rows * side)).add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows))
     ax.set_axis_off()
     return ax
 
@@ -59,12 +58,13 @@ def bones(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     seen = poses.any((2, 3))
     joints = poses[seen] if seen.any() else np.zeros((1, 1, 3))
-    (left, down, near), (right, _, far) = joints.min((0, 1)) - FLOOR_MARGIN, joints.max((0, 1)) + FLOOR_MARGIN
-    floor = np.array([(x, down + FLOOR_MARGIN, z) for x, z in ((left, near), (right, near), (right, far), (left, far))])
-    floor, flat = floor @ CAMERA, np.where(seen[..., None, None], poses, np.nan) @ CAMERA
+    low, high = joints.min((0, 1)), joints.max((0, 1))
+    (left, near), (right, far) = low[::2] - FLOOR_MARGIN, high[::2] + FLOOR_MARGIN
+    floor = [(x, low[1], z) for x, z in ((left, near), (right, near), (right, far), (left, far))] @ CAMERA
     drawn = np.concatenate((floor, (joints @ CAMERA).reshape(-1, 2)))
     low, high = drawn.min(0), drawn.max(0)
-    flat, floor = (0.5 + 0.96 * (points - (low + high) / 2) / (high - low).max() for points in (flat, floor))
+    flat, floor = (0.5 + 0.96 * (points - (low + high) / 2) / (high - low).max()
+                   for points in (np.where(seen[..., None, None], poses, np.nan) @ CAMERA, floor))
     return np.stack((flat, flat[:, :, list(PARENTS)]), 3), floor
 
 
@@ -75,15 +75,22 @@ def draw_poses(ax, poses: np.ndarray, at: np.ndarray, width: float = 1.) -> list
     """
     lines, floor = bones(poses)
     ax.add_collection(PolyCollection(floor + at[:, None], facecolors=FLOOR, zorder=0), autolim=False)
-    lines = lines + at[:, None, None, None]
-    bodies = [LineCollection(lines[:, body].reshape(-1, 2, 2), colors=colour, linewidths=width, capstyle='round')
-              for body, colour in zip(range(lines.shape[1]), BODY_COLOURS, strict=False)]
-    for body in bodies:
-        ax.add_collection(body, autolim=False)
-    return bodies
+    lines = (lines + at[:, None, None, None]).swapaxes(0, 1).reshape(poses.shape[1], -1, 2, 2)
+    return [ax.add_collection(LineCollection(body, colors=colour, linewidths=width), autolim=False)
+            for body, colour in zip(lines, BODY_COLOURS, strict=False)]
 
 
-def evenly(frames: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` of the frames (T, …), or all if there are fewer, from the first to the last, and their numbers."""
-    numbers = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    return frames[numbers], numbers
+@styled
+def sheet(rows: list[tuple[str, np.ndarray]], count: int) -> Figure:
+    """A row for each (title, poses (T, M, 25, 3)): `count` of the frames, from the first to the last."""
+    ax = canvas(count, 1.2 * len(rows), PAGE / count)
+    for row, (title, poses) in enumerate(reversed(rows)):
+        poses = evenly(poses, count)
+        draw_poses(ax, poses, np.array([(column, 1.2 * row) for column in range(len(poses))]))
+        ax.text(0.03, 1.2 * row + 1.04, title)
+    return ax.figure
+
+
+def evenly(poses: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the poses (T, …), or all if there are fewer, from the first to the last."""
+    return poses[np.linspace(0, len(poses) - 1, min(count, len(poses))).round().astype(int)]

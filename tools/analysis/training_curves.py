@@ -2,8 +2,7 @@
 
     python -m tools.analysis.training_curves checkpoints/ntu60_xsub checkpoints/baseline --out curves
 
-A run is its folder or its log.jsonl. --numbers picks others of those in the log, such as lr, grad_norm, std_z_j or
-clips_per_second.
+A run is its folder or its log.jsonl. --numbers picks others of those in the logs: lr, grad_norm, clips_per_second, …
 """
 import json
 from pathlib import Path
@@ -26,18 +25,15 @@ def main(argv=None):
     flag('--numbers', nargs='+', metavar='NAME', help=f'which (default: {" ".join(NUMBERS)})')
     flag('--titles', nargs='+', metavar='TITLE', help='of the runs (default: the names of their folders)')
     args = parser.parse_args(argv)
-    logs = [path / 'log.jsonl' if path.is_dir() else path for path in args.runs]
-    titles = args.titles or [path.absolute().parent.name for path in logs]
-    if len(titles) != len(logs):
-        raise cli.InputError(f'--titles: {len(titles)} titles for {len(logs)} runs')
-    runs = {title: read(path) for title, path in zip(titles, logs, strict=True)}
-    if len(runs) < len(logs):
-        raise cli.InputError('some runs have the same title: give each its own with --titles')
-    known = list(dict.fromkeys(name for epochs in runs.values() for line in epochs for name in line))
+    paths = [path / 'log.jsonl' if path.is_dir() else path for path in args.runs]
+    titles, runs = args.titles or [path.absolute().parent.name for path in paths], [*map(read, paths)]
+    if len(titles) != len(runs):
+        raise cli.InputError(f'--titles: {len(titles)} titles for {len(runs)} runs')
+    known = list(dict.fromkeys(name for run in runs for line in run for name in line))
     for name in args.numbers or ():
         cli.position(name, known, 'number in these logs named')
     out = drawing.output(args.out)
-    drawing.save(out, draw(runs, args.numbers or [name for name in NUMBERS if name in known]))
+    drawing.save(out, draw(runs, titles, args.numbers or [name for name in NUMBERS if name in known]))
     print(f'{out}.png and .pdf')
 
 
@@ -45,29 +41,26 @@ def read(path: Path) -> list[dict]:
     """The lines of a log.jsonl that are of an epoch; InputError if there are none."""
     try:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        epochs = [line for line in lines if 'epoch' in line]
+        if epochs := [line for line in lines if 'epoch' in line]:
+            return epochs
     except (OSError, ValueError, TypeError) as error:
         raise cli.InputError(f'{path} is not a log.jsonl of pretrain.py ({error})') from error
-    if not epochs:
-        raise cli.InputError(f'{path}: no epoch is finished, so there is nothing to draw')
-    return epochs
+    raise cli.InputError(f'{path}: no epoch is finished, so there is nothing to draw')
 
 
 @drawing.styled
-def draw(runs: dict[str, list[dict]], numbers: list[str]) -> Figure:
-    """A panel for each of `numbers` by epoch, at most three in a row; a line for each run, apart by colour and dashes."""
-    columns = min(3, len(numbers))
-    rows = -(-len(numbers) // columns)
-    figure = Figure((drawing.PAGE * max(columns, 1.5) / 3, 1.8 * rows), layout='constrained')
-    for panel, name in enumerate(numbers):
-        ax = figure.add_subplot(rows, columns, panel + 1, title=name.replace('_', ' '), xlabel='epoch')
+def draw(runs: list[list[dict]], titles: list[str], numbers: list[str]) -> Figure:
+    """A panel for each of `numbers` by epoch; the runs are told apart by colour and dashes."""
+    columns = 2 if len(numbers) in (2, 4) else min(3, len(numbers))
+    figure = Figure((drawing.PAGE * max(columns, 1.5) / 3, -(-len(numbers) // columns) * 1.8), layout='constrained')
+    for panel, name in enumerate(numbers, 1):
+        ax = figure.add_subplot(-(-len(numbers) // columns), columns, panel, title=name, xlabel='epoch')
         ax.grid(linewidth=0.3)
-        for index, epochs in enumerate(runs.values()):
-            points = np.array([(line['epoch'], line[name]) for line in epochs if name in line]).reshape(-1, 2)
-            ax.plot(*points.T, LINES[index % 4], color=drawing.COLOURS[index % 10], linewidth=1,
-                    marker='o' * (len(points) < 20), markersize=2)
-    handles = figure.axes[0].lines
-    figure.legend(handles, list(runs), loc='upper center', bbox_to_anchor=(0.5, 0), ncols=min(4, len(runs)))
+        for index, run in enumerate(runs):
+            points = np.array([(line['epoch'], line[name]) for line in run if name in line]).reshape(-1, 2)
+            ax.plot(*points.T, LINES[index % 4], color=drawing.COLOURS[index % 10], linewidth=1, marker='.',
+                    markersize=3 if len(points) < 20 else 0)
+    figure.legend(ax.lines, titles, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=min(4, len(runs)))
     return figure
 
 

@@ -1,0 +1,36 @@
+"""k-NN accuracy while a model trains: a fixed sample of its training clips, each among the others."""
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from feeder.dataset import ClipDataset
+from tools.evaluation.features import extract, performers_of
+
+SAMPLE = 2000  # clips, at most
+
+
+class KnnMonitor:
+    """How many clips of a sample have the class of their nearest neighbour (cosine) in it, in %.
+
+    A neighbour is never of the same performer, or, if performers are unknown, never the clip itself. The labels are used
+    for this number alone, and the test split is not used.
+    """
+
+    def __init__(self, dataset: ClipDataset, data_folder: Path, seed: int):
+        clips = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:SAMPLE])
+        frames = [dataset.frames[dataset.start[clip]:][:dataset.num_frames[clip]] for clip in clips]
+        names = [dataset.names[clip] for clip in clips]
+        self.sample = ClipDataset(torch.cat(frames), dataset.num_frames[clips], dataset.labels[clips], names)
+        performers = np.array(performers_of(data_folder, names) or range(len(names)))
+        self.same = torch.from_numpy(performers[:, None] == performers)
+
+    def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:
+        """{'knn': in %, 'knn_seconds': what it cost}."""
+        started = time.perf_counter()
+        features = normalize(extract(backbone, self.sample.to(device), modalities, 64, dtype)).cpu()
+        nearest = (features @ features.T).masked_fill_(self.same, -2).argmax(1)
+        right = (self.sample.labels[nearest] == self.sample.labels).double().mean().item()
+        return {'knn': 100 * right, 'knn_seconds': time.perf_counter() - started}
