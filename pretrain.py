@@ -41,6 +41,7 @@ from tools.distributed import (
     rank,
     world_size,
 )
+from tools.knn_monitor import KnnMonitor
 from tools.log import LOG_FILES, RunLog
 from tools.monitor import Monitor, projection_names
 from tools.recipes import RECIPES, Recipe, describe
@@ -112,11 +113,14 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     monitor = Monitor(device, projection_names(args.modalities, args.objective), loss_scaler.is_enabled())
     checkpoints = RunCheckpoints(args.checkpoint_path, config, model_without_ddp, optimizer, loss_scaler, monitor,
                                  args.save_every, args.save_minutes)
+    knn = KnnMonitor(dataset, data, args.seed) if args.knn_every and rank() == 0 else None
     factors = lr_factors(args.epochs, args.schedule, args.cos)
     monitor.start_epoch(first_epoch, half_epoch)
     with RunLog(args.checkpoint_path, config, device, first_epoch) as log, \
             cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', disable=rank() != 0,
                          initial=first_epoch * len(feeder) + first_step) as bar:
+        if resume_path is None:
+            log.views(feeder, dataset.frames[:dataset.num_frames[0]])
         for epoch in range(first_epoch, args.epochs):
             if epoch > first_epoch:
                 monitor.start_epoch(epoch)
@@ -132,7 +136,10 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
                     if stop_signal:
                         return stop_signal
             first_step = 0
-            log.epoch(epoch, monitor.means() | {'lr': args.lr * factors[epoch]})
+            numbers = monitor.means() | {'lr': args.lr * factors[epoch]}
+            if knn and (epoch + 1) % args.knn_every == 0:
+                numbers |= knn.accuracy(model_without_ddp.backbone, args.modalities, device, dtype)
+            log.epoch(epoch, numbers)
             is_last = epoch + 1 == args.epochs
             checkpoints.after_epoch(epoch, is_last, now=stop_signal)
             if stop_signal and not is_last:
@@ -172,6 +179,8 @@ def parse_args(argv):
     flag('--save-every', type=cli.positive_int, default=50, metavar='EPOCHS', help='keep a checkpoint (default 50)')
     flag('--save-minutes', type=cli.non_negative_float, default=10, metavar='MINUTES',
          help='replace checkpoint_last.pth.tar, from which a stopped run continues (default 10)')
+    flag('--knn-every', type=cli.positive_int, metavar='EPOCHS',
+         help='log the k-NN accuracy of up to 2,000 training clips among each other, and its seconds (default: never)')
     flag('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
     flag('--objective', choices=('umurl', 'baseline', 'no-intra', 'no-inter'), default='umurl',
          help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations")

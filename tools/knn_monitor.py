@@ -15,7 +15,7 @@ SAMPLE = 2000  # clips, at most
 class KnnMonitor:
     """How many clips of a sample have the class of their nearest neighbour (cosine) in it, in %.
 
-    A neighbour is never of the same performer, or, if performers are unknown, never the clip itself. The labels are used
+    A neighbour is never of the same performer, or, if performers are unknown, never the clip itself. Labels are used
     for this number alone, and the test split is not used.
     """
 

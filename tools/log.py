@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from data_gen.arrays import replacing
+from feeder.feeders import PretrainFeeder
 from tools.distributed import rank, world_size
 
 LOG_FILES = ('log.jsonl', 'tensorboard')  # in the folder of a run
@@ -41,9 +42,12 @@ class RunLog:
         show = tqdm.write if sys.stderr.isatty() else print  # above the progress bar, if there is one
         show(f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items()))
 
-    def figure(self, name: str, figure) -> None:
-        """Show a matplotlib figure in TensorBoard."""
-        self.writer.add_figure(name, figure, close=False)
+    def views(self, feeder: PretrainFeeder, frames: torch.Tensor) -> None:
+        """Show augmented views of a clip's frames (T, M, V, C) as an image in TensorBoard."""
+        if self.writer is not None:
+            from tools.analysis import drawing, skeleton  # slow to import
+            rows = [('a training clip', frames.numpy()), *skeleton.view_rows(feeder, frames, feeder.seed)]
+            self.writer.add_figure('augmented views', drawing.sheet(rows, 8), close=False)
 
     def __enter__(self):
         return self
