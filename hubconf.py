@@ -35,7 +35,7 @@ from feeder.dataset import ClipDataset  # noqa: E402
 from feeder.modalities import MODALITIES  # noqa: E402
 from model.umurl import Backbone  # noqa: E402
 from tools.checkpoint import load_model, newest  # noqa: E402
-from tools.evaluation.features import extract  # noqa: E402
+from tools.evaluation.features import extract_subsets  # noqa: E402
 
 dependencies = ['numpy', 'torch', 'tqdm']  # torch.hub checks that these are installed
 
@@ -77,8 +77,8 @@ class ClipEncoder(nn.Module):
         if not frames:
             raise InputError('there are no clips: give a list of arrays (frames, joints, 3)')
         dataset = ClipDataset(torch.cat(frames), torch.tensor([*map(len, frames)]), torch.zeros(len(frames)), [])
-        modalities = [name for name in MODALITIES if name in modalities]  # in the usual order
-        return extract(self.backbone, dataset.to(next(self.parameters()).device), modalities, batch_size)
+        subset = tuple(name for name in MODALITIES if name in modalities)  # in the usual order
+        return extract_subsets(self.backbone, dataset.to(next(self.parameters()).device), [subset], batch_size)[subset]
 
     forward = features
 

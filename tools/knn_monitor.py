@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from feeder.dataset import ClipDataset
-from tools.evaluation.features import extract, performers_of
+from tools.evaluation.features import extract_subsets, performers_of
 
 SAMPLE = 2000  # clips, at most
 
@@ -30,7 +30,8 @@ class KnnMonitor:
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:
         """{'knn': in %, 'knn_seconds': what it cost}."""
         started = time.perf_counter()
-        features = normalize(extract(backbone, self.sample.to(device), modalities, 64, dtype)).cpu()
+        features, = extract_subsets(backbone, self.sample.to(device), [tuple(modalities)], 64, dtype).values()
+        features = normalize(features).cpu()
         nearest = (features @ features.T).masked_fill_(self.same, -2).argmax(1)
         right = (self.sample.labels[nearest] == self.sample.labels).double().mean().item()
         return {'knn': 100 * right, 'knn_seconds': time.perf_counter() - started}
