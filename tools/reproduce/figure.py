@@ -1,18 +1,17 @@
 """The figure of the tables: accuracy of the linear probe against GFLOPs per clip, a panel for each data set."""
 from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from data_gen.arrays import replacing
-from tools.analysis.tsne_figure import COLOURS, STYLE
+from tools.analysis.drawing import COLOURS, styled
 
 # Rows by the number of modalities that are encoded together; 3s has a marker of its own.
 KINDS = {'one modality': 'o', 'two, combination not trained on': 'D', 'three, early fusion': '*',
          '3s, late fusion': 's'}
 
 
-@matplotlib.rc_context(STYLE)
+@styled
 def write(path: Path, rows: list) -> None:
     """Write accuracy against GFLOPs of the rows of `tables.fill` as a PNG, if a probe was measured."""
     rows = [row for row in rows if row.evaluation == 'linear probe' and row.gflops and row.ours_mean is not None]
