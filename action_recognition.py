@@ -15,7 +15,7 @@ from data_gen.cli import InputError, Parser, non_negative_float, positive_int, r
 from tools import options, results, scores
 from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
-from tools.evaluation import probe, semi_supervised
+from tools.evaluation import feature_files, probe, semi_supervised
 from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
@@ -126,7 +126,7 @@ def parse_args(argv: list[str] | None):
     flag('--draw', choices=DRAWS, help='draw from all clips (default), or the same number from each class')
     flag('--save-model', type=Path, metavar='FILE.pth.tar', help='with --finetune, a single run: save the weights')
     options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv)
+    args = options.parse_args(parser, argv, feature_files.read_source)
     if args.recipe and not args.finetune:
         raise InputError('--recipe: needs --finetune')
     args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')

@@ -15,6 +15,7 @@ from data_gen import cli
 from tools import options, results, scores
 from tools.device import memory_advice, select
 from tools.distributed import first_process_only
+from tools.evaluation import feature_files
 from tools.evaluation.features import classes_of, input_hashes, load_or_extract
 from tools.evaluation.knn import knn_search, vote
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
@@ -71,7 +72,7 @@ def parse_args(argv):
     flag('--block', type=cli.positive_int, metavar='N', help='test clips compared at a time (default: to take 128 MB)')
     flag('-b', '--batch-size', type=cli.positive_int, dest='extract_batch', metavar='N', help='as --extract-batch')
     options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv)
+    args = options.parse_args(parser, argv, feature_files.read_source)
     options.try_outputs(args.results, args.per_class, args.save_features)
     return args
 

@@ -3,6 +3,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,6 @@ from data_gen.cli import InputError, Parser, non_negative_int, positive_int
 from data_gen.protocols import DATASETS, PROTOCOLS, benchmark_folder
 from feeder.modalities import MODALITIES
 from tools import checkpoint
-from tools.evaluation import feature_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,14 +80,17 @@ def accept_official_flags(parser: Parser) -> None:
             parser.add_argument(*names, dest=f'ignored{names[-1]}', nargs='*', help='accepted, but has no effect here')
 
 
-def parse_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse, fill in defaults that depend on other flags or files, and print a note about flags without effect."""
+def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | None = None) -> argparse.Namespace:
+    """Parse, fill in defaults that depend on other flags or files, and print a note about flags without effect.
+
+    read_source: tells what the features in --load-features are of.
+    """
     for flag in (word.split('=')[0] for word in (sys.argv[1:] if argv is None else argv)):
         if flag in RETIRED_FLAGS:
             raise InputError(f'{flag} is gone: {RETIRED_FLAGS[flag]}')
     args = parser.parse_args(argv)
     if getattr(args, 'load_features', None):
-        source = feature_files.read_source(args.load_features)
+        source = read_source(args.load_features)
         args.dataset, args.protocol = args.dataset or source.dataset, args.protocol or source.protocol
         if source.subsets and len(source.subsets) == 1:
             args.modalities = args.modalities or source.subsets[0]
