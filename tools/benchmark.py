@@ -36,7 +36,6 @@ from feeder.modalities import MODALITIES
 from model.objective import umurl_objective
 from model.umurl import UmURL
 from tools.device import autocast, name_of, select
-from tools.evaluation.feature_files import Features
 from tools.evaluation.features import extract_subsets
 from tools.evaluation.flops import count_flops
 from tools.evaluation.knn import knn_search
@@ -162,11 +161,11 @@ def evaluation_stages(width: int, num_train: int, num_val: int, device: torch.de
     generator = torch.Generator(device).manual_seed(0)
     train, val = (torch.nn.functional.normalize(torch.randn(clips, width, device=device, generator=generator))
                   for clips in (num_train, num_val))
-    labels, val_labels = (torch.arange(clips, device=device) % 60 for clips in (num_train, num_val))
-    features, order = Features(train, labels, val, val_labels), torch.randperm(num_train, device=device)
+    labels, order = torch.arange(num_train, device=device) % 60, torch.randperm(num_train, device=device).split(512)
     head = linear_head(width, 60, seed=0).to(device)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.03, momentum=0.9)
-    yield Stage('probe', num_train, lambda: train_one_epoch(head, optimizer, features, order, batch_size=512))
+    yield Stage('probe', num_train, lambda: train_one_epoch(head, optimizer, (
+        (train[batch], labels[batch]) for batch in order)))
     yield Stage('knn', num_val, lambda: knn_search([train], [val], k=1))
 
 
