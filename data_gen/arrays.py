@@ -16,30 +16,21 @@ from data_gen.preprocess import MAX_FRAME
 from data_gen.skeleton import BODIES, JOINTS
 
 LAYOUTS = ('padded', 'trimmed')
+# offsets: only with `trimmed` arrays of older versions, where some clips are followed by more than their valid frames
+FILES = {'padded': 'data_joint.npy', 'trimmed': 'frame_joint.npy', 'counts': 'num_frame.npy', 'labels': 'label.pkl',
+         'offsets': 'trimmed.npz'}
 ROW_SHAPE = {'padded': (3, MAX_FRAME, JOINTS, BODIES), 'trimmed': (BODIES, JOINTS, 3)}  # a row: a clip, or a frame
 ROW_BYTES = {layout: 4 * int(np.prod(shape)) for layout, shape in ROW_SHAPE.items()}
 
 
-def data_file(folder: Path, split: str, layout: str) -> Path:
-    return Path(folder) / f'{split}_{"data" if layout == "padded" else "frame"}_joint.npy'
-
-
-def count_file(folder: Path, split: str) -> Path:
-    return Path(folder) / f'{split}_num_frame.npy'
-
-
-def label_file(folder: Path, split: str) -> Path:
-    return Path(folder) / f'{split}_label.pkl'
-
-
-def offset_file(folder: Path, split: str) -> Path:
-    """Only beside `trimmed` arrays of older versions, where some clips are followed by more than their valid frames."""
-    return Path(folder) / f'{split}_trimmed.npz'
+def file_of(folder: Path, split: str, content: str) -> Path:
+    """The file that holds a split's coordinates, if `content` is a layout, or its counts, labels or offsets."""
+    return Path(folder) / f'{split}_{FILES[content]}'
 
 
 def layout_of(folder: Path, split: str) -> str | None:
     """The layout of a split's arrays, or None if there are none."""
-    return next((layout for layout in LAYOUTS if data_file(folder, split, layout).is_file()), None)
+    return next((layout for layout in LAYOUTS if file_of(folder, split, layout).is_file()), None)
 
 
 def write_header(file, layout: str, rows: int) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.arrays import count_file, data_file, label_file, layout_of, offset_file
+from data_gen.arrays import file_of, layout_of
 from data_gen.cli import InputError
 from data_gen.skeleton import JOINTS
 
@@ -21,16 +21,16 @@ class SplitReader:
     def __init__(self, folder: Path, split: str):
         self.folder, self.split = Path(folder), split
         self.layout = layout_of(folder, split) or 'padded'
-        self.file = data_file(folder, split, self.layout)
-        counts_at, labels_at = count_file(folder, split), label_file(folder, split)
+        self.file = file_of(folder, split, self.layout)
+        self.counts_at, labels_at = file_of(folder, split, 'counts'), file_of(folder, split, 'labels')
         if not labels_at.is_file() and labels_at.with_suffix('.npy').is_file():
             labels_at = labels_at.with_suffix('.npy')  # labels alone, without names
-        for file in (self.file, counts_at, labels_at):
+        for file in (self.file, self.counts_at, labels_at):
             if not file.is_file():
                 raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')
-        self.data, counts = read_array(self.file), read_array(counts_at)
+        self.data, counts = read_array(self.file), read_array(self.counts_at)
         if counts.ndim != 1 or counts.dtype.kind not in 'iu':
-            raise InputError(f'{counts_at}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
+            raise InputError(f'{self.counts_at}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
         self.num_frames = counts.astype(np.int64)
         self.names, self.labels = read_labels(labels_at)
         if self.layout == 'padded':
@@ -38,7 +38,7 @@ class SplitReader:
             stored = np.full(len(self.data), self.data.shape[2])
         else:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
-            older = offset_file(folder, split)
+            older = file_of(folder, split, 'offsets')
             # (N + 1,): where each clip begins in the array
             self.offset = read_array(older, 'offset') if older.is_file() else np.cumsum([0, *self.num_frames])
             stored = np.diff(self.offset)
@@ -61,14 +61,14 @@ class SplitReader:
             raise InputError(f'{self.folder}: {len(stored)} clips, {found} in the {self.split} split: {ADVICE}')
         longer = self.num_frames > stored
         if self.layout == 'padded' and longer.any():
-            print(f'note: {count_file(self.folder, self.split)}: {longer.sum()} clips have more frames than the '
-                  f'{stored[0]} that are stored, and are cut', file=sys.stderr)
+            print(f'note: {self.counts_at}: {longer.sum()} clips have more frames than the {stored[0]} that are '
+                  'stored, and are cut', file=sys.stderr)
             self.num_frames = np.minimum(self.num_frames, stored)
         wrong = (self.num_frames < 1) | (self.num_frames > stored)
         if wrong.any():
             clip = int(wrong.argmax())
-            raise InputError(f'{count_file(self.folder, self.split)}: clip {clip} ({self.names[clip]}) has '
-                             f'{self.num_frames[clip]} frames of {stored[clip]}')
+            raise InputError(f'{self.counts_at}: clip {clip} ({self.names[clip]}) has {self.num_frames[clip]} frames '
+                             f'of {stored[clip]}')
 
     def frames(self, first: int, last: int) -> np.ndarray:
         """The valid frames of clips first to last - 1, one clip after another: (F, M, V, C)."""

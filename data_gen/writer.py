@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen import __version__
-from data_gen.arrays import ROW_BYTES, count_file, data_file, label_file, offset_file, replacing, write_header
+from data_gen.arrays import ROW_BYTES, file_of, replacing, write_header
 from data_gen.manifest import split_summary
 
 
@@ -24,7 +24,7 @@ class SplitWriter:
                  overwrite: bool = False):
         self.folder, self.split, self.names, self.labels, self.layout = folder, split, names, labels, layout
         other_layout = 'trimmed' if layout == 'padded' else 'padded'
-        self.target, self.other = data_file(folder, split, layout), data_file(folder, split, other_layout)
+        self.target, self.other = file_of(folder, split, layout), file_of(folder, split, other_layout)
         self.partial, self.other_partial = (path.with_suffix('.npy.part') for path in (self.target, self.other))
         self.journal_path = folder / f'{split}_journal.jsonl'
         self.plan = hashlib.sha256(json.dumps([names, labels, details, __version__]).encode()).hexdigest()
@@ -80,13 +80,13 @@ class SplitWriter:
         kept = [(name, label, record['digest']) for name, label, record
                 in zip(self.names, self.labels, self.records, strict=True) if 'reason' not in record]
         names, labels, digests = zip(*kept, strict=True) if kept else ((), (), ())
-        with replacing(count_file(self.folder, self.split)) as file:
+        with replacing(file_of(self.folder, self.split, 'counts')) as file:
             np.save(file, np.array(self.num_frames, np.int64))
-        with replacing(label_file(self.folder, self.split)) as file:
+        with replacing(file_of(self.folder, self.split, 'labels')) as file:
             pickle.dump((list(names), list(labels)), file)
         write_header(self.file, self.layout, self.num_rows)
         self.file.close()
-        offset_file(self.folder, self.split).unlink(missing_ok=True)
+        file_of(self.folder, self.split, 'offsets').unlink(missing_ok=True)
         os.replace(self.partial, self.target)
         self.other.unlink(missing_ok=True)
         return split_summary(names, labels, self.num_frames, digests) | {'plan': self.plan}

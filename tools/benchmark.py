@@ -26,7 +26,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from data_gen import cli
-from data_gen.arrays import count_file, data_file, label_file
+from data_gen.arrays import file_of
 from data_gen.demo_recordings import write_recordings
 from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import BODIES, JOINTS, read_xyz
@@ -118,9 +118,9 @@ def load_stage(folder: Path, dataset: ClipDataset) -> Stage:
     padded = np.zeros((len(num_frames), MAX_FRAME, BODIES, JOINTS, 3), np.float32)
     for clip, frames in zip(padded, dataset.frames[:sum(num_frames)].split(num_frames), strict=True):
         clip[:len(frames)] = frames.numpy()
-    np.save(data_file(folder, 'train', 'padded'), padded.transpose(0, 4, 1, 3, 2))
-    np.save(count_file(folder, 'train'), num_frames)
-    label_file(folder, 'train').write_bytes(pickle.dumps((dataset.names[:512], [0] * len(num_frames))))
+    np.save(file_of(folder, 'train', 'padded'), padded.transpose(0, 4, 1, 3, 2))
+    np.save(file_of(folder, 'train', 'counts'), num_frames)
+    file_of(folder, 'train', 'labels').write_bytes(pickle.dumps((dataset.names[:512], [0] * len(num_frames))))
     return Stage('load', len(num_frames), lambda: load_split(folder, 'train', quiet=True))
 
 
