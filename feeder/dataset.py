@@ -46,9 +46,11 @@ def load_split(folder: Path, split: str, quiet: bool = False) -> ClipDataset:
     digests = manifest.clip_digests(frames, reader.num_frames)
     known = manifest.check(folder, split, reader.names, reader.labels, reader.num_frames.tolist(), digests)
     if not known and not quiet:
-        warn_without_manifest(Path(folder))
+        warn(f'warning: {folder} has no {manifest.NAME}, so nothing tells how its arrays were made. Arrays normalised '
+             'differently can cost accuracy: check them with python -m tools.analysis.inspect_data')
         if is_upright(frames, reader.num_frames):
-            warn_of_upright_spines(Path(folder))
+            warn(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them. This '
+                 'cannot be undone, and cost an official encoder 5 points: prepare the data with data_gen')
     return ClipDataset(torch.from_numpy(frames), torch.from_numpy(reader.num_frames), torch.tensor(reader.labels),
                        reader.names)
 
@@ -77,13 +79,6 @@ def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:
     return frames
 
 
-@cache  # one warning per folder
-def warn_without_manifest(folder):
-    print(f'warning: {folder} has no {manifest.NAME}, so nothing tells how its arrays were made. Arrays normalised '
-          'differently can cost accuracy: check them with python -m tools.analysis.inspect_data', file=sys.stderr)
-
-
-@cache
-def warn_of_upright_spines(folder):
-    print(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them. This cannot '
-          'be undone, and cost an official encoder 5 points: prepare the data with data_gen', file=sys.stderr)
+@cache  # once per folder
+def warn(text):
+    print(text, file=sys.stderr)

@@ -1,5 +1,6 @@
 """The batch's way to the training device: frames that are there already, or copied from host memory batch by batch."""
 from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 
 import torch
 
@@ -33,13 +34,7 @@ class Prefetcher:
 
     def batches(self, batches: Iterable[torch.Tensor]) -> Iterator[Batch]:
         """Yield a Batch for each tensor of clip indices (N,) in host memory; its frames are those of this batch."""
-        current = None
-        for clips in batches:
-            upcoming = self.start_copy(clips)
-            if current is not None:
-                yield self.finish_copy(*current)
-            current = upcoming
-        if current is not None:
+        for current, _ in pairwise(chain(map(self.start_copy, batches), [None])):  # the next copy has begun
             yield self.finish_copy(*current)
 
     def start_copy(self, clips):
