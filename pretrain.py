@@ -61,9 +61,10 @@ def main(argv=None):
     args = parse_args(argv)
     folder = options.data_folder(args.data_root, args.dataset, args.protocol)
     options.try_outputs(args.checkpoint_path / LOG_FILES[0])
+    parts = (manifest.read(folder) or {'parts': {}})['parts']
     launcher = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
     config = {name: getattr(args, name) for name in FIXED + FREE} | {
-        'weights': args.weights._asdict(), 'overrides': args.overrides, 'data': train_split_hash(folder),
+        'weights': args.weights._asdict(), 'overrides': args.overrides, 'data': parts.get('train', {}).get('hash'),
         'processes': int(launcher['WORLD_SIZE']), 'device': args.device.split(':')[0]}
     lock = folder_lock([args.checkpoint_path], 'training') if launcher['RANK'] == '0' else nullcontext()
     with lock, process_group(args.device) as device:
@@ -212,14 +213,10 @@ def parse_args(argv):
     args = options.parse_args(parser, argv)
     if args.resume in ('', 'none'):  # the official scripts pass --resume ''
         args.resume = None
-    args.checkpoint_path = args.checkpoint_path or default_folder(args.dataset, args.protocol)
+    run = f'{args.dataset}_{PROTOCOLS[args.protocol]}'.removesuffix('_split')  # as in script_pretrain.sh
+    args.checkpoint_path = args.checkpoint_path or Path('checkpoints', run)
     apply_recipe(args)
     return args
-
-
-def default_folder(dataset: str, protocol: str) -> Path:
-    """checkpoints/ntu60_xsub, checkpoints/custom and so on, as in script_pretrain.sh."""
-    return Path('checkpoints', f'{dataset}_{PROTOCOLS[protocol]}'.removesuffix('_split'))
 
 
 def apply_recipe(args) -> None:
@@ -260,11 +257,6 @@ def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: in
     model = network(math.prod(frame_shape), VIEW_FRAMES * frame_shape[-1], hidden_size, encoder_chunks=encoder_chunks)
     model.freeze_unused(modalities)
     return model.to(device)
-
-
-def train_split_hash(folder: Path) -> str | None:
-    """Identifies the training clips; None without a manifest."""
-    return ((manifest.read(folder) or {'parts': {}})['parts'].get('train') or {}).get('hash')
 
 
 def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path | None, dict]:
