@@ -1,9 +1,4 @@
-"""What lies in a benchmark's folder: a train and a val split, each in one of two layouts.
-
-padded    {split}_data_joint.npy (N, 3, 300, 25, 2) float32: the published layout, which other projects read
-trimmed   {split}_frame_joint.npy (F, 2, 25, 3) float32: the valid frames only, one clip after another
-both      {split}_num_frame.npy (N,) int64, {split}_label.pkl: a pickle of (names, labels)
-"""
+"""What lies in a benchmark's folder: a train and a val split, each in one of two layouts."""
 import os
 import zipfile
 from contextlib import contextmanager
@@ -16,9 +11,12 @@ from data_gen.preprocess import MAX_FRAME
 from data_gen.skeleton import BODIES, JOINTS
 
 LAYOUTS = ('padded', 'trimmed')
-# offsets: only with `trimmed` arrays of older versions, where some clips are followed by more than their valid frames
-FILES = {'padded': 'data_joint.npy', 'trimmed': 'frame_joint.npy', 'counts': 'num_frame.npy', 'labels': 'label.pkl',
-         'offsets': 'trimmed.npz'}
+FILES = {  # their names, after `train_` or `val_`
+    'padded': 'data_joint.npy',  # (N, 3, 300, 25, 2) float32: the published layout, which other projects read
+    'trimmed': 'frame_joint.npy',  # (F, 2, 25, 3) float32: the valid frames only, one clip after another
+    'counts': 'num_frame.npy',  # (N,) int64: the valid frames of each clip
+    'labels': 'label.pkl',  # a pickle of (names, labels)
+    'offsets': 'trimmed.npz'}  # only with `trimmed` arrays of older versions: some clips have more rows than frames
 ROW_SHAPE = {'padded': (3, MAX_FRAME, JOINTS, BODIES), 'trimmed': (BODIES, JOINTS, 3)}  # a row: a clip, or a frame
 ROW_BYTES = {layout: 4 * int(np.prod(shape)) for layout, shape in ROW_SHAPE.items()}
 
