@@ -88,7 +88,6 @@ def write_recordings(folder: Path, seed: int = 0, performers: int = 20, classes:
     classes: only the first N actions; frames: the shortest and the longest recording. InputError if the folder is not
     empty: the names are NTU RGB+D's, and these files must not be mistaken for real ones.
     """
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise cli.InputError(f'{folder} is not empty: give a new or empty folder')

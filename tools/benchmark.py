@@ -187,10 +187,8 @@ def seconds_of(work: Callable, min_seconds: float = 0.5) -> float:
 
 
 def print_row(row: dict) -> None:
-    rates = ''
-    if row['flops']:
-        rates = ''.join(f'{row[name] / 1e9:10.1f}' for name in ('flops_per_second', 'matmul_flops_per_second'))
-        rates += f'{row["of_peak"]:9.1%}'
+    rates = (f'{row["flops_per_second"] / 1e9:10.1f}{row["matmul_flops_per_second"] / 1e9:10.1f}{row["of_peak"]:9.1%}'
+             if row['flops'] else '')
     print(f'{row["stage"]:10} {row["dtype"]:8}{row["seconds"] * 1e3:9.2f} ms{row["clips_per_second"]:10.0f}{rates}',
           flush=True)
 
