@@ -19,7 +19,8 @@ def test_by_hand(random_dataset, tmp_path, monkeypatch, known, wanted):
     if known:
         dataset.labels = torch.tensor([0, 1, 1, 0])  # the nearest are 2, 2, 1, 1
     angles = torch.tensor([0., 0.1, 0.3, 0.4])
-    monkeypatch.setattr(knn_monitor, 'extract', lambda *_: torch.stack((angles.cos(), angles.sin()), 1))
+    features = {('joint',): torch.stack((angles.cos(), angles.sin()), 1)}
+    monkeypatch.setattr(knn_monitor, 'extract_subsets', lambda *_: features)
     scores = knn_monitor.KnnMonitor(dataset, tmp_path, 0).accuracy(None, ('joint',), torch.device('cpu'), None)
     assert scores['knn'] == wanted
     assert scores['knn_seconds'] >= 0
