@@ -95,8 +95,8 @@ def draw(rows: list[list[tuple]]) -> Figure:
             mark, colour, line = MARKS[label == cells[0][0]] if column else ('', 'black', '')
             if column:
                 ax.add_patch(Rectangle((x, y), WIDTH, 1, fill=False, edgecolor=colour, linestyle=line))
-            short = label if len(label) < 21 else f'{label[:20]}…'
-            ax.text(x, y + 1.22, f'{mark} {short}'.strip(), color=colour, va='center')
+            size = np.clip(145 / len(label), 4.5, 7)  # a long name must fit: its end may tell two classes apart
+            ax.text(x, y + 1.22, f'{mark} {label[:40]}'.strip(), color=colour, va='center', fontsize=size)
             ax.text(x, y + 1.08, caption[:40], fontsize=4.5, va='center')
     return ax.figure
 
