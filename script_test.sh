@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the linter and the tests.
-#   ./script_test.sh [more flags of pytest]
+#   ./script_test.sh [more flags of pytest]      -m slow: the long tests alone
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 make_environment requirements-dev.txt pytest
