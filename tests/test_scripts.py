@@ -51,7 +51,6 @@ def stand_ins(tmp_path):
     return write
 
 
-@pytest.mark.slow
 def test_published_command_lines(project, shell):
     """In order, each on the output of the one before: preparation, pre-training, probe, retrieval."""
     raw = project / 'data/nturgbd_raw/nturgb+d_skeletons'  # where the README puts the recordings

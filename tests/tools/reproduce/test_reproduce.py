@@ -309,7 +309,6 @@ def run_here(*command):
     return 0.
 
 
-@pytest.mark.slow
 def test_the_demo_from_nothing_and_once_more(tmp_path, monkeypatch, capsys):
     """With the real scripts. The second time they find everything finished, and write nothing."""
     monkeypatch.setattr(demo, 'run_command', run_here)
