@@ -23,7 +23,7 @@ HIDDEN_SIZE = 64
 MARK = '.umurl_demo'  # the demo only deletes files in a folder that has this file
 RECORD = ['-m', 'data_gen.demo_recordings']
 PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
-PRETRAIN = ['pretrain.py', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50, '--lr', 0.005,
+PRETRAIN = ['pretrain.py', '--recipe', 'small-data', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50,
             '--schedule', 40]
 PROBE = ['action_recognition.py', '--lr', 0.03, '--batch-size', 128, '--epochs', 100, '--schedule', 80, 95]
 RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]

@@ -8,7 +8,7 @@ from tools.reproduce.stages import NAMES
 SOURCE, TARGET = 'ntu60_xsub', 'ntu120_xsetup'
 RECORD_FLAGS = {SOURCE: ['--performers', 10], TARGET: ['--performers', 4, '--classes', 6, '--seed', 1]}
 FLAGS = {
-    'pretrain': '--hidden-size 32 --batch-size 32 --epochs 20 --schedule 16 --lr 0.002',
+    'pretrain': '--recipe small-data --hidden-size 32 --batch-size 32 --epochs 20 --schedule 16',
     'probe': '--batch-size 128',
     'retrieval': '',
     'semi': '--data-ratio 0.1 --repeats 2 --batch-size 8 --epochs 20 --schedule 16',
