@@ -48,8 +48,8 @@ def main(argv=None):
         normalize(values.train, out=values.train)  # in place: at full size a copy takes half a gigabyte
         normalize(values.val, out=values.val)
     table = [{'modalities': row.name, **row_facts(row, origin),
-              **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours,
-                                                 num_classes, args.block, origin.performers)} for row in rows]
+              **evaluate([features[subset] for subset in row.subsets], args.knn_neighbours, num_classes, args.block,
+                         origin.performers)} for row in rows]
     main_result = table[rows.index(main_row(rows))]
 
     print(f'k-NN retrieval (k = {args.knn_neighbours}), {args.dataset} {args.protocol}, {main_result["modalities"]}: '

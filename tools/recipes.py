@@ -20,8 +20,8 @@ class Recipe(NamedTuple):
     schedule: tuple = (351,)
 
 
-# small-data: for sets of a thousand clips or so; measured in BENCHMARKS.md. Its loss weights are VICReg's: at batch B
-# the covariance of D dimensions has rank below B, so with the published weights it pays to shrink the variances. Its
+# small-data: for sets of a thousand clips or so. Its loss weights are VICReg's (arXiv 2105.04906): at batch B the
+# covariance of D dimensions has rank below B, so with the published weights it pays to shrink the variances. Its
 # crops also reach clips of under 64 frames, which the published minimum leaves whole.
 RECIPES = {'published': Recipe(),
            'small-data': Recipe(intra_weight=25, inter_weight=25, variance_weight=25, crop=(0.5, 1.), crop_frames=16,
