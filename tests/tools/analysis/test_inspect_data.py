@@ -1,6 +1,7 @@
 """A problem planted in a small clean folder is reported, and nothing else; clean arrays have no findings."""
 import pickle
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -306,6 +307,7 @@ def test_an_empty_split_has_no_clips(folder, inspect, gone, entries):
     assert named(inspect(path)) == {'no clips': [('val', 'the whole split is empty')]}
 
 
-def test_a_folder_one_too_high_is_told_the_right_one(folder, mistake):
-    path = folder()
-    assert f'{path.parent}: no prepared arrays there; did you mean {path}' in mistake(inspect_data.main, [path.parent])
+def test_a_folder_one_too_high_is_told_the_right_one(folder, mistake, tmp_path):
+    above = tmp_path / 'above'  # tmp_path's own parent holds other tests' folders
+    path = shutil.copytree(folder(), above / 'xsub')
+    assert f'{above}: no prepared arrays there; did you mean {path}' in mistake(inspect_data.main, [above])
