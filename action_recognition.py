@@ -19,7 +19,7 @@ from tools.evaluation import feature_files, probe, semi_supervised
 from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
-from tools.evaluation.recipes import RECIPES, Recipe, describe
+from tools.evaluation.recipes import RECIPES, Recipe
 from tools.evaluation.semi_supervised import DRAWS, draw_labels
 from tools.schedule import lr_factors
 
@@ -103,7 +103,7 @@ def run_finetuning(args, rows, config):
 def parse_args(argv: list[str] | None):
     parser = Parser(__doc__)
     options.add_evaluation_flags(parser)
-    flag = parser.add_argument
+    flag, describe = parser.add_argument, partial(options.describe, RECIPES)
     flag('--epochs', type=positive_int, help=describe('epochs'))
     flag('-b', '--batch-size', type=positive_int, help=describe('batch_size'))
     flag('--lr', '--learning-rate', type=non_negative_float, nargs='+',

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,12 +26,12 @@ from data_gen import cli, manifest
 from data_gen.interrupts import folder_lock
 from data_gen.protocols import PROTOCOLS
 from feeder.augmentations import Laws
-from feeder.dataset import load_split
+from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
 from feeder.prefetch import Prefetcher, Resident, fits_on
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
-from tools import checkpoint, options
+from tools import options
 from tools.device import amp_dtype, autocast, compiled, memory_advice
 from tools.distributed import (
     check_agreement,
@@ -41,19 +42,14 @@ from tools.distributed import (
     rank,
     world_size,
 )
-from tools.knn_monitor import KnnMonitor
-from tools.log import LOG_FILES, RunLog
-from tools.monitor import Monitor, projection_names
-from tools.recipes import RECIPES, Recipe, describe
-from tools.results import move_aside
-from tools.run_checkpoints import RunCheckpoints
 from tools.schedule import adjust_learning_rate, lr_factors
-from tools.stopping import StopSignals
-
-# What a run cannot change when it resumes, and what it can.
-FIXED = ('recipe', 'objective', 'modalities', 'weights', 'crop', 'crop_frames', 'shear', 'dataset', 'protocol',
-         'hidden_size', 'seed', 'batch_size')
-FREE = ('epochs', 'lr', 'schedule', 'cos', 'weight_decay')
+from tools.training.knn_monitor import KnnMonitor
+from tools.training.log import LOG_FILES, RunLog
+from tools.training.monitor import Monitor, projection_names
+from tools.training.recipes import RECIPES, Recipe
+from tools.training.resume import FIXED, FREE, read_resumable, restore, start_folder
+from tools.training.run_checkpoints import RunCheckpoints
+from tools.training.stopping import StopSignals
 
 
 @memory_advice('use more --encoder-chunks, or a smaller --batch-size')
@@ -89,10 +85,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
               'start afresh with --resume none')
         return 0
     dataset = load_split(data, 'train', quiet=rank() != 0)
-    feeder = PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
-                            world_size(), args.modalities, fused_only=args.objective == 'baseline',
-                            source=frames_source(dataset, device, args.data_device),
-                            laws=Laws(args.crop, args.crop_frames, args.shear))
+    feeder = build_feeder(args, dataset, device)
     model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
                                     dataset.frames.shape[1:], args.seed, device)
     optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
@@ -171,7 +164,7 @@ def train_steps(model, objective, feeder, optimizer, loss_scaler, epoch: int, fi
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    flag = parser.add_argument
+    flag, describe = parser.add_argument, partial(options.describe, RECIPES)
     options.add_data_flags(parser, '--pre-dataset')
     flag('--checkpoint-path', type=Path, metavar='DIR',
          help='folder for checkpoints and logs (default checkpoints/ntu60_xsub, named after data set and protocol)')
@@ -231,6 +224,13 @@ def apply_recipe(args) -> None:
         raise cli.InputError(f'--crop {args.crop[0]:g} {args.crop[1]:g}: shares of a clip, 0 < LOW <= HIGH <= 1')
 
 
+def build_feeder(args, dataset: ClipDataset, device: torch.device) -> PretrainFeeder:
+    return PretrainFeeder(dataset, batch_size_per_process(args.batch_size, len(dataset)), args.seed, rank(),
+                          world_size(), args.modalities, fused_only=args.objective == 'baseline',
+                          source=frames_source(dataset, device, args.data_device),
+                          laws=Laws(args.crop, args.crop_frames, args.shear))
+
+
 def batch_size_per_process(batch_size: int, num_clips: int) -> int:
     """This process's share of the global batch. Prints a note if the batch had to be made smaller."""
     batch = batch_size - batch_size % world_size()
@@ -257,60 +257,6 @@ def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: in
     model = network(math.prod(frame_shape), VIEW_FRAMES * frame_shape[-1], hidden_size, encoder_chunks=encoder_chunks)
     model.freeze_unused(modalities)
     return model.to(device)
-
-
-def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path | None, dict]:
-    """Path and content of the checkpoint to resume from, of ours or of the official code, or (None, {'epoch': 0}).
-
-    Prints a note about settings that change; InputError if one that cannot change was another.
-    """
-    if resume == 'auto':
-        path, saved = checkpoint.read_furthest(folder, quiet=rank() != 0)
-    else:
-        path, saved = resume, checkpoint.read(resume) if resume else None
-    if path is None:
-        return None, {'epoch': 0}
-    epoch, _ = checkpoint.progress_of(path, saved)
-    recorded = checkpoint.config_of(path, saved) or {}
-    finished = epoch == config['epochs']
-    for name, value in config.items():
-        before = recorded.get(name)
-        if before is None or before == value or name == 'overrides':
-            continue
-        if name in FIXED or name == 'data' or finished and name in FREE:
-            what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {value}'
-            raise cli.InputError(f'{path} was trained with {what}: --resume none starts a new run')
-        if rank() == 0 and name != 'epochs':
-            print(f'note: {flag_of(name)} was {before} until now, and is {value}', file=sys.stderr)
-    return path, saved
-
-
-def flag_of(name: str) -> str:
-    """The flag that sets an entry of `config`."""
-    names = {'dataset': '--pre-dataset', 'weights': 'loss weights', 'processes': 'the number of processes'}
-    return names.get(name, f'--{name.replace("_", "-")}')
-
-
-def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss_scaler) -> None:
-    """Load model, optimizer and loss scaler from a checkpoint."""
-    checkpoint.load_into(model, saved['state_dict'], path)
-    checkpoint.load_optimizer(optimizer, saved, path, weight_decay)
-    if loss_scaler.is_enabled() and saved.get('scaler'):
-        loss_scaler.load_state_dict(saved['scaler'])
-
-
-def start_folder(folder: Path, resume_path, first_epoch: int, first_step: int) -> None:
-    """Say what the run continues from, or move an earlier run's files aside."""
-    if rank() != 0:
-        return
-    if resume_path is not None:
-        print(f'resuming from {resume_path} at epoch {first_epoch}' + f', step {first_step}' * (first_step > 0))
-    elif checkpoints := checkpoint.list_checkpoints(folder):
-        newest = checkpoint.newest(folder)
-        logs = [folder / name for name in LOG_FILES if (folder / name).exists()]
-        target = move_aside(*checkpoints, *logs)
-        print(f'note: the earlier run was moved to {target} (--resume {target / newest.name} continues it)',
-              file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import device
 from tools.device import compiled
-from tools.monitor import Monitor
+from tools.training.monitor import Monitor
 
 CPU = torch.device('cpu')
 STEPS = 3

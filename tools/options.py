@@ -53,6 +53,14 @@ def add_modalities_flag(parser: Parser) -> None:
                         help='one takes the uni-modal path, two or three the fused one (default: all three)')
 
 
+def describe(recipes: dict, field: str) -> str:
+    """For the help of the flag that overrides a field of recipes: its value in each, or the one that all have."""
+    values = {name: str(getattr(recipe, field)).strip('[(,)]') for name, recipe in recipes.items()}
+    different = len(set(values.values())) > 1
+    return 'default ' + ('; '.join(f'{name}: {value}' for name, value in values.items()) if different
+                         else next(iter(values.values())))
+
+
 def add_evaluation_flags(parser: Parser) -> None:
     """What the two evaluation scripts have in common."""
     flag = parser.add_argument

@@ -28,13 +28,6 @@ RECIPES = {'probe': Recipe([0.03], 512, 150, [120, 140]),
            'plain': Recipe([0.01], 64, 80, [50, 70])}
 
 
-def describe(field: str) -> str:
-    """For the help of the flag that overrides a field: its value in each recipe."""
-    values = {name: str(getattr(recipe, field)).strip('[]') for name, recipe in RECIPES.items()}
-    return 'default ' + ('; '.join(f'{name}: {value}' for name, value in values.items())
-                         if len(set(values.values())) > 1 else values['probe'])
-
-
 def training_crops(num_frames: torch.Tensor, train_crop: list, seed: int, epoch: int, repeat: int = 0) -> Crops:
     """The random crops of clips of num_frames (N,) frames in an epoch, on their device; 1, 1 gives whole clips."""
     generator = generator_at(seed, CROPS + epoch, repeat)

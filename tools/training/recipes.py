@@ -26,9 +26,3 @@ class Recipe(NamedTuple):
 RECIPES = {'published': Recipe(),
            'small-data': Recipe(intra_weight=25, inter_weight=25, variance_weight=25, crop=(0.5, 1.), crop_frames=16,
                                 shear=0.5, lr=2e-3, batch_size=128, epochs=101, schedule=(81,))}
-
-
-def describe(field: str) -> str:
-    """For the help of a field's flag: its value in each recipe."""
-    values = {name: str(getattr(recipe, field)).strip('(),') for name, recipe in RECIPES.items()}
-    return 'default ' + ', or '.join(f'{value} ({name})' for name, value in values.items())

@@ -6,7 +6,7 @@ import torch
 
 import pretrain
 from feeder.dataset import ClipDataset
-from tools import knn_monitor
+from tools.training import knn_monitor
 
 
 @pytest.mark.parametrize(('known', 'wanted'), [(True, 50.), (False, 100.)])

@@ -13,10 +13,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import pretrain
-from tools import checkpoint, stopping
-from tools.stopping import StopSignals
+from tools import checkpoint
+from tools.training import stopping
+from tools.training.stopping import StopSignals
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 FLAGS = ['--hidden-size', '8', '--batch-size', '4', '--device', 'cpu', '--epochs', '4', '--resume', 'auto']
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from tools import checkpoint
 from tools.distributed import rank
-from tools.monitor import Monitor
+from tools.training.monitor import Monitor
 
 
 class RunCheckpoints:
