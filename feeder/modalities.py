@@ -1,4 +1,6 @@
 """Joints to the three modalities, and each modality to the two streams the encoder reads."""
+from functools import cache
+
 import torch
 
 from data_gen.skeleton import PARENTS
@@ -8,7 +10,13 @@ MODALITIES = ('joint', 'bone', 'motion')
 
 def bone(x: torch.Tensor) -> torch.Tensor:
     """Each joint minus its parent; x (..., V, C)."""
-    return x - x[..., PARENTS, :]
+    return x - x.index_select(-2, parents(x.device))
+
+
+@cache
+def parents(device: torch.device) -> torch.Tensor:
+    """Each joint's parent (V,). A list as an index would be copied to the device in every step, and waited for."""
+    return torch.tensor(PARENTS, device=device)
 
 
 def motion(x: torch.Tensor) -> torch.Tensor:

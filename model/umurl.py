@@ -18,13 +18,25 @@ MAX_LENGTH = 200
 Projections = namedtuple('Projections', 'z_j z_b z_m z_uj z_ub z_um')
 
 
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm that returns its input's dtype, and computes in float32 inside. Under autocast torch's own returns
+    float32, which all that follows would then carry through memory."""
+
+    def forward(self, x):
+        if x.dtype == self.weight.dtype:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
 class Embedding(nn.Module):
     """Map the two streams of one modality to width H."""
 
     def __init__(self, t_input_size, s_input_size, hidden_size):
         super().__init__()
         self.t_embedding, self.s_embedding = (
-            nn.Sequential(nn.Linear(size, hidden_size), nn.LayerNorm(hidden_size), nn.ReLU(),
+            nn.Sequential(nn.Linear(size, hidden_size), LayerNorm(hidden_size), nn.ReLU(),
                           nn.Linear(hidden_size, hidden_size)) for size in (t_input_size, s_input_size))
 
     def forward(self, streams):
@@ -41,7 +53,7 @@ class Fusion(nn.Module):
                                         for _ in range(2))
 
     def forward(self, embedded):
-        temporal, spatial = (sum(stream) / len(embedded) for stream in zip(*embedded, strict=True))
+        temporal, spatial = (sum(stream[1:], stream[0]) / len(embedded) for stream in zip(*embedded, strict=True))
         return self.t_fusion(temporal), self.s_fusion(spatial)
 
 
@@ -55,7 +67,7 @@ class PositionEncoding(nn.Module):
         self.register_buffer('pe', torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[None])
 
     def forward(self, x):
-        return x + self.pe[:, :x.shape[1]]
+        return x + self.pe[:, :x.shape[1]].to(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -82,7 +94,7 @@ class Layer(nn.Module):
         super().__init__()
         self.self_attn = SelfAttention(hidden_size, num_head)
         self.linear1, self.linear2 = (nn.Linear(hidden_size, hidden_size) for _ in range(2))
-        self.norm1, self.norm2 = (nn.LayerNorm(hidden_size) for _ in range(2))
+        self.norm1, self.norm2 = (LayerNorm(hidden_size) for _ in range(2))
 
     def forward(self, x):
         x = self.norm1(x + self.self_attn(x))

@@ -61,7 +61,7 @@ def average_precision(relevant: torch.Tensor, ranked: torch.Tensor) -> torch.Ten
 
 def sort_rows(x: torch.Tensor) -> torch.Tensor:
     """The rows of x (q, N) in ascending order; in place on a CPU."""
-    if x.is_cuda:
+    if x.device.type != 'cpu':
         return x.sort(1).values
     x.numpy().sort(1)  # much faster than torch's sort, which also returns indices
     return x

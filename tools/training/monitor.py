@@ -35,8 +35,8 @@ class Monitor:
         state = state or {'sums': [0.] * len(self.names), 'skipped': 0, 'clips': 0, 'seconds': 0.}
         try:
             self.epoch, self.clips, self.started = epoch, int(state['clips']), time.perf_counter() - state['seconds']
-            self.sums = torch.tensor(state['sums'], dtype=torch.float64, device=self.device).view(len(self.names))
-            self.skipped = torch.tensor(int(state['skipped']), device=self.device)
+            self.sums = torch.tensor(state['sums'], dtype=torch.float64).view(len(self.names)).to(self.device)
+            self.skipped = torch.full((), int(state['skipped']), device=self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f'the checkpoint does not hold what its unfinished epoch has measured: {error}') from error
         self.first_bad_step = torch.zeros_like(self.skipped)
