@@ -152,7 +152,7 @@ def train_steps(model, objective, feeder, optimizer, loss_scaler, epoch: int, fi
         projections = gather(projections)
         losses = objective(projections, weights)
         optimizer.zero_grad(set_to_none=True)
-        loss_scaler.scale(losses.total).backward()
+        loss_scaler.scale(world_size() * losses.total).backward()  # see tools.distributed.Gather
         loss_scaler.unscale_(optimizer)
         # An infinite bound clips nothing; this is the gradient's norm without waiting for the device.
         grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf)

@@ -1,6 +1,7 @@
 """One process or several with the same code: without a process group the rank is 0 and the world size 1."""
 import inspect
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from data_gen.cli import InputError
 from tools.batch_norm import synchronize
@@ -38,10 +40,27 @@ def process_group(device: str) -> Iterator[torch.device]:
     if device.startswith('cuda'):  # a launcher may show each process only its own GPU
         device = f'cuda:{int(environment["LOCAL_RANK"]) % max(1, torch.cuda.device_count())}'
     device = select(device)
-    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    if device.type == 'cuda':
+        store, rank, world_size = next(rendezvous('env://'))
+        check_own_gpu(store, rank, world_size, device)
+        dist.init_process_group('nccl', store=dist.PrefixStore('group', store), rank=rank, world_size=world_size,
+                                device_id=device)
+    else:
+        dist.init_process_group('gloo')
     yield device
     dist.barrier()  # without it, torch 2.4 can wait forever for a process that has already left
     dist.destroy_process_group()
+
+
+def check_own_gpu(store: dist.Store, rank: int, world_size: int, device: torch.device) -> None:
+    """InputError if two processes have one GPU, which nccl refuses in words that few understand."""
+    # The number of a GPU says nothing where each process is shown only its own. Before torch 2.5 there is no UUID.
+    uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', f'of process {rank}')
+    store.set(f'GPU of {rank}', f'{socket.gethostname()}, {uuid}')
+    gpus = [store.get(f'GPU of {other}').decode() for other in range(world_size)]
+    if len(set(gpus)) < world_size:
+        twice = next(gpu for gpu in gpus if gpus.count(gpu) > 1)
+        raise InputError(f'{gpus.count(twice)} processes share one GPU ({twice}): start one process for each GPU')
 
 
 def launcher_environment() -> dict[str, str] | None:
@@ -59,7 +78,12 @@ def slurm_environment() -> dict[str, str] | None:
         return None
     return {'RANK': os.environ['SLURM_PROCID'], 'WORLD_SIZE': num_tasks, 'LOCAL_RANK': os.environ['SLURM_LOCALID'],
             'MASTER_ADDR': os.environ.get('MASTER_ADDR') or first_slurm_node(),
-            'MASTER_PORT': os.environ.get('MASTER_PORT', '29500')}
+            'MASTER_PORT': os.environ.get('MASTER_PORT') or slurm_port()}
+
+
+def slurm_port() -> str:
+    """A port that is the same for all tasks of a job, and another for jobs on the same machine."""
+    return str(20_000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10_000)
 
 
 def first_slurm_node() -> str:
@@ -90,7 +114,8 @@ class Gather(torch.autograd.Function):
     """All processes' tensors (k, B, D) concatenated along dim 1.
 
     Every process computes the same loss from the same gathered tensor, so the gradient of its own slice is already
-    complete. The backward needs no communication, only the factor that DDP's averaging takes away again.
+    complete, and the backward needs no communication. `world_size` times the loss is to be differentiated, since DDP
+    averages the gradients.
     """
 
     @staticmethod
@@ -102,7 +127,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        return world_size() * gradient[:, rank() * ctx.size:(rank() + 1) * ctx.size]
+        return gradient[:, rank() * ctx.size:(rank() + 1) * ctx.size]
 
 
 def gather(projections):

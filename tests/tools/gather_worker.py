@@ -33,7 +33,7 @@ def train(chunks=1):
             model.zero_grad()
             projections = torch.stack(tuple(gather(trained(uni, fused))))
             loss = variance_covariance(projections).sum() + mse_loss(*projections.chunk(2))
-            loss.backward()
+            (world_size() * loss).backward()
             steps.append({'loss': loss.item(), 'gradients': [p.grad.clone() for p in model.parameters()],
                           'buffers': [buffer.clone() for buffer in model.buffers()]})
             for parameter in model.parameters():

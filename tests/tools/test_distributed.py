@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,7 +83,40 @@ def test_torchrun_variables(environment):
 def test_slurm_variables(environment):
     environment(SLURM_PROCID='5', SLURM_STEP_NUM_TASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9')
     found = distributed.slurm_environment()
-    assert found == {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'node7', 'MASTER_PORT': '29500'}
+    assert found == {'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1', 'MASTER_ADDR': 'node7', 'MASTER_PORT': '20000'}
+
+
+def test_slurm_jobs_have_ports_of_their_own(environment):
+    ports = []
+    for variables in ({'SLURM_JOB_ID': '1234567'}, {'SLURM_JOB_ID': '1234568'}, {'MASTER_PORT': '29501'}):
+        environment(SLURM_PROCID='0', SLURM_STEP_NUM_TASKS='2', SLURM_LOCALID='0', MASTER_ADDR='node7', **variables)
+        ports.append(distributed.launcher_environment()['MASTER_PORT'])
+    assert ports == ['24567', '24568', '29501']
+
+
+@pytest.mark.parametrize(('uuids', 'message'), [
+    (['a', 'b', 'c'], None), (['a', 'b', 'a'], '2 processes share one GPU .*, a.: start one process for each GPU'),
+    ([None, None, None], None)])  # older torch does not say
+def test_two_processes_on_one_gpu_are_noticed(monkeypatch, uuids, message):
+    store = torch.distributed.HashStore()
+    shown = iter(SimpleNamespace(uuid=uuid) if uuid else SimpleNamespace() for uuid in uuids)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: next(shown))
+    for rank in range(3):  # one after another, although each waits for the others in truth
+        with pytest.raises(InputError, match=message) if message and rank == 2 else nullcontext():
+            distributed.check_own_gpu(store, rank, 3 if rank == 2 else rank + 1, torch.device('cuda', 0))
+
+
+def test_a_gpu_joins_the_group_with_its_device(environment, monkeypatch):
+    environment(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
+    gpu, joined = torch.device('cuda', 0), {}
+    monkeypatch.setattr(distributed, 'select', lambda name: gpu)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: SimpleNamespace(uuid='a'))
+    monkeypatch.setattr(distributed.dist, 'init_process_group', lambda backend, **more: joined.update(more, to=backend))
+    for name in ('barrier', 'destroy_process_group'):
+        monkeypatch.setattr(distributed.dist, name, lambda: None)
+    with distributed.process_group('cuda') as device:
+        assert device == joined['device_id'] == gpu
+    assert (joined['to'], joined['rank'], joined['world_size']) == ('nccl', 0, 1)
 
 
 @pytest.mark.parametrize('variables', [{}, {'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '0'}])
