@@ -32,7 +32,7 @@ from feeder.prefetch import Prefetcher, Resident, fits_on
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import options
-from tools.device import amp_dtype, autocast, compiled, memory_advice
+from tools.device import autocast, memory_advice
 from tools.distributed import (
     check_agreement,
     data_parallel,
@@ -43,9 +43,11 @@ from tools.distributed import (
     world_size,
 )
 from tools.schedule import adjust_learning_rate, lr_factors
+from tools.training.compilation import compiled
 from tools.training.knn_monitor import KnnMonitor
 from tools.training.log import LOG_FILES, RunLog
 from tools.training.monitor import Monitor, projection_names
+from tools.training.precision import choose_precision
 from tools.training.recipes import RECIPES, Recipe
 from tools.training.resume import FIXED, FREE, read_resumable, restore, start_folder
 from tools.training.run_checkpoints import RunCheckpoints
@@ -89,7 +91,11 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
                                     dataset.frames.shape[1:], args.seed, device)
     optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
-    dtype = amp_dtype(args.amp, device)
+    recorded = saved.get('config') or {}
+    dtype, precision, text = choose_precision(args.amp, device, args.hidden_size, recorded)
+    config = config | precision
+    if rank() == 0:
+        print(f'precision: {text}; ' + ('compiled' if args.compile == 'on' else 'not compiled'))
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if resume_path:
         restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
@@ -101,9 +107,8 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     check_agreement((first_epoch, first_step), 'the step to resume from')
     start_folder(args.checkpoint_path, resume_path, first_epoch, first_step)
 
-    model, objective = data_parallel(model_without_ddp, device), umurl_objective
-    if args.compile:
-        model, objective = compiled(model), compiled(objective)
+    objective = compiled(model_without_ddp, umurl_objective, device) if args.compile == 'on' else umurl_objective
+    model = data_parallel(model_without_ddp, device)
     monitor = Monitor(device, projection_names(args.modalities, args.objective), loss_scaler.is_enabled())
     checkpoints = RunCheckpoints(args.checkpoint_path, config, model_without_ddp, optimizer, loss_scaler, monitor,
                                  args.save_every, args.save_minutes)
@@ -198,7 +203,8 @@ def parse_args(argv):
     flag('-p', '--print-freq', type=cli.positive_int, default=10, help='steps between looks at the loss (default 10)')
     flag('--encoder-chunks', type=cli.positive_int, default=1, metavar='N',
          help='encode the batch in N chunks to save GPU memory: same losses and gradients, a third more time')
-    flag('--compile', action='store_true', help='torch.compile the model: minutes at the start, then faster steps')
+    flag('--compile', nargs='?', choices=('auto', 'on', 'off'), const='on', default='auto',
+         help='torch.compile the model: minutes at the start, then faster steps; auto (the default) is off')
     flag('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
          help='keep the clips on the GPU or in host memory; auto: on the GPU if they take up to a quarter of it')
     options.add_machine_flags(parser, amp='auto')

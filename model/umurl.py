@@ -148,10 +148,15 @@ class Backbone(nn.Module):
         return self.ma_encoder(*self.embed(streams))
 
 
-def projector(size):
+class Projector(nn.Sequential):
     """2H -> 4096, an expander as in VICReg."""
-    return nn.Sequential(nn.Linear(size, size), nn.BatchNorm1d(size), nn.ReLU(),
+
+    def __init__(self, size):
+        super().__init__(nn.Linear(size, size), nn.BatchNorm1d(size), nn.ReLU(),
                          nn.Linear(size, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, PROJECTION))
+
+    def forward(self, y):
+        return super().forward(y)  # torch.compile passes over a forward that is torch's own
 
 
 class UmURL(nn.Module):
@@ -165,10 +170,10 @@ class UmURL(nn.Module):
     def __init__(self, t_input_size, s_input_size, hidden_size, num_head=1, num_layer=1, encoder_chunks=1):
         super().__init__()
         self.backbone = Backbone(t_input_size, s_input_size, hidden_size, num_head, num_layer)
-        self.j_projector, self.b_projector, self.m_projector = (projector(2 * hidden_size) for _ in range(3))
+        self.j_projector, self.b_projector, self.m_projector = (Projector(2 * hidden_size) for _ in range(3))
         self.encoder_chunks = encoder_chunks
 
-    def projectors(self) -> dict[str, nn.Sequential]:
+    def projectors(self) -> dict[str, Projector]:
         return {'joint': self.j_projector, 'bone': self.b_projector, 'motion': self.m_projector}
 
     def forward(self, uni, fused):

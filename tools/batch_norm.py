@@ -13,7 +13,6 @@ class GlobalBatchNorm(nn.BatchNorm1d):
     In training it waits for the other processes once in the forward and once in the backward; evaluation is local.
     """
 
-    @torch.compiler.disable  # torch 2.4 cannot compile the backward
     def forward(self, x):
         if not self.training:
             return super().forward(x)
@@ -23,6 +22,9 @@ class GlobalBatchNorm(nn.BatchNorm1d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum)
         return y
+
+    if torch.__version__ < '2.13':  # torch 2.4 cannot compile the backward; those between were not tried
+        forward = torch.compiler.disable(forward)
 
 
 class Normalize(torch.autograd.Function):

@@ -1,9 +1,7 @@
 """The device to compute on, and the precision."""
 import ctypes
-import os
 import platform
 import re
-import shutil
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 
 from data_gen.cli import InputError
 
+AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
 
 
@@ -51,12 +50,19 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
+def cpu_flags() -> set[str]:
+    """What Linux says that this CPU can do, such as avx512_bf16; nothing on other systems."""
+    cpus = Path('/proc/cpuinfo')
+    flags = re.search(r'^flags\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
+    return set(flags[1].split()) if flags else set()
+
+
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype for --amp, or None for plain float32."""
     if amp == 'auto' and device.type == 'cuda':
         # is_bf16_supported() also says yes where bf16 is only emulated
         amp = 'bf16' if torch.cuda.get_device_capability(device)[0] >= 8 else 'fp16'
-    return {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(amp)
+    return AMP.get(amp)
 
 
 def autocast(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
@@ -73,12 +79,3 @@ def memory_advice(advice: str):
         if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
             raise
         raise InputError(f'out of memory: {advice}') from error
-
-
-def compiled(function):
-    """torch.compile; InputError if there is no C++ compiler it could use."""
-    compiler = (os.environ.get('CXX') or 'g++').split()[0]
-    if not shutil.which(compiler):
-        raise InputError(f'--compile needs a C++ compiler, but {compiler} is missing: install it, or drop the flag')
-    torch._dynamo.config.optimize_ddp = False  # splitting a model at DDP's buckets fails with checkpointed chunks
-    return torch.compile(function)

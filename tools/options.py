@@ -12,6 +12,7 @@ from data_gen.cli import InputError, Parser, non_negative_int, positive_int
 from data_gen.protocols import DATASETS, PROTOCOLS, benchmark_folder
 from feeder.modalities import MODALITIES
 from tools import checkpoint
+from tools.device import AMP
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,8 +43,9 @@ def add_machine_flags(parser: Parser, amp: str) -> None:
     add_device_flag(parser)
     flag = parser.add_argument
     flag('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
-    flag('--amp', choices=('auto', 'bf16', 'fp16', 'off'), default=amp,
-         help=f'mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU (default {amp})')
+    flag('--amp', choices=('auto', *AMP), default=amp,
+         help=f'mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 in wide pre-training on a CPU '
+              f'that multiplies in bf16 (default {amp})')
     flag('--tf32', action='store_true', help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa')
     flag('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
 

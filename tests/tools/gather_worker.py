@@ -1,8 +1,9 @@
 """Run by torchrun in test_distributed.py: one rank's share of an epoch; rank 0 saves what `train` returns to argv[1].
 
-argv[2]: --encoder-chunks (1).
+argv[2]: --encoder-chunks (1), argv[3]: 1 to trace the model as torch.compile does, without a break.
 """
 import sys
+from functools import partial
 
 import torch
 from torch.nn.functional import mse_loss
@@ -12,17 +13,22 @@ from feeder.feeders import PretrainFeeder
 from model.objective import variance_covariance
 from model.umurl import UmURL
 from tools.distributed import data_parallel, gather, process_group, rank, world_size
+from tools.training import compilation
 
 CLIPS, BATCH = 14, 8  # the last batch is incomplete
 
 
-def train(chunks=1):
+def train(chunks=1, traced=0):
     """Loss, gradients and buffers of each step of two epochs in float64, each rank computing its share.
 
     The published objective would compute in float32.
     """
     torch.manual_seed(0)
     model = UmURL(150, 192, 8, encoder_chunks=chunks).double()
+    if traced:
+        torch.compile = partial(torch.compile, backend='aot_eager', fullgraph=True)
+        compilation.shutil.which = lambda name: name
+        compilation.compiled(model, variance_covariance, torch.device('cpu'))
     trained = data_parallel(model, torch.device('cpu'))
     lengths = torch.full((CLIPS,), 70)
     frames = torch.randn(CLIPS * 70, 2, 25, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

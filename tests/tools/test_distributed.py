@@ -20,9 +20,9 @@ WORKER = Path(__file__).with_name('gather_worker.py')
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize('chunks', [1, 3])
-def test_two_processes_train_as_one(tmp_path, chunks):
-    torchrun(WORKER, tmp_path / 'two.pt', str(chunks))
+@pytest.mark.parametrize(('chunks', 'traced'), [(1, 0), (3, int(torch.__version__ >= '2.13'))])
+def test_two_processes_train_as_one(tmp_path, chunks, traced):
+    torchrun(WORKER, tmp_path / 'two.pt', chunks, traced)
     spec = importlib.util.spec_from_file_location('gather_worker', WORKER)
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
