@@ -44,7 +44,7 @@ def add_machine_flags(parser: Parser, amp: str) -> None:
     flag = parser.add_argument
     flag('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
     flag('--amp', choices=('auto', *AMP), default=amp,
-         help=f'mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 in wide pre-training on a CPU '
+         help='mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 for wide pre-training on one '
               f'that multiplies in bf16 (default {amp})')
     flag('--tf32', action='store_true', help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa')
     flag('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
