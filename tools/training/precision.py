@@ -11,7 +11,8 @@ WIDE = 1024  # the width at which bf16, and oneDNN in float32, were measured fas
 ERROR = 2e-6  # of a product in float32, relative to its largest number; in bf16 or TF32 it is larger
 
 
-def choose_precision(amp: str, device: torch.device, width: int, recorded: dict) -> tuple[torch.dtype | None, dict, str]:
+def choose_precision(amp: str, device: torch.device, width: int,
+                     recorded: dict) -> tuple[torch.dtype | None, dict, str]:
     """The dtype of autocast for --amp (None: plain float32), what a run records, and a text that says why.
 
     recorded: the configuration of the checkpoint to resume from, which `auto` follows on the same kind of device.
