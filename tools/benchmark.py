@@ -1,6 +1,7 @@
 """Time each stage of the project on this machine, with synthetic data.
 
     python -m tools.benchmark [--stages views step …] [--dtype float32 bf16] [--json FILE]
+    python -m tools.benchmark --gpu-report DIR      # everything about training on one GPU, in under ten minutes
 
 read       raw recordings: parse the text, normalise the skeletons
 load       prepared arrays to memory
@@ -66,11 +67,16 @@ def main(argv=None):
     flag('--hidden-size', type=cli.even_int, default=1024, metavar='N', help='default 1024')
     add_device_flag(parser)
     flag('--json', type=Path, metavar='FILE', help='write the table to this file as well')
+    flag('--gpu-report', type=Path, metavar='DIR', help='write a page about training on this device to DIR instead')
     args = parser.parse_args(argv)
     if args.batch_size == 1:
         parser.error('--batch-size must be at least 2')
     try_outputs(args.json)
     device = select(args.device)
+    if args.gpu_report:
+        from tools.gpu_report import write_report  # which imports this file
+        print(f'written: {write_report(args.gpu_report, device, args.hidden_size)}')
+        return
     batch_size = args.batch_size or SIZES[device.type][0]
     setting = {'device': name_of(device), 'torch': torch.__version__, 'hidden_size': args.hidden_size,
                'batch_size': batch_size}

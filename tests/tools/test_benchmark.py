@@ -37,6 +37,20 @@ def test_every_stage_has_a_row(quick, tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(report['rows'])
 
 
+def test_the_page_about_a_gpu(quick, tmp_path):
+    benchmark.main([*quick, '--gpu-report', str(tmp_path / 'report')])
+    page = (tmp_path / 'report/report.md').read_text()
+    assert [line for line in page.splitlines() if line.startswith('## ')][1:] == [
+        '## Peaks', '## Stages', '## Runs', '## One step', '## Tests that need a GPU']
+    rows = [line.split(' | ') for line in page.splitlines() if line.startswith('| ')]
+    assert [row[0].strip('| ') for row in rows] == [
+        'stage', *STAGES, 'pretrain.py, 12 clips', '--batch-size 4 --amp off']
+    assert all(float(number.strip(' |')) > 0 for number in rows[-1][1:])
+    assert '\n0 waits' in page
+    assert 'aten::addmm' in page
+    assert [path.name for path in (tmp_path / 'report').iterdir()] == ['report.md']
+
+
 def test_only_the_wanted_stages(quick, tmp_path):
     benchmark.main([*quick, '--batch-size', '2', '--stages', 'knn', 'gradient', '--json', str(tmp_path / 'b.json')])
     report = json.loads((tmp_path / 'b.json').read_text())
