@@ -28,7 +28,7 @@ from data_gen.protocols import PROTOCOLS
 from feeder.augmentations import Laws
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
-from feeder.prefetch import Prefetcher, Resident, fits_on
+from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import options
@@ -86,7 +86,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
         print(f'{resume_path}: finished already ({cli.plural(first_epoch, "epoch")}); train longer with --epochs, or '
               'start afresh with --resume none')
         return 0
-    dataset = load_split(data, 'train', quiet=rank() != 0)
+    dataset = load_split(data, 'train', rank() != 0, args.data_device)
     feeder = build_feeder(args, dataset, device)
     model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
                                     dataset.frames.shape[1:], args.seed, device)
@@ -119,7 +119,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
             cli.progress(None, 'pre-training', args.epochs * len(feeder), 'step', disable=rank() != 0,
                          initial=first_epoch * len(feeder) + first_step) as bar:
         if resume_path is None:
-            log.views(feeder, dataset.frames[:dataset.num_frames[0]])
+            log.views(feeder, dataset.select(torch.tensor([0])).frames)
         for epoch in range(first_epoch, args.epochs):
             if epoch > first_epoch:
                 monitor.start_epoch(epoch)
@@ -205,8 +205,8 @@ def parse_args(argv):
          help='encode the batch in N chunks to save GPU memory: same losses and gradients, a third more time')
     flag('--compile', nargs='?', choices=('auto', 'on', 'off'), const='on', default='auto',
          help='torch.compile the model: minutes at the start, then faster steps; auto (the default) is off')
-    flag('--data-device', choices=('auto', 'cuda', 'cpu'), default='auto',
-         help='keep the clips on the GPU or in host memory; auto: on the GPU if they take up to a quarter of it')
+    flag('--data-device', choices=('auto', 'cuda', 'cpu', 'disk'), default='auto',
+         help='where the clips stay; auto: on the GPU if they take a quarter of it, on disk if half of the host memory')
     options.add_machine_flags(parser, amp='auto')
     options.accept_official_flags(parser)
     args = options.parse_args(parser, argv)
@@ -246,12 +246,6 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
         reason = f'only {num_clips} clips' if num_clips < batch else f'shared by {world_size()} processes'
         print(f'note: the batch size is {min(batch, num_clips)} ({reason})', file=sys.stderr)
     return batch // world_size()
-
-
-def frames_source(dataset, device: torch.device, data_device: str):
-    """Keep the clips on the training device, or in host memory if --data-device says so or they are too large."""
-    on_host = device.type == 'cuda' and (data_device == 'cpu' or data_device == 'auto' and not fits_on(dataset, device))
-    return Prefetcher(dataset, device) if on_host else Resident(dataset, device)
 
 
 def build_model(objective: str, modalities, hidden_size: int, encoder_chunks: int, frame_shape, seed: int, device):

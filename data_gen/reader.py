@@ -1,4 +1,5 @@
 """Reads one split from disk, in either layout, written by this project or by another."""
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ ADVICE = 'prepare the data again (data_gen/README.md)'
 class SplitReader:
     """One split of a folder. InputError names the file that is missing or damaged.
 
-    names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole array, as it is on disk.
+    names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole array, as it is on disk;
+    shape: (F, M, V, C) of all valid frames.
     """
 
     def __init__(self, folder: Path, split: str):
@@ -28,7 +30,7 @@ class SplitReader:
         for file in (self.file, self.counts_at, labels_at):
             if not file.is_file():
                 raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')
-        self.data, counts = read_array(self.file), read_array(self.counts_at)
+        self.data, counts = np.asarray(read_array(self.file)), read_array(self.counts_at)
         if counts.ndim != 1 or counts.dtype.kind not in 'iu':
             raise InputError(f'{self.counts_at}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
         self.num_frames = counts.astype(np.int64)
@@ -45,6 +47,7 @@ class SplitReader:
             if stored.sum() != len(self.data):
                 raise InputError(f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}')
         self.check_counts(stored)
+        self.shape = int(self.num_frames.sum()), self.data.shape[4 if self.layout == 'padded' else 1], JOINTS, 3
 
     def __len__(self) -> int:
         return len(self.num_frames)
@@ -70,16 +73,33 @@ class SplitReader:
             raise InputError(f'{self.counts_at}: clip {clip} ({self.names[clip]}) has {self.num_frames[clip]} frames '
                              f'of {stored[clip]}')
 
-    def frames(self, first: int, last: int) -> np.ndarray:
-        """The valid frames of clips first to last - 1, one clip after another: (F, M, V, C)."""
-        counts = self.num_frames[first:last]
+    def frames(self, clips) -> np.ndarray:
+        """The valid frames of the clips with these indices (N,), one clip after another: (F, M, V, C) float32."""
         if self.layout == 'padded':
-            valid = np.arange(counts.max()) < counts[:, None]
-            return self.data[first:last, :, :counts.max()].transpose(0, 2, 4, 3, 1)[valid]
-        offset = self.offset[first:last + 1]
-        stored = np.diff(offset)
-        frame = np.arange(offset[-1] - offset[0]) - np.repeat(offset[:-1] - offset[0], stored)  # number within its clip
-        return self.data[offset[0]:offset[-1]][frame < np.repeat(counts, stored)]
+            found = [self.data[clip, :, :self.num_frames[clip]].transpose(1, 3, 2, 0) for clip in clips]
+        else:
+            found = [self.data[self.offset[clip]:][:self.num_frames[clip]] for clip in clips]
+        with np.errstate(over='ignore'):  # numbers too large for float32 become inf
+            return np.concatenate(found, dtype=np.float32, casting='same_kind')
+
+    def read_ahead(self, clips: np.ndarray) -> None:
+        """Let the system read these clips (N,) at once. A memory map alone reads each when it is touched, and waits."""
+        padded, row = self.layout == 'padded', self.data[0].nbytes
+        start = self.file.stat().st_size - self.data.nbytes + row * (clips if padded else self.offset[clips])
+        size = row * (np.ones_like(clips) if padded else self.num_frames[clips])
+        if hasattr(os, 'posix_fadvise'):  # not on Windows and macOS
+            with open(self.file, 'rb') as file:
+                for clip in zip(start.tolist(), size.tolist(), strict=True):
+                    os.posix_fadvise(file.fileno(), *clip, os.POSIX_FADV_WILLNEED)
+
+    def finite_frames(self, clips) -> np.ndarray:
+        """What `frames` returns; InputError for a coordinate that is not finite."""
+        frames = self.frames(clips)
+        finite = np.isfinite(frames).all((1, 2, 3))
+        if not finite.all():
+            bad = np.repeat(clips, self.num_frames[clips])[finite.argmin()]
+            raise InputError(f'{self.file}: clip {bad} ({self.names[bad]}) has coordinates that are not finite')
+        return frames
 
 
 def read_array(file: Path, name: str | None = None) -> np.ndarray:

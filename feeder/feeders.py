@@ -7,7 +7,7 @@ import torch
 from feeder.augmentations import PUBLISHED, Laws, apply_map, draw_crops, draw_maps, temporal_crop_resize
 from feeder.dataset import ClipDataset
 from feeder.modalities import MODALITIES, streams
-from feeder.prefetch import Resident
+from feeder.prefetch import frames_source
 
 VIEW_FRAMES = 64
 
@@ -31,7 +31,7 @@ class PretrainFeeder:
 
     def __init__(self, dataset: ClipDataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1,
                  modalities=MODALITIES, fused_only: bool = False, source=None, laws: Laws = PUBLISHED):
-        self.source = source or Resident(dataset, dataset.frames.device)
+        self.source = source or frames_source(dataset, dataset.labels.device)
         self.modalities, self.laws = modalities, laws
         self.first_views = [modalities] if fused_only else [(modality,) for modality in modalities]
         self.global_batch, self.seed, self.rank, self.world_size = batch_size * world_size, seed, rank, world_size
@@ -48,7 +48,7 @@ class PretrainFeeder:
         steps, device = slice(first_step, len(self)), self.source.device
         # Copied to a GPU once for all steps: the host would wait for each copy.
         num_frames = self.num_frames[order].to(device).split(self.global_batch)[steps]
-        clips = order.to(self.source.start.device).split(self.global_batch)[steps]
+        clips = order.to(self.source.index_device).split(self.global_batch)[steps]
         loaded = self.source.batches(map(self.share, clips))
         for step, (batch, frames) in enumerate(zip(loaded, num_frames, strict=True), first_step + 1):
             yield self.batch(*batch, frames, generator_at(self.seed, epoch, step, device))
@@ -85,19 +85,18 @@ class PretrainFeeder:
         return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(len(draws))
 
 
-def downstream_streams(dataset: ClipDataset, clips: torch.Tensor, modalities=MODALITIES, crops=None) -> dict:
-    """The streams of the clips with these indices (N,), resized to 64 frames: whole clips, `[:num_frames]`, or crops.
+def downstream_batches(dataset: ClipDataset, batch_size: int, modalities=MODALITIES, crops=None,
+                       clips: torch.Tensor | None = None) -> Iterator[dict]:
+    """Yield the streams of clips resized to 64 frames: whole clips, `[:num_frames]`, or crops.
 
     crops: start and length (N,) of the crops of all clips of the dataset, on its device, see `augmentations`.
+    clips: the indices of those to yield, in this order; by default all, in their order.
     """
-    clips = clips.to(dataset.start.device)
-    start, length = dataset.start[clips], dataset.num_frames[clips]
-    if crops is not None:
-        start, length = start + crops[0][clips], crops[1][clips]
-    return streams(temporal_crop_resize(dataset.frames, start, length, VIEW_FRAMES), modalities)
-
-
-def downstream_batches(dataset: ClipDataset, batch_size: int, modalities=MODALITIES, crops=None) -> Iterator[dict]:
-    """Yield the streams of all clips of a dataset, in order; see `downstream_streams`."""
-    for clips in torch.arange(len(dataset), device=dataset.start.device).split(batch_size):
-        yield downstream_streams(dataset, clips, modalities, crops)
+    source = frames_source(dataset, dataset.labels.device)
+    clips = torch.arange(len(dataset)) if clips is None else clips
+    loaded = source.batches(clips.to(source.index_device).split(batch_size))
+    for batch, (frames, start) in zip(clips.to(source.device).split(batch_size), loaded, strict=True):
+        length = dataset.num_frames[batch]
+        if crops is not None:
+            start, length = start + crops[0][batch], crops[1][batch]
+        yield streams(temporal_crop_resize(frames, start, length, VIEW_FRAMES), modalities)

@@ -35,7 +35,7 @@ def older(prepared):
         blocks, stored = [], []
         for clip, count in enumerate(reader.num_frames):
             more = rng.normal(size=((300 - count) * (clip % 2), 2, 25, 3)).astype(np.float32)
-            blocks += [reader.frames(clip, clip + 1), more]
+            blocks += [reader.frames([clip]), more]
             stored.append(count + len(more))
         np.save(reader.file, np.concatenate(blocks))
         np.savez(reader.folder / f'{split}_trimmed.npz', offset=np.cumsum([0, *stored]),

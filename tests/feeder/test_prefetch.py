@@ -1,12 +1,15 @@
 """Where the clips lie does not change what a step sees."""
+import queue
+import threading
+
 import pytest
 import torch
 
 from feeder.feeders import PretrainFeeder
-from feeder.prefetch import Prefetcher, fits_on
+from feeder.prefetch import Prefetcher, Resident, frames_source
 
 LENGTHS = [5, 64, 70, 300, 1, 90, 128, 20, 100, 65, 64]
-CPU = torch.device('cpu')
+CPU, CUDA = torch.device('cpu'), torch.device('cuda')
 
 
 def tensors(batches):
@@ -33,15 +36,48 @@ def test_only_the_clips_of_a_batch_are_copied(random_dataset):
 
 
 def test_the_next_batch_is_on_its_way_while_one_is_worked_on(random_dataset, monkeypatch):
-    source, begun = Prefetcher(random_dataset(LENGTHS), CPU), []
-    monkeypatch.setattr(source, 'start_copy', lambda clips: begun.append(int(clips)) or (None, None, None))
-    monkeypatch.setattr(source, 'finish_copy', lambda *copy: None)
-    seen = [list(begun) for _ in source.batches(torch.arange(4))]
-    assert seen == [[0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+    source, begun = Prefetcher(random_dataset(LENGTHS), CPU), queue.Queue()
+    monkeypatch.setattr(source, 'start_copy', lambda clips: begun.put(int(clips)) or (None, None, None))
+    batches = source.batches(torch.arange(4))
+    for current in range(4):
+        next(batches)
+        seen = [begun.get(timeout=60) for _ in range((current == 0) + (current < 3))]
+        assert seen == ([0, 1] if current == 0 else [current + 1] * (current < 3))
+        assert begun.empty()
 
 
-@pytest.mark.parametrize(('free', 'expected'), [(2_399_999, False), (2_400_000, True)])
-def test_a_split_stays_on_the_gpu_if_it_takes_at_most_a_quarter_of_it(random_dataset, monkeypatch, free, expected):
+@pytest.mark.parametrize('steps', [0, 1, 2])
+def test_no_thread_stays_behind_an_epoch_that_is_broken_off(random_dataset, steps):
+    before = threading.active_count()
+    dataset = random_dataset(LENGTHS)
+    epoch = PretrainFeeder(dataset, 2, seed=0, source=Prefetcher(dataset, CPU)).epoch(0)
+    for _ in range(steps):
+        next(epoch)
+        assert threading.active_count() == before + 1
+    del epoch
+    assert threading.active_count() == before
+
+
+def test_an_error_in_the_thread_ends_the_epoch(random_dataset, monkeypatch):
+    before, source = threading.active_count(), Prefetcher(random_dataset(LENGTHS), CPU)
+    select = source.dataset.select
+    monkeypatch.setattr(source.dataset, 'select', lambda clips: select(clips if 3 not in clips else clips + 100))
+    batches = source.batches(torch.arange(8).split(2))
+    next(batches)
+    with pytest.raises(IndexError, match='out of bounds'):
+        next(batches)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(('free', 'source'), [(2_399_999, Prefetcher), (2_400_000, Resident)])
+def test_a_split_stays_on_the_gpu_if_it_takes_at_most_a_quarter_of_it(random_dataset, monkeypatch, free, source):
     dataset = random_dataset([1000])  # 600,000 bytes
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (free, 10_000_000))
-    assert fits_on(dataset, torch.device('cuda')) is expected
+    made = []
+    for kind in (Prefetcher, Resident):
+        monkeypatch.setattr(f'feeder.prefetch.{kind.__name__}', lambda *_, kind=kind: made.append(kind))
+    for data_device in ('auto', 'cuda', 'cpu'):
+        frames_source(dataset, CUDA, data_device)
+        frames_source(dataset, CPU, data_device)
+    assert made[::2] == [source, Resident, Prefetcher]
+    assert made[1::2] == [Resident] * 3

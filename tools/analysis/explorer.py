@@ -94,10 +94,12 @@ def parse_args(argv):
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, ...]:
     """Names, labels, frame counts, whether they are training clips (N,), and 16 frames (N, 16, M, 25, 3) of a split."""
     clips = load_split(folder, split)
-    steps = (clips.num_frames[:, None] - 1) * torch.linspace(0, 1, FRAMES)
-    poses = clips.frames[clips.start[:, None] + steps.round().long(), :BODIES]
+    poses = []
+    for part in clips.parts():
+        steps = (part.num_frames[:, None] - 1) * torch.linspace(0, 1, FRAMES)
+        poses.append(part.frames[part.start[:, None] + steps.round().long(), :BODIES])
     return (np.array(clips.names, object), clips.labels.numpy(), clips.num_frames.numpy(),
-            np.full(len(clips), split == 'train'), poses.numpy())
+            np.full(len(clips), split == 'train'), torch.cat(poses).numpy())
 
 
 def draw_clips(labels: np.ndarray, names: list[str], classes: list[str] | None, limit: int, seed: int) -> np.ndarray:

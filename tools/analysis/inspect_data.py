@@ -50,7 +50,7 @@ def check_clips(reader: SplitReader, first_seen: dict[str, str]) -> Iterator[Fin
     """Yield what is wrong with single clips of a split. They are added to first_seen {digest: where}."""
     digests = []
     for index in cli.progress(range(len(reader)), f'reading {reader.split}', unit='clip', leave=False):
-        clip = np.ascontiguousarray(reader.frames(index, index + 1), np.float32)
+        clip = reader.frames([index])
         where = f'{reader.split} {reader.names[index]}'
         for kind, size, text in clip_checks.examine(clip):
             yield kind, size, f'{where}: {text}'

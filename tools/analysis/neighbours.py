@@ -70,7 +70,7 @@ def main(argv=None):
 def read_cell(clips: SplitReader, number: int, class_names: list | None, similarity: str) -> tuple:
     """(class, similarity and name, poses (T, M, 25, 3)) of a clip."""
     label = class_names[clips.labels[number]] if class_names else f'A{clips.labels[number] + 1:03d}'
-    return label, similarity + clips.names[number].removesuffix('.skeleton'), clips.frames(number, number + 1)
+    return label, similarity + clips.names[number].removesuffix('.skeleton'), clips.frames([number])
 
 
 def mistakes(labels: np.ndarray, nearest: np.ndarray, number: int) -> list[int]:

@@ -42,7 +42,9 @@ def main(argv=None):
                               batch_size=args.extract_batch, dtype=amp_dtype(args.amp, device))
         (of_train,), table[path] = features_of(train).values(), {}
         for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
-            of_val, = features_of(corrupt(val, severity, generator_at(args.seed, number))).values()
+            generator = generator_at(args.seed, number)
+            corrupted = (corrupt(part, severity, generator) for part in val.parts())
+            of_val = torch.cat([features for part in corrupted for features in features_of(part).values()])
             neighbours, _ = knn_search([normalize(of_train)], [normalize(of_val)], 1)
             right = train.labels[neighbours[:, 0]] == val.labels
             table[path][name] = 100 * right.double().mean().item()

@@ -69,7 +69,7 @@ def read_clip(folder: Path, split: str, clip: str) -> tuple[str, np.ndarray]:
         number = cli.position(name, reader.names, f'clip in {folder}, {split} (0 to {len(reader) - 1}), named')
     label = reader.labels[number]
     label = class_names[label] if class_names else f'A{label + 1:03d}'
-    return f'{reader.names[number].removesuffix(".skeleton")}  {label}', reader.frames(number, number + 1)
+    return f'{reader.names[number].removesuffix(".skeleton")}  {label}', reader.frames([number])
 
 
 def view_rows(feeder: PretrainFeeder, frames: torch.Tensor, seed: int) -> list[tuple[str, np.ndarray]]:

@@ -1,4 +1,5 @@
 """Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -88,7 +89,7 @@ def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
               f'{" ".join(untrained)} is still random', file=sys.stderr)
     train, val = (load_split(data_folder, split) for split in ('train', 'val'))
     for dataset in (train, val):
-        size, expected = dataset.frames[0].numel(), model.backbone.j_emb.t_embedding[0].in_features
+        size, expected = math.prod(dataset.frames.shape[1:]), model.backbone.j_emb.t_embedding[0].in_features
         if size != expected:
             raise InputError(f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}')
     origin = Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on, val.names,
@@ -110,7 +111,7 @@ def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subs
 
     One pass embeds each modality once. Of whole clips, or of crops.
     """
-    device = dataset.frames.device
+    device = dataset.labels.device
     features = {subset: torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for subset in subsets}
     embeddings = backbone.embeddings()
     modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]

@@ -10,7 +10,7 @@ from torch import nn
 from data_gen.cli import InputError, progress
 from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset
-from feeder.feeders import downstream_batches, downstream_streams, generator_at
+from feeder.feeders import downstream_batches, generator_at
 from model.umurl import Backbone
 from tools import checkpoint
 from tools.device import autocast
@@ -57,10 +57,10 @@ def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_class
     eval_history, test_crops = {}, center_crops(val.num_frames, recipe.test_crop)
     for epoch, factor in enumerate(progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
-        order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))]
+        order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))].to(device)
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
-        batches = ((downstream_streams(train, batch, modalities, crops), train.labels[batch])
-                   for batch in order.to(device).split(recipe.batch_size))
+        batches = zip(downstream_batches(train, recipe.batch_size, modalities, crops, order),
+                      train.labels[order].split(recipe.batch_size), strict=True)
         loss = train_one_epoch(autocast(dtype, device)(model.forward), optimizer, batches, loss_scaler).item()
         if not math.isfinite(loss):
             raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')

@@ -21,10 +21,8 @@ class KnnMonitor:
 
     def __init__(self, dataset: ClipDataset, data_folder: Path, seed: int):
         clips = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:SAMPLE])
-        frames = [dataset.frames[dataset.start[clip]:][:dataset.num_frames[clip]] for clip in clips]
-        names = [dataset.names[clip] for clip in clips]
-        self.sample = ClipDataset(torch.cat(frames), dataset.num_frames[clips], dataset.labels[clips], names)
-        performers = np.array(performers_of(data_folder, names) or range(len(names)))
+        self.sample = dataset.select(torch.from_numpy(clips))
+        performers = np.array(performers_of(data_folder, self.sample.names) or range(len(clips)))
         self.same = torch.from_numpy(performers[:, None] == performers)
 
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from data_gen.cli import InputError
-from feeder.feeders import downstream_streams
+from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
 from tools.evaluation.finetune import Classifier, finetune, predict
@@ -70,8 +70,8 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
                     velocity[number] = 0.9 * velocity[number] + grad + 0.01 * value.detach()
                     value.data -= lr * velocity[number]
         optimizer.param_groups[0]['lr'] = lr
-        loss = train_one_epoch(model, optimizer, ((downstream_streams(train, batch, modalities), train.labels[batch])
-                                                   for batch in order.split(2))).item()
+        batches = downstream_batches(train, 2, modalities, clips=order)
+        loss = train_one_epoch(model, optimizer, zip(batches, train.labels[order].split(2), strict=True)).item()
         assert loss == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     for value, their in zip(model.parameters(), values, strict=True):
         torch.testing.assert_close(value, their, rtol=1e-4, atol=1e-6)
@@ -95,10 +95,8 @@ def test_training_lowers_the_loss(run, dtype):
 def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, val, monkeypatch):
     """What the encoder reads: in training the crops of this seed, epoch and repeat; in the test centre crops."""
     used = []
-    monkeypatch.setattr('tools.evaluation.finetune.downstream_streams', lambda dataset, clips, modalities, crops: (
-        used.append(crops), streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities))[1])
-    monkeypatch.setattr('tools.evaluation.finetune.downstream_batches', lambda dataset, batch_size, modalities, crops: (
-        used.append(crops), [streams(torch.zeros(len(dataset), 64, 2, 25, 3), modalities)])[1])
+    monkeypatch.setattr('tools.evaluation.finetune.downstream_batches', lambda _, size, modalities, crops, clips=val: (
+        used.append(crops), [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)])[1])
     run(factors=[1, 1], train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
     first, second, tested = used
     for crops, epoch in ((first, 0), (second, 1)):
