@@ -42,7 +42,7 @@ class SplitReader:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
             older = file_of(folder, split, 'offsets')
             # (N + 1,): where each clip begins in the array
-            self.offset = read_array(older, 'offset') if older.is_file() else np.cumsum([0, *self.num_frames])
+            self.offset = read_array(older, 'offset') if older.is_file() else np.append(0, self.num_frames.cumsum())
             stored = np.diff(self.offset)
             if stored.sum() != len(self.data):
                 raise InputError(f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}')

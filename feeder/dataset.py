@@ -107,7 +107,7 @@ def is_upright(dataset: ClipDataset) -> bool:
 
 def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:
     """All valid frames of a split (F, M, V, C) float32; InputError for a coordinate that is not finite."""
-    ends = np.concatenate(([0], reader.num_frames.cumsum()))
+    ends = np.append(0, reader.num_frames.cumsum())
     frames = np.empty(reader.shape, np.float32)
     title = f'loading {reader.file.parent.name}/{reader.file.name}'
     for first in progress(range(0, len(reader), CLIPS_PER_CHUNK), title, leave=False, disable=quiet):
