@@ -12,10 +12,7 @@ def processes_here() -> int:
 
 
 def free_memory(root: Path = Path('/')) -> float:
-    """Bytes that the kernel and the limits of this process's cgroups leave free; infinite where neither is known.
-
-    root: the folder of proc/ and sys/.
-    """
+    """Bytes that the kernel and this process's cgroups leave free; infinite if unknown. root: of proc/ and sys/."""
     free = 1024 * number_in(root / 'proc/meminfo', 'MemAvailable: *', math.inf)
     cgroups = root / 'proc/self/cgroup'
     for controller, path in re.findall(r'^\d+:(memory|):/(.*)', cgroups.read_text() if cgroups.is_file() else '', re.M):
