@@ -12,7 +12,7 @@ from data_gen import manifest
 from data_gen.cli import InputError, progress
 from data_gen.preprocess import ALONG_Z, SPINE
 from data_gen.reader import SplitReader
-from feeder.memory import free_memory, processes_here
+from feeder.memory import free_memory
 
 CLIPS_PER_CHUNK = 64  # read and transposed at a time: 12 MB
 CLIPS_PER_PART = 1000  # of a mapped split: 50 MB
@@ -27,8 +27,7 @@ class ClipDataset:
     names: N file names
     """
 
-    def __init__(self, frames: torch.Tensor | SplitReader, num_frames: torch.Tensor, labels: torch.Tensor,
-                 names: list[str]):
+    def __init__(self, frames, num_frames: torch.Tensor, labels: torch.Tensor, names: list[str]):
         self.frames, self.num_frames, self.labels, self.names = frames, num_frames, labels, names
         self.start = num_frames.cumsum(0) - num_frames
         self.mapped = not torch.is_tensor(frames)
@@ -84,11 +83,8 @@ def load_split(folder: Path, split: str, quiet: bool = False, data_device: str =
 
 
 def stays_on_disk(reader: SplitReader, data_device: str, quiet: bool) -> bool:
-    """Whether to map a split: data_device is disk, or auto and a copy for each process takes half of the free memory.
-
-    Prints a note if so.
-    """
-    size, free = processes_here() * 4 * math.prod(reader.shape), free_memory()
+    """Whether to map a split: data_device is disk, or auto and it takes half of the free memory. A note says so."""
+    size, free = 4 * math.prod(reader.shape), free_memory()
     mapped = data_device == 'disk' or data_device == 'auto' and size > free / 2
     if mapped and not quiet:
         print(f'note: {reader.file} is read batch by batch ({size / 1e9:.1f} GB in memory, {free / 1e9:.1f} GB free); '

@@ -93,7 +93,7 @@ def downstream_batches(dataset: ClipDataset, batch_size: int, modalities=MODALIT
     clips: the indices of those to yield, in this order; by default all, in their order.
     """
     source = frames_source(dataset, dataset.labels.device)
-    clips = torch.arange(len(dataset)) if clips is None else clips
+    clips = torch.arange(len(dataset), device=source.device) if clips is None else clips
     loaded = source.batches(clips.to(source.index_device).split(batch_size))
     for batch, (frames, start) in zip(clips.to(source.device).split(batch_size), loaded, strict=True):
         length = dataset.num_frames[batch]

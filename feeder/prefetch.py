@@ -53,8 +53,7 @@ class Prefetcher:
         if self.stream is None:
             return batch.frames.to(self.device), batch.start.to(self.device), None
         with torch.cuda.stream(self.stream):
-            on_device = [tensor.pin_memory().to(self.device, non_blocking=True)
-                         for tensor in (batch.frames, batch.start)]
+            on_device = [each.pin_memory().to(self.device, non_blocking=True) for each in (batch.frames, batch.start)]
             return *on_device, self.stream.record_event()
 
 

@@ -18,7 +18,7 @@ import pretrain
 from data_gen.skeleton import PARENTS
 from feeder import augmentations, modalities
 from feeder.dataset import ClipDataset
-from feeder.feeders import PretrainFeeder, downstream_batches, downstream_streams
+from feeder.feeders import PretrainFeeder, downstream_batches
 from feeder.modalities import streams
 from feeder.prefetch import Resident
 from model.objective import Weights
@@ -189,7 +189,7 @@ def test_the_probe_and_fine_tuning_never_wait(gpu):
     dataset, crops = dataset_on(gpu), (labels, labels + 60)
     with Strict():
         train_one_epoch(head, torch.optim.SGD(head.parameters(), 1., 0.9), [(features, labels)])
-        inputs = downstream_streams(dataset, labels, crops=crops)
+        inputs, = downstream_batches(dataset, CLIPS, crops=crops, clips=labels)
         train_one_epoch(classifier, torch.optim.SGD(classifier.parameters(), 1., 0.9), [(inputs, labels)])
         assert len(list(downstream_batches(dataset, 4))) == math.ceil(CLIPS / 4)
 
