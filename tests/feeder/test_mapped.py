@@ -103,12 +103,12 @@ def test_selected_clips_and_all_parts(both, monkeypatch):
 
 def test_clips_are_announced_before_they_are_read(folder, monkeypatch):
     """The announced parts of the file hold the clips; of Fortran order, where each clip is everywhere, anything."""
-    clips, announced, reader = np.array([3, 0, 9]), [], load_split(folder, 'train', data_device='disk').frames
+    clips, announced, mapped = [3, 0, 9], [], load_split(folder, 'train', data_device='disk')
     if not hasattr(os, 'posix_fadvise'):
         pytest.skip('this system reads clips when they are touched')
     monkeypatch.setattr(os, 'posix_fadvise', lambda file, start, size, advice: announced.append((start, size)))
-    reader.read_ahead(clips)
-    content = reader.file.read_bytes()
+    mapped.select(torch.tensor(clips))
+    reader, content = mapped.frames, mapped.frames.file.read_bytes()
     assert len(announced) == 3
     assert all(0 < start < start + size <= len(content) for start, size in announced)
     for clip, (start, size) in zip(clips, announced, strict=True):
