@@ -144,7 +144,7 @@ def test_a_checkpoint_says_what_it_is(train):
         'objective': 'no-inter', 'modalities': ['joint', 'motion'], 'dataset': 'ntu60', 'protocol': 'cross_subject',
         'hidden_size': 8, 'seed': 4, 'batch_size': 4, 'epochs': 1, 'lr': 5e-4, 'schedule': [351], 'cos': False,
         'weight_decay': 1e-5, 'weights': {'intra': 5, 'inter': 0, 'variance': 5, 'covariance': 1}, 'data': None,
-        'processes': 1, 'device': 'cpu'}
+        'processes': 1, 'device': 'cpu', 'amp': 'off', 'products': 'torch'}
 
 
 def test_what_a_subset_does_not_use_keeps_its_start(train):
@@ -285,15 +285,15 @@ def test_a_recipe_sets_what_flags_leave_open(train, data, mistake):
     folder = train('run', '--recipe', 'small-data', '--epochs', 1, '--lr', 1e-3, '--inter-weight', 3)
     config = checkpoint.read(checkpoint.path_of(folder, 0))['config']
     assert config['overrides'] == ['inter_weight', 'lr', 'batch_size', 'epochs']
-    expected = {'recipe': 'small-data', 'crop': [0.5, 1], 'crop_frames': 16, 'shear': 0.5, 'lr': 1e-3, 'schedule': [81],
+    expected = {'recipe': 'small-data', 'crop': [0.5, 1], 'crop_frames': 16, 'shear': 1, 'lr': 1e-3, 'schedule': [81],
                 'weights': {'intra': 25, 'inter': 3, 'variance': 25, 'covariance': 1}}
     assert {name: config[name] for name in expected} == expected
     flags = ['--data-root', data, '--checkpoint-path', folder, '--hidden-size', 8, '--batch-size', 4,
              '--resume', 'auto']
     line = mistake(pretrain.main, [*flags, '--recipe', 'published', '--epochs', 2])
     assert 'was trained with --recipe small-data, not published' in line
-    line = mistake(pretrain.main, [*flags, '--recipe', 'small-data', '--inter-weight', 3, '--shear', 1])
-    assert 'was trained with --shear 0.5, not 1' in line
+    line = mistake(pretrain.main, [*flags, '--recipe', 'small-data', '--inter-weight', 3, '--shear', 0.5])
+    assert 'was trained with --shear 1.0, not 0.5' in line
 
 
 def test_each_value_of_a_recipe_reaches_the_training(train):

@@ -22,7 +22,7 @@ class Recipe(NamedTuple):
 
 # small-data: for sets of a thousand clips or so. Its loss weights are VICReg's (arXiv 2105.04906): at batch B the
 # covariance of D dimensions has rank below B, so with the published weights it pays to shrink the variances. Its
-# crops also reach clips of under 64 frames, which the published minimum leaves whole.
+# crops also reach clips of under 64 frames, which the published minimum leaves whole. BENCHMARKS.md has what each does.
 RECIPES = {'published': Recipe(),
            'small-data': Recipe(intra_weight=25, inter_weight=25, variance_weight=25, crop=(0.5, 1.), crop_frames=16,
-                                shear=0.5, lr=2e-3, batch_size=128, epochs=101, schedule=(81,))}
+                                lr=2e-3, batch_size=128, epochs=101, schedule=(81,))}
