@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Run the linter and the tests.
-#   ./script_test.sh [more flags of pytest]      -m slow: the long tests alone
+#   ./script_test.sh [more flags of pytest]      -m slow: the long tests alone; -n 0: in one process
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
-make_environment requirements-dev.txt pytest
+make_environment requirements-dev.txt 'pytest, xdist'
 if command -v ruff >/dev/null; then ruff check .; else echo "note: ruff is not installed, so nothing is linted" >&2; fi
-python -m pytest -q "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # in each of the processes
+python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
