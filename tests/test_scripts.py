@@ -128,7 +128,8 @@ def test_a_script_passes_on_the_exit_code(shell, command):
 def test_the_test_script_runs_the_linter_if_it_is_there(shell, stand_ins, ruff):
     commands = {'python': 'if [ "$1" != -c ]; then echo "python $*"; fi'} | ({'ruff': 'echo "ruff $*"'} if ruff else {})
     done = shell('./script_test.sh -x', PATH=stand_ins(**commands))
-    assert done.stdout.splitlines() == ['ruff check .'] * ruff + ['python -m pytest -q -x']
+    assert done.stdout.splitlines() == ['ruff check .'] * ruff + [
+        'python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile -x']
     assert ('ruff is not installed' in done.stderr) != ruff
 
 
