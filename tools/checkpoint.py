@@ -1,5 +1,4 @@
 """The one reader and writer of checkpoints: written in the official code's format, read in other wrappings too."""
-import pickle
 import re
 import sys
 from pathlib import Path
@@ -98,10 +97,8 @@ def read(path: Path) -> dict:
         saved = torch.load(path, map_location='cpu', weights_only=True)
     except InputError:
         raise
-    except pickle.UnpicklingError as error:
-        raise InputError(f'{path} is {describe_refused(path, str(error))}') from error
     except Exception as error:  # a damaged file can raise almost anything
-        raise InputError(f'{path} is {describe_refused(path, "")} ({type(error).__name__})') from error
+        raise InputError(f'{path} is {describe_refused(path, error)}') from error
     if not isinstance(saved, dict):
         raise InputError(f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict')
     name = next((name for name in WRAPPINGS if isinstance(saved.get(name), dict)), None)
@@ -141,7 +138,7 @@ def config_of(path: Path, saved: dict) -> dict | None:
     return config
 
 
-def describe_refused(path: Path, error: str) -> str:
+def describe_refused(path: Path, error: Exception) -> str:
     """What a file is that torch.load refuses."""
     with open(path, 'rb') as file:
         start = file.read(200).lstrip().lower()
@@ -149,19 +146,14 @@ def describe_refused(path: Path, error: str) -> str:
         return 'a Git LFS pointer, not the checkpoint itself: fetch it with git lfs pull'
     if start.startswith((b'<!doctype', b'<html')):
         return 'a web page, not a checkpoint: the download went wrong'
-    if refused := re.search(r'GLOBAL ([\w.]+)', error):
+    if refused := re.search(r'GLOBAL ([\w.]+)', str(error)):
         return (f'not loaded, because it holds a {refused[1]}, which could run code: save the tensors alone, with '
                 "torch.save({'state_dict': model.state_dict()}, FILE)")
-    return 'not a PyTorch checkpoint, or not a whole one'
-
-
-def load_into(model: nn.Module, state: dict, path: Path) -> None:
-    """Load every tensor or none; InputError for missing, unexpected or misshapen tensors."""
-    check_shapes(model, state, path)
-    model.load_state_dict(state)
+    return f'not a PyTorch checkpoint, or not a whole one ({type(error).__name__})'
 
 
 def check_shapes(model: nn.Module, state: dict, path: Path) -> None:
+    """InputError for missing, unexpected or misshapen tensors."""
     own = model.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
     misshapen = [f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}' for key in own.keys() & state.keys()
@@ -211,5 +203,5 @@ def load_model(path: Path) -> tuple[UmURL, dict | None]:
         planned = UmURL(*shape)
         check_shapes(planned if whole else planned.backbone, state, path)
     model = UmURL(*shape)
-    load_into(model if whole else model.backbone, state, path)
+    (model if whole else model.backbone).load_state_dict(state)
     return model.eval(), config_of(path, saved)
