@@ -12,6 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
+from sklearn.metrics import confusion_matrix
 
 from data_gen import cli
 from tools.analysis import compare, drawing
@@ -37,12 +38,10 @@ def main(argv=None):
 
 def count(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
     """The classes (C,) that occur, and how many clips of each (row) are taken for each (column): (C, C)."""
-    classes, (true, predicted) = np.unique((labels, predictions), return_inverse=True)
+    classes = np.union1d(labels, predictions)
     if len(classes) < 2:
         raise cli.InputError('there is only one class, so nothing can be confused')
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (true, predicted), 1)
-    return classes, counts
+    return classes, confusion_matrix(labels, predictions, labels=classes)
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

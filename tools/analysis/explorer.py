@@ -9,7 +9,6 @@ import base64
 import json
 import re
 import zlib
-from difflib import get_close_matches
 from html import escape
 from pathlib import Path
 
@@ -104,9 +103,8 @@ def read_split(folder: Path, split: str) -> tuple[np.ndarray, ...]:
 
 def draw_clips(labels: np.ndarray, names: list[str], classes: list[str] | None, limit: int, seed: int) -> np.ndarray:
     """Clips to show, as ascending indices into labels (N,): at most `limit`, at random, of these classes or of all."""
-    for name in set(classes or ()) - set(names):
-        close = ' or '.join(get_close_matches(name, names, 3, 0))
-        raise cli.InputError(f'--classes: no class is called {name}; the nearest names are {close}')
+    for name in classes or ():
+        cli.position(name, names, 'class')
     chosen = [number for number, name in enumerate(names) if not classes or name in classes]
     clips = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(labels, chosen)))[:limit])
     if len(np.unique(labels[clips])) < 2:

@@ -54,7 +54,7 @@ def main(argv=None):
         print(f'{title}: {panels[-1][2]}')
     _, names = classes_of(*data, train_labels, val_labels)
     names = [str(names[label]) if names else f'A{label + 1:03d}' for label in classes]  # else as in NTU RGB+D
-    tsne_figure.write(args.out, panels, np.searchsorted(classes, labels[shown]), names)
+    drawing.save(args.out, tsne_figure.draw(panels, np.searchsorted(classes, labels[shown]), names))
     print(f'{args.out}.png and .pdf')
 
 

@@ -1,19 +1,13 @@
 """The figure of tools.analysis.tsne, for a column of a paper: equal panels, classes told apart by colour and marker."""
-from pathlib import Path
 from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from tools.analysis.drawing import COLOURS, COLUMN, PAGE, save, styled
+from tools.analysis.drawing import COLOURS, COLUMN, PAGE, styled
 
 MARKERS = 'o^sDvP*X<h'
 NOTE = 'k-NN (k = 1) among the training clips of these classes; both numbers are of the features, by cosine'
-
-
-def write(path: Path, panels: list[tuple], classes: np.ndarray, names: list[str]) -> None:
-    """Write path.png and path.pdf; see `draw`."""
-    save(path, draw(panels, classes, names))
 
 
 @styled

@@ -200,11 +200,11 @@ BAD = [
     (['a.npz', '--protocol', 'cross_view'], 'xview is not there'),
     (['a.npz', '--perplexity', 42], '42 clips are too few for --perplexity 42'),
     (['a.npz', '--classes', 'A002'], '14 clips of fewer than two classes'),
-    (['a.npz', '--classes', 'A02', 'A001'], 'no class is called A02; the nearest names are A0'),
+    (['a.npz', '--classes', 'A02', 'A001'], 'there is no class A02; some that are there: A0'),
     (['same.npz'], 'same.npz: the features of all clips are the same'),
     (['a.npz', '--out', '.'], '. is a folder'),
     (['a.npz', '--neighbours', 0], '0 is not a whole number from 1'),
-    (['custom.npz', '--classes', 'wave hand'], 'no class is called wave hand; the nearest names are wave hands or')]
+    (['custom.npz', '--classes', 'wave hand'], 'there is no class wave hand; some that are there: wave hands')]
 
 
 @pytest.mark.parametrize(('argv', 'message'), BAD, ids=[message for _, message in BAD])

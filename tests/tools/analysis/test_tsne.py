@@ -32,9 +32,10 @@ def features_file(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What tsne_figure.write got, which draws nothing: a list of (panels, classes, names)."""
+    """What tsne_figure.draw got, which draws nothing: a list of (panels, classes, names)."""
     calls = []
-    monkeypatch.setattr(tsne_figure, 'write', lambda path, *what: calls.append(what))
+    monkeypatch.setattr(tsne_figure, 'draw', lambda *what: calls.append(what))
+    monkeypatch.setattr(drawing, 'save', lambda *_: None)
     return calls
 
 
