@@ -46,8 +46,7 @@ def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Expected calibration error in % of logits (M, C): 15 equal bins of confidence (Guo et al., ICML 2017)."""
     confidence, predictions = logits.double().softmax(1).max(1)
     bins = (confidence * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1  # each with its upper end
-    gaps = torch.zeros(ECE_BINS, dtype=torch.float64, device=bins.device)
-    gaps.index_add_(0, bins, confidence - (predictions == labels).double())
+    gaps = bins.bincount(confidence - (predictions == labels).double(), ECE_BINS)
     return 100 * gaps.abs().sum().item() / len(labels)
 
 
