@@ -2,9 +2,9 @@
 
     python -m data_gen.demo_recordings --out demo/raw
 
-Nobody was recorded: a kinematic skeleton plays twelve actions. Scores on them show that the pipeline works and that
-pre-training helps; they cannot be compared with published numbers. Syntax and names are those of NTU RGB+D and serve
-every protocol of NTU-60 and NTU-120. The same seed writes the same files.
+Nobody was recorded: a kinematic skeleton plays twelve actions, seen with the noise measured on IntelliRehabDS. Scores
+show that the pipeline works and that pre-training helps; they cannot be compared with published numbers. Syntax and
+names are those of NTU RGB+D and serve every protocol of NTU-60 and NTU-120. The same seed writes the same files.
 """
 import sys
 from collections import namedtuple
@@ -33,13 +33,11 @@ SHOULDERS, ELBOWS, HIPS, KNEES, ANKLES, FOOT = (4, 8), (5, 9), (12, 16), (13, 17
 FPS = 30
 CAMERA_YAW = {1: 0, 2: 45, 3: -45}  # degrees; as in NTU RGB+D, three cameras see each performance
 MAX_YAW, MAX_TURN = 60, 20  # degrees: everybody faces the first camera within MAX_YAW, and turns a little while acting
-# The sensor's noise in metres, as second differences of people at rest in IntelliRehabDS show it (Miron et al., Data
-# 2021, 6(5), 46), from trunk and shoulders to finger tips. Legs are given that of arms.
+# The sensor's noise in metres: second differences of people at rest in IntelliRehabDS (Miron et al., Data 2021, 6(5),
+# 46). Legs are given that of arms. The files are rounded to millimetres, which adds 0.0003.
 NOISE = np.full((JOINTS, 1), .00013)
-NOISE[[*ELBOWS, *KNEES]] = .00025
-NOISE[[6, 10, *ANKLES]] = .0004
-NOISE[[7, 11, 15, 19]] = .0009
-NOISE[[21, 22, 23, 24]] = .002
+NOISE[[*ELBOWS, *KNEES]], NOISE[[6, 10, *ANKLES]] = .00025, .0004
+NOISE[[7, 11, 15, 19]], NOISE[[21, 22, 23, 24]] = .0009, .002  # hands and feet, finger tips
 BODY_ID = 72057594037944738
 # One body as text. Fields that nothing reads are 0: clipping, lean, and each joint's pixels and orientation.
 BODY = f'%d 0 1 1 1 1 0 0 0 2\n{JOINTS}\n' + '%.3f %.3f %.3f 0 0 0 0 0 0 0 0 2\n' * JOINTS

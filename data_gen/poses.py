@@ -16,7 +16,7 @@ LONG_BONES = [5, 6, 9, 10, 13, 14, 17, 18]  # arms and legs
 def bone_ratio(poses: np.ndarray) -> float:
     """The mean length of the short bones of poses (T, M, 25, 3) beside that of the long ones.
 
-    It is 0.16 to 0.39 in the 2,577 recordings of IntelliRehabDS (without z 0.12 to 0.41), and 0.38 to 0.47 in the
+    It is 0.16 to 0.39 in the 2,577 recordings of IntelliRehabDS (without z 0.12 to 0.41), and 0.24 to 0.26 in the
     demo's. It is 2.3 if the joints are those of BODY_25, and about 1 if they are in random order. It is 0.7 to 1.3 in
     the recordings of tests/reference, too: their joints are at random places, so they get the warning.
     """

@@ -54,6 +54,17 @@ def test_the_sensor_loses_people(folder):
     assert 0 < late < 10
 
 
+def test_the_noise_is_a_real_sensor_s(tmp_path):
+    """Of a body that does not move at all: below a millimetre on the trunk, more at the finger tips."""
+    standing = demo_recordings.forward_kinematics(demo_recordings.draw_bones(np.random.default_rng(0)),
+                                                  np.zeros((200, 25, 3)))[None]
+    path = tmp_path / 'S001C001P001R001A001.skeleton'
+    path.write_text(demo_recordings.film(standing, 0, np.random.default_rng(0), np.random.default_rng(0)))
+    xyz = read_xyz(path)[..., 0]
+    noise = xyz[:, xyz.any((0, 2))].std(1).mean(0)  # (25,) in metres
+    assert 0 < noise[demo_recordings.TRUNK].mean() < .001 < noise[[21, 22, 23, 24]].mean() < .003
+
+
 def test_performers_have_their_own_proportions():
     trunk, arms, legs = np.array([[np.linalg.norm(bones[part], axis=1).sum() for part in (
         demo_recordings.TRUNK, demo_recordings.ARMS, demo_recordings.LEGS)] for bones in (
