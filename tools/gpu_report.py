@@ -46,6 +46,7 @@ PUBLISHED_EPOCHS = 451
 
 def write_report(folder: Path, device: torch.device, hidden_size: int) -> Path:
     """Measure everything and write DIR/report.md; returns its path. Needs 4 GB on disk until it ends."""
+    folder = folder.absolute()  # the commands run in the project's root
     folder.mkdir(parents=True, exist_ok=True)
     size, page = SIZES[device.type], folder / 'report.md'
     with open(page, 'w') as file, TemporaryDirectory(dir=folder) as scratch:
