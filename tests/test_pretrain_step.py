@@ -111,7 +111,7 @@ def test_bf16_is_the_same_to_its_precision(initial, clips, plain):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize('chunks', [1, 2])
+@pytest.mark.parametrize('chunks', [1, 2] if torch.__version__ >= '2.13' else [1])
 def test_traced_for_compilation_it_is_the_same_step(initial, clips, plain, monkeypatch, chunks):
     """Without the code generation, which takes minutes; fullgraph: without a break in the traced code."""
     monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='aot_eager', fullgraph=True))
@@ -130,6 +130,15 @@ def test_compiled_objective_has_the_same_value_and_gradient():
     torch.testing.assert_close(torch.stack(compiled_losses), torch.stack(plain), rtol=1e-5, atol=0)
     gradients = [torch.autograd.grad(losses.total, z)[0] for losses in (compiled_losses, plain)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_chunks_are_not_compiled_by_an_older_torch(initial, monkeypatch, capsys):
+    monkeypatch.setattr(torch, '__version__', torch.torch_version.TorchVersion('2.9.1+cpu'))
+    monkeypatch.setattr(compilation.shutil, 'which', lambda name: name)
+    model = copy.deepcopy(initial)
+    model.encoder_chunks = 2
+    assert compiled(model, umurl_objective, CPU) is umurl_objective
+    assert '--compile needs torch 2.13 for --encoder-chunks' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('kind', 'missing'), [('cpu', 'g++'), ('cuda', 'gcc')])

@@ -22,6 +22,8 @@ def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callabl
     needed = {compiler: shutil.which(compiler.split()[0])}
     if device.type == 'cuda':
         needed['triton'] = importlib.util.find_spec('triton')
+    if model.encoder_chunks > 1:  # fails with torch 2.4; those between were not tried
+        needed['torch 2.13 for --encoder-chunks'] = torch.__version__ >= '2.13'
     if missing := [name for name, found in needed.items() if not found]:
         if rank() == 0:
             print(f'note: --compile needs {" and ".join(missing)}, which is missing here: nothing is compiled',
