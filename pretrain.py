@@ -31,7 +31,7 @@ from feeder.feeders import VIEW_FRAMES, PretrainFeeder
 from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
-from tools import options
+from tools import checkpoint, options
 from tools.device import autocast, memory_advice
 from tools.distributed import (
     check_agreement,
@@ -91,11 +91,9 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     model_without_ddp = build_model(args.objective, args.modalities, args.hidden_size, args.encoder_chunks,
                                     dataset.frames.shape[1:], args.seed, device)
     optimizer = torch.optim.Adam(model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
-    recorded = saved.get('config') or {}
+    recorded = checkpoint.config_of(resume_path, saved) or {}
     dtype, precision, text = choose_precision(args.amp, device, args.hidden_size, recorded)
     config = config | precision
-    if rank() == 0:
-        print(f'precision: {text}; ' + ('compiled' if args.compile == 'on' else 'not compiled'))
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if resume_path:
         restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
@@ -108,6 +106,8 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
     start_folder(args.checkpoint_path, resume_path, first_epoch, first_step)
 
     objective = compiled(model_without_ddp, umurl_objective, device) if args.compile == 'on' else umurl_objective
+    if rank() == 0:
+        print(f'precision: {text}; ' + ('not compiled' if objective is umurl_objective else 'compiled'))
     model = data_parallel(model_without_ddp, device)
     monitor = Monitor(device, projection_names(args.modalities, args.objective), loss_scaler.is_enabled())
     checkpoints = RunCheckpoints(args.checkpoint_path, config, model_without_ddp, optimizer, loss_scaler, monitor,

@@ -8,7 +8,7 @@ import torch
 
 import pretrain
 from feeder.feeders import PretrainFeeder
-from feeder.prefetch import Prefetcher
+from feeder.prefetch import Prefetcher, Resident
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools.training import compilation
@@ -30,22 +30,25 @@ def initial():
     return UmURL(150, 192, 16)
 
 
-def run(model, clips, chunks=1, source=None, dtype=None, compile=False):
+def run(model, clips, chunks=1, source=None, dtype=None, compile=False, device=CPU, lr=1e-3,
+        each_step=lambda: None):
     """The losses (steps, 4) of one short epoch, and the model after it."""
-    model, objective, losses = copy.deepcopy(model), umurl_objective, []
+    model, objective, losses = copy.deepcopy(model).to(device), umurl_objective, []
     model.encoder_chunks = chunks
+    source = source or Resident(clips, device)
     feeder = PretrainFeeder(clips, 4, seed=0, fused_only=isinstance(model, EarlyFusionBaseline), source=source)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
-    loss_scaler = torch.amp.GradScaler('cpu', enabled=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if compile:
-        objective = compiled(model, objective, CPU)
+        objective = compiled(model, objective, device)
 
     def recording(projections, weights):
         values = objective(projections, weights)
         losses.append(torch.stack(values).detach())
         return values
-    list(pretrain.train_steps(model, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype,
-                              Monitor(CPU, range(2 if isinstance(model, EarlyFusionBaseline) else 6), False)))
+    monitor = Monitor(device, range(2 if isinstance(model, EarlyFusionBaseline) else 6), loss_scaler.is_enabled())
+    for _ in pretrain.train_steps(model, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype, monitor):
+        each_step()
     assert len(losses) == STEPS
     return torch.stack(losses), model
 
@@ -146,3 +149,30 @@ def test_without_a_compiler_training_goes_on(initial, monkeypatch, capsys, kind,
     monkeypatch.setattr(compilation.shutil, 'which', lambda name: None)
     assert compiled(copy.deepcopy(initial), umurl_objective, torch.device(kind)) is umurl_objective
     assert f'--compile needs {missing}' in capsys.readouterr().err
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+class TestOnAGpu:
+    """What only a GPU can show; run by python -m pytest -m cuda. Draws differ from a CPU's, so losses do, too."""
+    GPU = torch.device('cuda', 0)
+
+    @pytest.fixture(scope='class')
+    def on_gpu(self, initial, clips):
+        return run(initial, clips, device=self.GPU, lr=1e-4)[0]
+
+    @pytest.mark.parametrize(('options', 'tolerance'), [
+        ({'source': Prefetcher}, 1e-5), ({'compile': True}, 1e-3), ({'dtype': torch.bfloat16}, 3e-2),
+        ({'dtype': torch.float16}, 3e-2), ({'dtype': torch.bfloat16, 'compile': True}, 3e-2)], ids=str)
+    def test_other_ways_to_the_same_losses(self, initial, clips, on_gpu, options, tolerance):
+        made = {name: value(clips, self.GPU) if name == 'source' else value for name, value in options.items()}
+        losses, _ = run(initial, clips, device=self.GPU, lr=1e-4, **made)
+        torch.testing.assert_close(losses[:, 3], on_gpu[:, 3], rtol=tolerance, atol=0)
+
+    def test_no_step_waits(self, initial, clips):
+        """From the second step on: the first sets the optimizer up."""
+        try:
+            run(initial, clips, dtype=torch.bfloat16, device=self.GPU,
+                each_step=lambda: torch.cuda.set_sync_debug_mode('error'))
+        finally:
+            torch.cuda.set_sync_debug_mode('default')

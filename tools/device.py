@@ -34,9 +34,7 @@ def name_of(device: torch.device) -> str:
     """The device's model name, for records of measurements."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    cpus = Path('/proc/cpuinfo')
-    model = re.search(r'model name\s*: (.*)', cpus.read_text()) if cpus.is_file() else None
-    return f'{model[1] if model else platform.machine()} CPU, {torch.get_num_threads()} threads'
+    return f'{cpu_fact("model name") or platform.machine()} CPU, {torch.get_num_threads()} threads'
 
 
 def keep_freed_memory() -> None:
@@ -50,11 +48,11 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def cpu_flags() -> set[str]:
-    """What Linux says that this CPU can do, such as avx512_bf16; nothing on other systems."""
+def cpu_fact(name: str) -> str:
+    """What Linux says of this CPU: its 'model name', its 'flags' such as avx512_bf16; nothing on other systems."""
     cpus = Path('/proc/cpuinfo')
-    flags = re.search(r'^flags\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
-    return set(flags[1].split()) if flags else set()
+    fact = re.search(rf'^{name}\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
+    return fact[1] if fact else ''
 
 
 def amp_dtype(amp: str, device: torch.device) -> torch.dtype | None:

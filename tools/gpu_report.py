@@ -123,10 +123,8 @@ def one_step(device: torch.device, hidden_size: int, size: Size) -> Iterator[str
     """What makes the host wait within a step, and where its time goes."""
     batch_size = benchmark.SIZES[device.type][0]
     dataset = benchmark.synthetic_dataset(batch_size).to(device)
-    for stage in benchmark.model_stages(dataset, hidden_size, batch_size, size.stages[:1], device):
-        step = stage.work
-        if stage.name == 'step':
-            break
+    stages_of_it = benchmark.model_stages(dataset, hidden_size, batch_size, size.stages[:1], device)
+    step = next(stage.work for stage in stages_of_it if stage.name == 'step')
     step()
     with warnings.catch_warnings(record=True) as waits, sync_warnings(device):
         warnings.simplefilter('always')

@@ -4,7 +4,7 @@ Chosen by what the processor can do and by the model's width, never by timing, s
 """
 import torch
 
-from tools.device import AMP, amp_dtype, cpu_flags
+from tools.device import AMP, amp_dtype, cpu_fact
 
 NATIVE = {'avx512_bf16', 'amx_bf16'}  # flags of a CPU that multiplies in bf16
 WIDE = 1024  # the width at which bf16, and oneDNN in float32, were measured faster on such a CPU (BENCHMARKS.md)
@@ -17,8 +17,8 @@ def choose_precision(amp: str, device: torch.device, width: int,
 
     recorded: the configuration of the checkpoint to resume from, which `auto` follows on the same kind of device.
     """
-    follow = recorded if recorded.get('device') == device.type and 'amp' in recorded else {}
-    native = sorted(NATIVE & cpu_flags()) if device.type == 'cpu' and width >= WIDE else []
+    follow = recorded if recorded.get('device') == device.type and recorded.get('amp') in list(AMP) else {}
+    native = sorted(NATIVE.intersection(cpu_fact('flags').split())) if device.type == 'cpu' and width >= WIDE else []
     reason = f'--amp {amp}'
     if amp == 'auto' and follow:
         amp, reason = follow['amp'], 'as before'

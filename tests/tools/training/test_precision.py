@@ -13,7 +13,7 @@ CPU = torch.device('cpu')
 def cpu(monkeypatch):
     """cpu(flags, onednn): as if the CPU had these flags, and oneDNN an accurate product or not."""
     def pretend(*flags, onednn=True):
-        monkeypatch.setattr(precision, 'cpu_flags', lambda: {'avx2', *flags})
+        monkeypatch.setattr(precision, 'cpu_fact', lambda name: ' '.join(['avx2', *flags]))
         monkeypatch.setattr(precision, 'use_onednn', lambda: onednn)
     return pretend
 
@@ -48,7 +48,8 @@ def test_a_resumed_run_keeps_its_precision(cpu):
     before |= {'amp': 'bf16', 'products': 'onednn'}
     assert precision.choose_precision('auto', CPU, 8, before)[1] == {'amp': 'bf16', 'products': 'onednn'}
     assert precision.choose_precision('off', CPU, 8, before)[2].startswith('float32 (--amp off), until now bf16')
-    assert precision.choose_precision('auto', CPU, 8, before | {'device': 'cuda'})[1]['amp'] == 'off'
+    for elsewhere in ({'device': 'cuda'}, {'amp': ['bf16']}, {'amp': 'bf8'}):  # of another device, or damaged
+        assert precision.choose_precision('auto', CPU, 8, before | elsewhere)[1]['amp'] == 'off'
 
 
 @pytest.mark.parametrize(('rounds', 'used'), [(False, True), (True, False)])
