@@ -11,6 +11,7 @@
 
 Input that cannot be used raises InputError; its message says what is wrong and what to do.
 """
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,14 @@ from torch import nn
 
 for package in ('data_gen', 'feeder', 'model', 'tools'):
     file = getattr(sys.modules.get(package), '__file__', None)
-    if package in sys.modules and Path(file or '').resolve().parent != Path(__file__).resolve().parent / package:
-        raise ImportError(f'UmURL has a package {package}, but another module of this name is loaded already '
-                          f'({file or "from a folder"}): rename that one, or load UmURL in a process of its own')
+    if (
+        package in sys.modules
+        and Path(file or '').resolve().parent != Path(__file__).resolve().parent / package
+    ):
+        raise ImportError(
+            f'UmURL has a package {package}, but another module of this name is loaded already '
+            f'({file or "from a folder"}): rename that one, or load UmURL in a process of its own'
+        )
 
 # torch.hub takes this folder off sys.path after loading: nothing of it can be imported later.
 from data_gen.cli import InputError, position  # noqa: E402
@@ -41,11 +47,15 @@ dependencies = ['numpy', 'torch', 'tqdm']  # torch.hub checks that these are ins
 
 
 def umurl(checkpoint: str | Path) -> 'ClipEncoder':
-    """The encoder of a checkpoint (of pretrain.py or the official code), or of the newest one in a folder."""
+    """The encoder of a checkpoint (of pretrain.py or the official code), or of the newest one in a
+    folder.
+    """
     path = newest(Path(checkpoint)) or Path(checkpoint)
     model, config = load_model(path)
     if (size := model.backbone.j_emb.t_embedding[0].in_features) != 150:
-        raise InputError(f'{path} takes {size} numbers per frame, not the 150 of two bodies of 25 joints')
+        raise InputError(
+            f'{path} takes {size} numbers per frame, not the 150 of two bodies of 25 joints'
+        )
     return ClipEncoder(model.backbone, config['modalities'] if config else MODALITIES)
 
 
@@ -58,14 +68,23 @@ class ClipEncoder(nn.Module):
         super().__init__()
         self.backbone, self.modalities = backbone, tuple(modalities)
 
-    def features(self, clips: Sequence, modalities: Sequence[str] | str | None = None, joints: str = 'ntu25',
-                 axes: str | None = None, batch_size: int = 64) -> torch.Tensor:
-        """Features (N, 2H) float32 of N recordings, on the encoder's device, as --save-features writes them.
+    def features(
+        self,
+        clips: Sequence,
+        modalities: Sequence[str] | str | None = None,
+        joints: str = 'ntu25',
+        axes: str | None = None,
+        batch_size: int = 64,
+    ) -> torch.Tensor:
+        """Features (N, 2H) float32 of N recordings, on the encoder's device, as --save-features
+        writes them.
 
-        clips: arrays (T, J, 3) or (T, M, J, 3) in metres, best at 30 frames a second. They are normalised as in
-        data_gen/: of more than 300 frames the first 300 are taken, of more than two bodies the two that move most; a
-        body that is not seen is all zeros. modalities: of joint, bone and motion (default: all that were trained).
-        joints: ntu25, kinect20, coco17, body25 or mediapipe33. axes: kinect or image (see data_gen/README.md).
+        clips: arrays (T, J, 3) or (T, M, J, 3) in metres, best at 30 frames a second. They are
+        normalised as in data_gen/: of more than 300 frames the first 300 are taken, of more than
+        two bodies the two that move most; a body that is not seen is all zeros. modalities: of
+        joint, bone and motion (default: all that were trained).
+        joints: ntu25, kinect20, coco17, body25 or mediapipe33. axes: kinect or image (see
+        data_gen/README.md).
         """
         modalities = [modalities] if isinstance(modalities, str) else modalities or self.modalities
         for name in modalities:
@@ -76,9 +95,13 @@ class ClipEncoder(nn.Module):
         frames = [self.prepare(index, clip, joints, axes) for index, clip in enumerate(clips)]
         if not frames:
             raise InputError('there are no clips: give a list of arrays (frames, joints, 3)')
-        dataset = ClipDataset(torch.cat(frames), torch.tensor([*map(len, frames)]), torch.zeros(len(frames)), [])
+        dataset = ClipDataset(
+            torch.cat(frames), torch.tensor([*map(len, frames)]), torch.zeros(len(frames)), []
+        )
         subset = tuple(name for name in MODALITIES if name in modalities)  # in the usual order
-        return extract_subsets(self.backbone, dataset.to(next(self.parameters()).device), [subset], batch_size)[subset]
+        return extract_subsets(
+            self.backbone, dataset.to(next(self.parameters()).device), [subset], batch_size
+        )[subset]
 
     forward = features
 

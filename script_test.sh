@@ -4,6 +4,11 @@
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 make_environment requirements-dev.txt 'pytest, xdist'
-if command -v ruff >/dev/null; then ruff check .; else echo "note: ruff is not installed, so nothing is linted" >&2; fi
+if command -v ruff >/dev/null; then
+    ruff check .
+    ruff format --check --quiet . || { echo "error: some files are not formatted: run ruff format ." >&2; exit 1; }
+else
+    echo "note: ruff is not installed, so nothing is linted" >&2
+fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # in each of the processes
 python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

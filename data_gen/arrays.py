@@ -1,4 +1,5 @@
 """What lies in a benchmark's folder: a train and a val split, each in one of two layouts."""
+
 import os
 import zipfile
 from contextlib import contextmanager
@@ -12,17 +13,25 @@ from data_gen.skeleton import BODIES, JOINTS
 
 LAYOUTS = ('padded', 'trimmed')
 FILES = {  # their names, after `train_` or `val_`
-    'padded': 'data_joint.npy',  # (N, 3, 300, 25, 2) float32: the published layout, which other projects read
-    'trimmed': 'frame_joint.npy',  # (F, 2, 25, 3) float32: the valid frames only, one clip after another
+    # (N, 3, 300, 25, 2) float32: the published layout, which other projects read
+    'padded': 'data_joint.npy',
+    # (F, 2, 25, 3) float32: the valid frames only, one clip after another
+    'trimmed': 'frame_joint.npy',
     'counts': 'num_frame.npy',  # (N,) int64: the valid frames of each clip
     'labels': 'label.pkl',  # a pickle of (names, labels)
-    'offsets': 'trimmed.npz'}  # only with `trimmed` arrays of older versions: some clips have more rows than frames
-ROW_SHAPE = {'padded': (3, MAX_FRAME, JOINTS, BODIES), 'trimmed': (BODIES, JOINTS, 3)}  # a row: a clip, or a frame
+    'offsets': 'trimmed.npz',
+}  # only with `trimmed` arrays of older versions: some clips have more rows than frames
+ROW_SHAPE = {
+    'padded': (3, MAX_FRAME, JOINTS, BODIES),
+    'trimmed': (BODIES, JOINTS, 3),
+}  # a row: a clip, or a frame
 ROW_BYTES = {layout: 4 * int(np.prod(shape)) for layout, shape in ROW_SHAPE.items()}
 
 
 def file_of(folder: Path, split: str, content: str) -> Path:
-    """The file that holds a split's coordinates, if `content` is a layout, or its counts, labels or offsets."""
+    """The file that holds a split's coordinates, if `content` is a layout, or its counts, labels or
+    offsets.
+    """
     return Path(folder) / f'{split}_{FILES[content]}'
 
 
@@ -32,7 +41,9 @@ def layout_of(folder: Path, split: str) -> str | None:
 
 
 def write_header(file, layout: str, rows: int) -> int:
-    """Write the .npy header of `rows` rows at the start of an open file; its size is always the same. Returns it."""
+    """Write the .npy header of `rows` rows at the start of an open file; its size is always the
+    same. Returns it.
+    """
     file.seek(0)
     header = {'descr': '<f4', 'fortran_order': False, 'shape': (rows, *ROW_SHAPE[layout])}
     np.lib.format.write_array_header_1_0(file, header)
@@ -41,7 +52,9 @@ def write_header(file, layout: str, rows: int) -> int:
 
 @contextmanager
 def replacing(path: Path):
-    """`with replacing(path) as file`: a binary file under a temporary name, renamed to `path` once it is on disk."""
+    """`with replacing(path) as file`: a binary file under a temporary name, renamed to `path` once
+    it is on disk.
+    """
     path = Path(path)
     partial = path.with_name(path.name + '.part')
     try:
@@ -60,8 +73,12 @@ def replacing(path: Path):
 
 
 def check_zip(path: Path) -> None:
-    """InputError if a record of a zip (an .npz, a checkpoint) does not have its checksum. Other files pass."""
+    """InputError if a record of a zip (an .npz, a checkpoint) does not have its checksum. Other
+    files pass.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as records:
             if damaged := records.testzip():
-                raise InputError(f'{path} is damaged: the checksum of its record {damaged} is wrong')
+                raise InputError(
+                    f'{path} is damaged: the checksum of its record {damaged} is wrong'
+                )

@@ -1,4 +1,7 @@
-"""What all commands share: argument types, progress bars, and one line and exit code 2 for a user's mistake."""
+"""What all commands share: argument types, progress bars, and one line and exit code 2 for a user's
+mistake.
+"""
+
 import argparse
 import difflib
 import os
@@ -35,7 +38,9 @@ def positive_int(text: str) -> int:
 
 
 def even_int(text: str) -> int:
-    """An argparse type: an even number, at least 2 (a model's width is shared by sines and cosines)."""
+    """An argparse type: an even number, at least 2 (a model's width is shared by sines and
+    cosines).
+    """
     if positive_int(text) % 2:
         raise argparse.ArgumentTypeError(f'{text} is odd')
     return int(text)
@@ -66,18 +71,28 @@ def position(name: str, names: Sequence[str], what: str) -> int:
     raise InputError(f'there is no {what} {name}; some that are there: {", ".join(near) or "none"}')
 
 
-def progress(iterable, description: str, total: int | None = None, unit: str = 'it', **more) -> tqdm:
-    """A tqdm bar on stderr. In a log file: a line every half minute, and none for short jobs (leave=False)."""
+def progress(
+    iterable, description: str, total: int | None = None, unit: str = 'it', **more
+) -> tqdm:
+    """A tqdm bar on stderr. In a log file: a line every half minute, and none for short jobs
+    (leave=False).
+    """
     terminal = sys.stderr.isatty()
     more['disable'] = more.get('disable', False) or not (terminal or more.get('leave', True))
-    return tqdm(iterable, description, total, unit=unit, mininterval=0.1 if terminal else 30, **more)
+    return tqdm(
+        iterable, description, total, unit=unit, mininterval=0.1 if terminal else 30, **more
+    )
 
 
 def run(main) -> None:
-    """Run a command's `main` and exit: with its code, or after one line on stderr for what went wrong."""
+    """Run a command's `main` and exit: with its code, or after one line on stderr for what went
+    wrong.
+    """
     try:
         sys.exit(main())
-    except BrokenPipeError:  # the reader of our output (head, less) has left: there is nobody to flush to
+    except (
+        BrokenPipeError
+    ):  # the reader of our output (head, less) has left: there is nobody to flush to
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (InputError, OSError) as error:  # OSError: no permission, a full disk, …

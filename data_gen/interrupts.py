@@ -1,4 +1,7 @@
-"""Ctrl-C, kills, full disks, or a second run in the same folder: a message says what to do, and nothing is lost."""
+"""Ctrl-C, kills, full disks, or a second run in the same folder: a message says what to do, and
+nothing is lost.
+"""
+
 import multiprocessing
 import os
 import signal
@@ -27,18 +30,23 @@ def resumable():
         print(f'\nstopped; {RESUME}', file=sys.stderr)
         raise
     except BrokenProcessPool as error:
-        raise InputError(f'a worker process was killed (out of memory?); {RESUME}, with fewer --workers') from error
+        raise InputError(
+            f'a worker process was killed (out of memory?); {RESUME}, with fewer --workers'
+        ) from error
     except OSError as error:
         raise InputError(f'{error}; nothing finished is lost: {RESUME}') from error
 
 
 def start_worker() -> None:
-    """In a new worker process: leave Ctrl-C to the main process, and exit when that one ends, even by kill -9."""
+    """In a new worker process: leave Ctrl-C to the main process, and exit when that one ends, even
+    by kill -9.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         multiprocessing.parent_process().join()
         os._exit(1)
+
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -49,12 +57,16 @@ def folder_lock(folders, purpose: str = 'preparing data'):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             if not lock(files.enter_context(open(folder / '.lock', 'w'))):
-                raise InputError(f'{folder}: another run is {purpose} there; wait for it, or stop it')
+                raise InputError(
+                    f'{folder}: another run is {purpose} there; wait for it, or stop it'
+                )
         yield
 
 
 def lock(file, attempts: int = 20) -> bool:
-    """Lock an open file until it is closed or its process ends; False if another process has it locked."""
+    """Lock an open file until it is closed or its process ends; False if another process has it
+    locked.
+    """
     for _ in range(attempts if fcntl else 0):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

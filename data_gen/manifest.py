@@ -1,4 +1,7 @@
-"""manifest.json beside the arrays: what they are, how they were prepared, and a hash that identifies them."""
+"""manifest.json beside the arrays: what they are, how they were prepared, and a hash that
+identifies them.
+"""
+
 import hashlib
 import json
 from collections import Counter
@@ -15,14 +18,25 @@ NAME = 'manifest.json'
 
 
 def split_summary(names, labels, num_frames, digests: Iterable[str] | None) -> dict:
-    """The manifest's entry for one split. `digests`: of each clip's valid frames, see `clip_digest`; None: no hash."""
-    summary = {'clips': len(names), 'classes': {str(label): count for label, count in sorted(Counter(labels).items())}}
+    """The manifest's entry for one split. `digests`: of each clip's valid frames, see
+    `clip_digest`; None: no hash.
+    """
+    summary = {
+        'clips': len(names),
+        'classes': {str(label): count for label, count in sorted(Counter(labels).items())},
+    }
     if digests is not None:
         summary['hash'] = split_hash(names, labels, num_frames, digests)
     if names:
         low, median, high = np.percentile(num_frames, (5, 50, 95)).tolist()
-        summary['frames'] = {'total': int(sum(num_frames)), 'min': int(min(num_frames)), '5%': low, 'median': median,
-                             '95%': high, 'max': int(max(num_frames))}
+        summary['frames'] = {
+            'total': int(sum(num_frames)),
+            'min': int(min(num_frames)),
+            '5%': low,
+            'median': median,
+            '95%': high,
+            'max': int(max(num_frames)),
+        }
     return summary
 
 
@@ -40,7 +54,9 @@ def clip_digest(frames: np.ndarray) -> str:
 
 
 def clip_digests(frames: np.ndarray, num_frames) -> Iterator[str]:
-    """The digest of each clip of frames (F, M, V, C) float32: one clip after another, num_frames (N,) of each."""
+    """The digest of each clip of frames (F, M, V, C) float32: one clip after another, num_frames
+    (N,) of each.
+    """
     return map(clip_digest, np.split(frames, np.cumsum(num_frames))[:-1])
 
 
@@ -50,7 +66,9 @@ def write(folder: Path, **entries) -> None:
 
 
 def read(folder: Path) -> dict | None:
-    """The manifest of a folder, or None if it has none. The entries of its splits are under 'parts'."""
+    """The manifest of a folder, or None if it has none. The entries of its splits are under
+    'parts'.
+    """
     path = Path(folder) / NAME
     if not path.is_file():
         return None
@@ -61,11 +79,14 @@ def read(folder: Path) -> dict | None:
     raise InputError(f'{path} is not a manifest: prepare the data again')
 
 
-def check(folder: Path, split: str, names, labels, num_frames, digests: Iterable[str] | None) -> bool:
-    """Compare a split, as read, with its folder's manifest: InputError if they differ, False if there is no manifest.
+def check(
+    folder: Path, split: str, names, labels, num_frames, digests: Iterable[str] | None
+) -> bool:
+    """Compare a split, as read, with its folder's manifest: InputError if they differ, False if
+    there is no manifest.
 
-    A split without arrays has no names. `digests`: see `clip_digests`; with None only the numbers of clips and frames
-    are compared.
+    A split without arrays has no names. `digests`: see `clip_digests`; with None only the numbers
+    of clips and frames are compared.
     """
     manifest = read(folder)
     if manifest is None:
@@ -79,5 +100,8 @@ def check(folder: Path, split: str, names, labels, num_frames, digests: Iterable
         if all(summary[key] == expected.get(key, summary[key]) for key in compared):
             return True
         difference = 'other names, labels or coordinates'
-    raise InputError(f'{folder}: the {split} split has {difference}, so its {NAME} describes other arrays: prepare the '
-                     f'data again, or delete {NAME} if you changed the arrays on purpose')
+    raise InputError(
+        f'{folder}: the {split} split has {difference}, so its {NAME} describes other arrays: '
+        'prepare the '
+        f'data again, or delete {NAME} if you changed the arrays on purpose'
+    )

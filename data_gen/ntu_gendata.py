@@ -3,9 +3,11 @@
 As published:   cd data_gen && python ntu_gendata.py
 From the root:  python -m data_gen.ntu_gendata --dataset ntu60 --data_path /disk/nturgb+d_skeletons
 
-Each recording is read once, for all its protocols, by one process per core. Unusable files are skipped and listed at
-the end. If a run is stopped (Ctrl-C, a kill, a full disk), the same command resumes it.
+Each recording is read once, for all its protocols, by one process per core. Unusable files are
+skipped and listed at the end. If a run is stopped (Ctrl-C, a kill, a full disk), the same command
+resumes it.
 """
+
 import sys
 from collections.abc import Set
 from pathlib import Path
@@ -18,9 +20,13 @@ from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.skeleton import read_xyz  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 
-DEFAULT_FOLDERS = [ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')]
+DEFAULT_FOLDERS = [
+    ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')
+]
 NTU = 'ntu60', 'ntu120'
-MISSING = 'samples_with_missing_skeletons.txt'  # the official lists begin with NTU_RGBD_ or NTU_RGBD120_
+MISSING = (
+    'samples_with_missing_skeletons.txt'  # the official lists begin with NTU_RGBD_ or NTU_RGBD120_
+)
 ARCHIVES = '.zip', '.7z', '.rar', '.gz', '.tar'
 
 
@@ -32,22 +38,41 @@ def main(argv=None):
     ignored = read_ignored(args.ignored_sample_path, args.data_path, recordings.keys())
     names = sorted(recordings.keys() - ignored)
     in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
-    present = [args.dataset] if args.dataset else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
-    benchmarks = [plan(dataset, benchmark, names, (args.out_folder or ROOT / 'data' / DATASETS[dataset].folder))
-                  for dataset in present for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].counts)
-                  if benchmark in DATASETS[dataset].preparable]
+    present = (
+        [args.dataset]
+        if args.dataset
+        else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
+    )
+    benchmarks = [
+        plan(
+            dataset, benchmark, names, (args.out_folder or ROOT / 'data' / DATASETS[dataset].folder)
+        )
+        for dataset in present
+        for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].counts)
+        if benchmark in DATASETS[dataset].preparable
+    ]
     if names and not benchmarks:
-        raise cli.InputError(f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}')
+        raise cli.InputError(
+            f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}'
+        )
     jobs = [Job(read_one, recordings[name], (f'{name}.skeleton',)) for name in names]
     if not names:
-        raise cli.InputError(f'all {len(ignored)} recordings are listed as having missing skeletons')
+        raise cli.InputError(
+            f'all {len(ignored)} recordings are listed as having missing skeletons'
+        )
     code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
 
     if ignored:
-        print(f'{cli.plural(len(ignored), "recording")} left out: listed as having missing skeletons')
-    if others := [name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)]:
+        print(
+            f'{cli.plural(len(ignored), "recording")} left out: listed as having missing skeletons'
+        )
+    if others := [
+        name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)
+    ]:
         print(f'{cli.plural(len(others), "recording")} left out: of another data set')
-    for line in cli.shorten([f'{path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton' for path in stray]):
+    for line in cli.shorten(
+        [f'{path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton' for path in stray]
+    ):
         print(f'  {line}')
     return code
 
@@ -56,30 +81,52 @@ def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('--dataset', choices=NTU, help='default: each one that has recordings there')
-    flag('--data_path', type=Path, nargs='+', metavar='FOLDER', help='default: data/nturgbd_raw[_120], if there')
-    flag('--ignored_sample_path', type=Path, metavar='FILE', help=f'default: *{MISSING} beside or in each data folder')
+    flag(
+        '--data_path',
+        type=Path,
+        nargs='+',
+        metavar='FOLDER',
+        help='default: data/nturgbd_raw[_120], if there',
+    )
+    flag(
+        '--ignored_sample_path',
+        type=Path,
+        metavar='FILE',
+        help=f'default: *{MISSING} beside or in each data folder',
+    )
     flag('--benchmark', nargs='+', metavar='NAME', help='default: all published for the data set')
     pipeline.add_flags(parser, 'data/NTU-RGB-D-60-AGCN or -120-')
     args = parser.parse_args(argv)
     if args.out_folder and not args.dataset:
         parser.error('--out_folder is the folder of one data set: add --dataset')
     datasets = [args.dataset] if args.dataset else NTU
-    known = dict.fromkeys(benchmark for dataset in datasets for benchmark in DATASETS[dataset].preparable)
+    known = dict.fromkeys(
+        benchmark for dataset in datasets for benchmark in DATASETS[dataset].preparable
+    )
     for benchmark in args.benchmark or ():
         if benchmark not in known:
-            parser.error(f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has {", ".join(known)}')
+            parser.error(
+                f'--benchmark {benchmark}: {args.dataset or "NTU RGB+D"} has {", ".join(known)}'
+            )
     args.data_path = args.data_path or [folder for folder in DEFAULT_FOLDERS if folder.is_dir()]
     if not args.data_path:
-        parser.error(f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or give their folder with --data_path')
+        parser.error(
+            f'no raw recordings: unpack them to {DEFAULT_FOLDERS[0]}, or give their folder with '
+            '--data_path'
+        )
     for folder in args.data_path:
         if not folder.is_dir():
             is_archive = folder.suffix.lower() in ARCHIVES
-            parser.error(f'--data_path {folder}: {"unpack it first" if is_archive else "no such folder"}')
+            parser.error(
+                f'--data_path {folder}: {"unpack it first" if is_archive else "no such folder"}'
+            )
     return args
 
 
 def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
-    """({name: path}, paths of other files); a recording that is in several folders is taken from the first."""
+    """({name: path}, paths of other files); a recording that is in several folders is taken from
+    the first.
+    """
     recordings, stray = {}, []
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         name = Name.parse(path.stem)
@@ -91,37 +138,67 @@ def find_recordings(folders: list[Path]) -> tuple[dict[Name, str], list[str]]:
 
 
 def where_to_look(folders: list[Path]) -> str:
-    """What to say of folders without recordings: whether archives are to be unpacked, or where recordings are."""
+    """What to say of folders without recordings: whether archives are to be unpacked, or where
+    recordings are.
+    """
     here = [path for folder in folders for path in sorted(folder.iterdir())]
     below = next((path for path in here if path.is_dir() and any(path.glob('S*.skeleton'))), None)
     archive = next((path for path in here if path.suffix.lower() in ARCHIVES), None)
-    advice = f'use --data_path {below}' if below else f'unpack {archive} first' if archive else 'nothing was written'
+    advice = (
+        f'use --data_path {below}'
+        if below
+        else f'unpack {archive} first'
+        if archive
+        else 'nothing was written'
+    )
     return f'no SsssCcccPpppRrrrAaaa.skeleton file in {", ".join(map(str, folders))}: {advice}'
 
 
 def read_ignored(given: Path | None, folders: list[Path], present: Set[Name]) -> set[Name]:
     """The recordings, of those `present`, that lists say have missing skeletons.
 
-    A list is any text, in any case, in UTF-8 or UTF-16; it is `given`, or has an official name beside or in a folder.
+    A list is any text, in any case, in UTF-8 or UTF-16; it is `given`, or has an official name
+    beside or in a folder.
     """
     if given and not given.is_file():
         raise cli.InputError(f'--ignored_sample_path {given}: no such file')
     ignored = set()
     for folder in [None] if given else folders:
-        paths = [given] if given else [path for place in (folder.absolute().parent, folder.absolute())
-                                       for path in sorted(place.glob(f'*{MISSING}')) if path.is_file()]
+        paths = (
+            [given]
+            if given
+            else [
+                path
+                for place in (folder.absolute().parent, folder.absolute())
+                for path in sorted(place.glob(f'*{MISSING}'))
+                if path.is_file()
+            ]
+        )
         if not paths:
-            print(f'warning: {folder.absolute().with_name(MISSING)} not found, so no recording is left out. The '
-                  'official lists come with the data set (NTU-60: 302 names, NTU-120: 535)', file=sys.stderr)
+            print(
+                f'warning: {folder.absolute().with_name(MISSING)} not found, so no recording is '
+                'left out. The '
+                'official lists come with the data set (NTU-60: 302 names, NTU-120: 535)',
+                file=sys.stderr,
+            )
         for path in paths:
-            text = path.read_bytes().replace(b'\0', b'').decode('latin-1').upper()  # names without the zeros of UTF-16
+            text = (
+                path.read_bytes().replace(b'\0', b'').decode('latin-1').upper()
+            )  # names without the zeros of UTF-16
             names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
             if not names:
-                print(f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so none is left out',
-                      file=sys.stderr)
+                print(
+                    f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so none is left '
+                    'out',
+                    file=sys.stderr,
+                )
             elif not names & present:
-                print(f'note: {path} names {cli.plural(len(names), "recording")}, but none that is here, so none is '
-                      'left out', file=sys.stderr)
+                print(
+                    f'note: {path} names {cli.plural(len(names), "recording")}, but none that is '
+                    'here, so none is '
+                    'left out',
+                    file=sys.stderr,
+                )
             ignored |= names & present
     return ignored
 
@@ -130,8 +207,15 @@ def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> p
     """One benchmark, with the recordings of its splits in sorted order."""
     known, splits = DATASETS[dataset], {}
     for split in ('train', 'val'):
-        inside = [name for name in names if known.holds(name) and known.trains(name, benchmark) == (split == 'train')]
-        splits[split] = [f'{name}.skeleton' for name in inside], [name.action - 1 for name in inside]
+        inside = [
+            name
+            for name in names
+            if known.holds(name) and known.trains(name, benchmark) == (split == 'train')
+        ]
+        splits[split] = (
+            [f'{name}.skeleton' for name in inside],
+            [name.action - 1 for name in inside],
+        )
     return pipeline.Benchmark(dataset, benchmark, out_folder / benchmark, splits)
 
 

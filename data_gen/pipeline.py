@@ -1,4 +1,7 @@
-"""From planned benchmarks to finished folders: what the preparing commands do once they know their recordings."""
+"""From planned benchmarks to finished folders: what the preparing commands do once they know their
+recordings.
+"""
+
 import os
 import re
 import shutil
@@ -16,7 +19,10 @@ from data_gen.writer import SplitWriter
 
 
 class Benchmark(NamedTuple):
-    """What one folder is to hold: splits {'train': (names, labels), 'val': …}, the names in the order of the jobs."""
+    """What one folder is to hold: splits {'train': (names, labels), 'val': …}, the names in the
+    order of the jobs.
+    """
+
     dataset: str
     name: str
     folder: Path
@@ -24,25 +30,48 @@ class Benchmark(NamedTuple):
     details: dict = {}  # more for the manifest
 
     def writers(self, layout: str, overwrite: bool = False) -> dict[str, SplitWriter]:
-        return {split: SplitWriter(self.folder, split, *recordings, layout, self.details, overwrite)
-                for split, recordings in self.splits.items()}
+        return {
+            split: SplitWriter(self.folder, split, *recordings, layout, self.details, overwrite)
+            for split, recordings in self.splits.items()
+        }
 
 
 def add_flags(parser: cli.Parser, default_folder: str) -> None:
     """The flags that every preparing command has: --out_folder, --layout, --overwrite, --workers."""
     flag = parser.add_argument
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    flag('--out_folder', type=Path, metavar='FOLDER', help=f"the data set's own folder (default: {default_folder})")
-    flag('--layout', choices=LAYOUTS, default='padded',
-         help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)')
+    flag(
+        '--out_folder',
+        type=Path,
+        metavar='FOLDER',
+        help=f"the data set's own folder (default: {default_folder})",
+    )
+    flag(
+        '--layout',
+        choices=LAYOUTS,
+        default='padded',
+        help='padded: as published; trimmed: valid frames only, a quarter of the disk (default padded)',
+    )
     flag('--overwrite', action='store_true', help='prepare again what is finished')
-    flag('-j', '--workers', type=cli.positive_int, default=cores, help='processes (default: one per core)')
+    flag(
+        '-j',
+        '--workers',
+        type=cli.positive_int,
+        default=cores,
+        help='processes (default: one per core)',
+    )
 
 
-def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bool, workers: int) -> int:
-    """Prepare `benchmarks` from the files of `jobs`, or resume an earlier run; returns the exit code."""
+def run(
+    benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bool, workers: int
+) -> int:
+    """Prepare `benchmarks` from the files of `jobs`, or resume an earlier run; returns the exit
+    code.
+    """
     with folder_lock({benchmark.folder for benchmark in benchmarks}):
-        pending = [benchmark for benchmark in benchmarks if overwrite or not is_finished(benchmark, layout)]
+        pending = [
+            benchmark for benchmark in benchmarks if overwrite or not is_finished(benchmark, layout)
+        ]
         if not pending:
             return 0
         writers = [benchmark.writers(layout, overwrite) for benchmark in pending]
@@ -60,7 +89,9 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bo
             writer.clean_up()
 
     path_of = {name: job.path for job in jobs for name in job.names}
-    if skipped := {name: reason for writer in all_writers for name, reason in writer.skipped.items()}:
+    if skipped := {
+        name: reason for writer in all_writers for name, reason in writer.skipped.items()
+    }:
         print(f'{cli.plural(len(skipped), "recording")} skipped:')
     kinds = {}  # a reason without its numbers, and the lines that give it
     for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
@@ -72,16 +103,20 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bo
 
 def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: int) -> None:
     """Read the files that are still needed, and give each recording to the writers that want it."""
-    wanted = [set(writer.names[len(writer.records):]) for writer in writers]
-    remaining = [job for job in jobs if any(name in names for name in job.names for names in wanted)]
+    wanted = [set(writer.names[len(writer.records) :]) for writer in writers]
+    remaining = [
+        job for job in jobs if any(name in names for name in job.names for names in wanted)
+    ]
     if any(writer.records for writer in writers):
         print(f'resuming an earlier run: {len(remaining)} files are left to read')
     # Better to fail now than after an hour; the size of trimmed arrays is known only at the end.
     needed = sum(map(len, wanted)) * ROW_BYTES[layout] if layout == 'padded' else 0
     free = shutil.disk_usage(writers[0].folder).free
     if needed > free:
-        raise cli.InputError(f'{writers[0].folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free '
-                             '(--layout trimmed needs about a quarter)')
+        raise cli.InputError(
+            f'{writers[0].folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free '
+            '(--layout trimmed needs about a quarter)'
+        )
     with resumable():
         results = in_order(remaining, layout, workers)
         for job, prepared in cli.progress(results, 'preparing', len(remaining), 'file'):
@@ -94,20 +129,41 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
 def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -> None:
     """Complete a folder's files, write its manifest, and print the numbers of clips."""
     entries = {split: writer.finish() for split, writer in writers.items()}
-    skipped = {name: reason for writer in writers.values() for name, reason in writer.skipped.items()}
-    manifest.write(benchmark.folder, dataset=benchmark.dataset, benchmark=benchmark.name, layout=layout, parts=entries,
-                   skipped=skipped, version=__version__, **benchmark.details)
+    skipped = {
+        name: reason for writer in writers.values() for name, reason in writer.skipped.items()
+    }
+    manifest.write(
+        benchmark.folder,
+        dataset=benchmark.dataset,
+        benchmark=benchmark.name,
+        layout=layout,
+        parts=entries,
+        skipped=skipped,
+        version=__version__,
+        **benchmark.details,
+    )
     counts = tuple(entry['clips'] for entry in entries.values())
     print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
-    if cut := sum(record.get('cut', False) for writer in writers.values() for record in writer.records):
-        print(f'  of {cli.plural(cut, "recording")} above {MAX_FRAME} frames, only the first {MAX_FRAME} are used')
+    if cut := sum(
+        record.get('cut', False) for writer in writers.values() for record in writer.records
+    ):
+        print(
+            f'  of {cli.plural(cut, "recording")} above {MAX_FRAME} frames, only the first '
+            f'{MAX_FRAME} are used'
+        )
     dataset = DATASETS[benchmark.dataset]
     official = dataset.counts.get(benchmark.name)
     if official == counts:
         print('  the official counts')
     elif official:
-        names = [Name.parse(name.removesuffix('.skeleton')) for writer in writers.values() for name in writer.names]
-        missing = '' if None in names else f'; {dataset.describe_missing(names)}'  # archives can lack names
+        names = [
+            Name.parse(name.removesuffix('.skeleton'))
+            for writer in writers.values()
+            for name in writer.names
+        ]
+        missing = (
+            '' if None in names else f'; {dataset.describe_missing(names)}'
+        )  # archives can lack names
         print(f'  NOT the official counts: {official[0]} + {official[1]}{missing}')
 
 
@@ -119,10 +175,14 @@ def is_finished(benchmark: Benchmark, layout: str) -> bool:
     found, writers = manifest.read(folder), benchmark.writers(layout)
     if found is None and any(writer.journal_path.is_file() for writer in writers.values()):
         return False  # an earlier run was stopped just before it wrote the manifest
-    if found is None or any(found['parts'].get(split, {}).get('plan') != writer.plan
-                            for split, writer in writers.items()):
+    if found is None or any(
+        found['parts'].get(split, {}).get('plan') != writer.plan
+        for split, writer in writers.items()
+    ):
         raise cli.InputError(f'{folder}: other arrays are there already; --overwrite replaces them')
-    for writer in writers.values():  # an earlier run may have been stopped before it could, or while preparing again
+    for writer in (
+        writers.values()
+    ):  # an earlier run may have been stopped before it could, or while preparing again
         writer.clean_up()
     print(f'{folder}: finished already, {found["layout"]} (--overwrite prepares it again)')
     return True

@@ -1,4 +1,5 @@
 """The one table of data sets and protocols, who trains in each, and the names of recordings."""
+
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -7,17 +8,57 @@ import numpy as np
 
 from data_gen.cli import InputError
 
-PROTOCOLS = {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup', 'own_split': 'split'}
+PROTOCOLS = {
+    'cross_subject': 'xsub',
+    'cross_view': 'xview',
+    'cross_setup': 'xsetup',
+    'own_split': 'split',
+}
 
-NTU60_TRAINING_PERFORMERS = frozenset({1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38})
+NTU60_TRAINING_PERFORMERS = frozenset(
+    {1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38}
+)
 NTU120_TRAINING_PERFORMERS = NTU60_TRAINING_PERFORMERS | {
-    45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95,
-    97, 98, 100, 103}
+    45,
+    46,
+    47,
+    49,
+    50,
+    52,
+    53,
+    54,
+    55,
+    56,
+    57,
+    58,
+    59,
+    70,
+    74,
+    78,
+    80,
+    81,
+    82,
+    83,
+    84,
+    85,
+    86,
+    89,
+    91,
+    92,
+    93,
+    94,
+    95,
+    97,
+    98,
+    100,
+    103,
+}
 TRAINING_CAMERAS = frozenset({2, 3})
 
 
 class Name(NamedTuple):
     """A recording's name, `SsssCcccPpppRrrrAaaa`; the numbers are those of the name, from 1."""
+
     setup: int
     camera: int
     performer: int
@@ -37,10 +78,13 @@ class Name(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """One data set, its folder below the data root, and the published clip counts (train, val) of its benchmarks.
+    """One data set, its folder below the data root, and the published clip counts (train, val) of
+    its benchmarks.
 
-    The other fields are for NTU RGB+D only; `preparable`: its benchmarks, with or without published results.
+    The other fields are for NTU RGB+D only; `preparable`: its benchmarks, with or without published
+    results.
     """
+
     folder: str
     classes: int
     counts: dict
@@ -58,24 +102,41 @@ class Dataset(NamedTuple):
 
     def trains(self, name: Name, benchmark: str) -> bool:
         """Whether a recording is in the benchmark's `train` split; the others are in `val`."""
-        return {'xsub': name.performer in self.training_performers,
-                'xview': name.camera in TRAINING_CAMERAS,
-                'xsetup': name.setup % 2 == 0}[benchmark]
+        return {
+            'xsub': name.performer in self.training_performers,
+            'xview': name.camera in TRAINING_CAMERAS,
+            'xsetup': name.setup % 2 == 0,
+        }[benchmark]
 
     def describe_missing(self, names: list[Name]) -> str:
         """Which setups and actions of NTU RGB+D have no recording among these."""
         setups = set(range(1, self.setups + 1)) - {name.setup for name in names}
         actions = set(range(1, self.classes + 1)) - {name.action for name in names}
-        missing = [f'no {what} {number_ranges(sorted(numbers))}'
-                   for what, numbers in (('setup', setups), ('action', actions)) if numbers]
+        missing = [
+            f'no {what} {number_ranges(sorted(numbers))}'
+            for what, numbers in (('setup', setups), ('action', actions))
+            if numbers
+        ]
         return ', '.join(missing) or 'every setup and action has some'
 
 
 DATASETS = {
-    'ntu60': Dataset('NTU-RGB-D-60-AGCN', 60, {'xsub': (40091, 16487), 'xview': (37646, 18932)}, setups=17,
-                     training_performers=NTU60_TRAINING_PERFORMERS, preparable=('xsub', 'xview')),
-    'ntu120': Dataset('NTU-RGB-D-120-AGCN', 120, {'xsub': (63026, 50919), 'xsetup': (54468, 59477)}, setups=32,
-                      training_performers=NTU120_TRAINING_PERFORMERS, preparable=('xsub', 'xsetup', 'xview')),
+    'ntu60': Dataset(
+        'NTU-RGB-D-60-AGCN',
+        60,
+        {'xsub': (40091, 16487), 'xview': (37646, 18932)},
+        setups=17,
+        training_performers=NTU60_TRAINING_PERFORMERS,
+        preparable=('xsub', 'xview'),
+    ),
+    'ntu120': Dataset(
+        'NTU-RGB-D-120-AGCN',
+        120,
+        {'xsub': (63026, 50919), 'xsetup': (54468, 59477)},
+        setups=32,
+        training_performers=NTU120_TRAINING_PERFORMERS,
+        preparable=('xsub', 'xsetup', 'xview'),
+    ),
     'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
     'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
     'custom': Dataset('custom', 0, {'split': None}),  # the class names are in its manifest
@@ -83,15 +144,20 @@ DATASETS = {
 
 
 def benchmark_folder(data_root: Path, dataset: str, protocol: str) -> Path:
-    """The folder of a data set's arrays for one protocol, there or not; InputError for a pair that does not exist."""
+    """The folder of a data set's arrays for one protocol, there or not; InputError for a pair that
+    does not exist.
+    """
     known = DATASETS[dataset]
     if PROTOCOLS[protocol] not in known.counts:
-        raise InputError(f'{dataset} has no protocol {protocol}: choose {" or ".join(known.protocols)}')
+        raise InputError(
+            f'{dataset} has no protocol {protocol}: choose {" or ".join(known.protocols)}'
+        )
     return Path(data_root) / known.folder / PROTOCOLS[protocol]
 
 
 def num_classes(dataset: str | None, class_names: list | None, labels) -> int:
-    """The data set's fixed number of classes, or else that of its class names, or else the largest label + 1.
+    """The data set's fixed number of classes, or else that of its class names, or else the largest
+    label + 1.
 
     labels (N,), on the CPU, not empty; InputError for one outside.
     """
@@ -99,7 +165,9 @@ def num_classes(dataset: str | None, class_names: list | None, labels) -> int:
     fixed = DATASETS[dataset].classes if dataset in DATASETS else 0
     count = fixed or len(class_names or ()) or high + 1
     if low < 0 or high >= count:
-        raise InputError(f'labels run from {low} to {high}, but {dataset or "the data set"} has {count} classes')
+        raise InputError(
+            f'labels run from {low} to {high}, but {dataset or "the data set"} has {count} classes'
+        )
     return count
 
 
@@ -107,4 +175,7 @@ def number_ranges(numbers: list[int]) -> str:
     """[1, 2, 3, 7] -> '1-3 7'."""
     starts = [number for number in numbers if number - 1 not in numbers]
     ends = [number for number in numbers if number + 1 not in numbers]
-    return ' '.join(str(start) if start == end else f'{start}-{end}' for start, end in zip(starts, ends, strict=True))
+    return ' '.join(
+        str(start) if start == end else f'{start}-{end}'
+        for start, end in zip(starts, ends, strict=True)
+    )

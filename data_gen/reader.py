@@ -1,4 +1,5 @@
 """Reads one split from disk, in either layout, written by this project or by another."""
+
 import os
 import pickle
 import sys
@@ -16,7 +17,8 @@ ADVICE = 'prepare the data again (data_gen/README.md)'
 class SplitReader:
     """One split of a folder. InputError names the file that is missing or damaged.
 
-    names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole array, as it is on disk;
+    names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole
+    array, as it is on disk;
     shape: (F, M, V, C) of all valid frames.
     """
 
@@ -24,15 +26,23 @@ class SplitReader:
         self.folder, self.split = Path(folder), split
         self.layout = layout_of(folder, split) or 'padded'
         self.file = file_of(folder, split, self.layout)
-        self.counts_at, labels_at = file_of(folder, split, 'counts'), file_of(folder, split, 'labels')
+        self.counts_at, labels_at = (
+            file_of(folder, split, 'counts'),
+            file_of(folder, split, 'labels'),
+        )
         if not labels_at.is_file() and labels_at.with_suffix('.npy').is_file():
             labels_at = labels_at.with_suffix('.npy')  # labels alone, without names
         for file in (self.file, self.counts_at, labels_at):
             if not file.is_file():
-                raise InputError(f'{file} is not there: prepare the data first (data_gen/README.md)')
+                raise InputError(
+                    f'{file} is not there: prepare the data first (data_gen/README.md)'
+                )
         self.data, counts = np.asarray(read_array(self.file)), read_array(self.counts_at)
         if counts.ndim != 1 or counts.dtype.kind not in 'iu':
-            raise InputError(f'{self.counts_at}: expected (N,) whole numbers, found {counts.shape} {counts.dtype}')
+            raise InputError(
+                f'{self.counts_at}: expected (N,) whole numbers, found {counts.shape} '
+                f'{counts.dtype}'
+            )
         self.num_frames = counts.astype(np.int64)
         self.names, self.labels = read_labels(labels_at)
         if self.layout == 'padded':
@@ -42,50 +52,84 @@ class SplitReader:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
             older = file_of(folder, split, 'offsets')
             # (N + 1,): where each clip begins in the array
-            self.offset = read_array(older, 'offset') if older.is_file() else np.append(0, self.num_frames.cumsum())
+            self.offset = (
+                read_array(older, 'offset')
+                if older.is_file()
+                else np.append(0, self.num_frames.cumsum())
+            )
             stored = np.diff(self.offset)
             if stored.sum() != len(self.data):
-                raise InputError(f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}')
+                raise InputError(
+                    f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}'
+                )
         self.check_counts(stored)
-        self.shape = int(self.num_frames.sum()), self.data.shape[4 if self.layout == 'padded' else 1], JOINTS, 3
+        self.shape = (
+            int(self.num_frames.sum()),
+            self.data.shape[4 if self.layout == 'padded' else 1],
+            JOINTS,
+            3,
+        )
 
     def __len__(self) -> int:
         return len(self.num_frames)
 
     def check_shape(self, expected, dimensions, sizes):
         shape, dtype = self.data.shape, self.data.dtype
-        if dtype.kind != 'f' or len(shape) != dimensions or any(shape[axis] != size for axis, size in sizes.items()):
+        if (
+            dtype.kind != 'f'
+            or len(shape) != dimensions
+            or any(shape[axis] != size for axis, size in sizes.items())
+        ):
             raise InputError(f'{self.file}: expected {expected} floats, found {shape} {dtype}')
 
     def check_counts(self, stored):
         """`stored` (N,): how many frames of each clip the array holds."""
         if not len(stored) == len(self.num_frames) == len(self.labels) == len(self.names):
             found = f'{len(self.num_frames)} frame counts, {len(self.labels)} labels and {len(self.names)} names'
-            raise InputError(f'{self.folder}: {len(stored)} clips, {found} in the {self.split} split: {ADVICE}')
+            raise InputError(
+                f'{self.folder}: {len(stored)} clips, {found} in the {self.split} split: {ADVICE}'
+            )
         longer = self.num_frames > stored
         if self.layout == 'padded' and longer.any():
-            print(f'note: {self.counts_at}: {longer.sum()} clips have more frames than the {stored[0]} that are '
-                  'stored, and are cut', file=sys.stderr)
+            print(
+                f'note: {self.counts_at}: {longer.sum()} clips have more frames than the '
+                f'{stored[0]} that are '
+                'stored, and are cut',
+                file=sys.stderr,
+            )
             self.num_frames = np.minimum(self.num_frames, stored)
         wrong = (self.num_frames < 1) | (self.num_frames > stored)
         if wrong.any():
             clip = int(wrong.argmax())
-            raise InputError(f'{self.counts_at}: clip {clip} ({self.names[clip]}) has {self.num_frames[clip]} frames '
-                             f'of {stored[clip]}')
+            raise InputError(
+                f'{self.counts_at}: clip {clip} ({self.names[clip]}) has {self.num_frames[clip]} '
+                'frames '
+                f'of {stored[clip]}'
+            )
 
     def frames(self, clips) -> np.ndarray:
-        """The valid frames of the clips with these indices (N,), one clip after another: (F, M, V, C) float32."""
+        """The valid frames of the clips with these indices (N,), one clip after another: (F, M, V,
+        C) float32.
+        """
         if self.layout == 'padded':
-            found = [self.data[clip, :, :self.num_frames[clip]].transpose(1, 3, 2, 0) for clip in clips]
+            found = [
+                self.data[clip, :, : self.num_frames[clip]].transpose(1, 3, 2, 0) for clip in clips
+            ]
         else:
-            found = [self.data[self.offset[clip]:][:self.num_frames[clip]] for clip in clips]
+            found = [self.data[self.offset[clip] :][: self.num_frames[clip]] for clip in clips]
         with np.errstate(over='ignore'):  # numbers too large for float32 become inf
             return np.concatenate(found, dtype=np.float32, casting='same_kind')
 
     def read_ahead(self, clips: np.ndarray) -> None:
-        """Let the system read these clips (N,) at once. A memory map alone reads each when it is touched, and waits."""
+        """Let the system read these clips (N,) at once. A memory map alone reads each when it is
+        touched, and waits.
+        """
         padded, row = self.layout == 'padded', self.data[0].nbytes
-        start = self.file.stat().st_size - self.data.nbytes + row * (clips if padded else self.offset[clips])
+        start = (
+            self.file.stat().st_size
+            - self.data.nbytes
+            + row * (clips if padded else self.offset[clips])
+        )
         size = row * (np.ones_like(clips) if padded else self.num_frames[clips])
         if hasattr(os, 'posix_fadvise'):  # not on Windows and macOS
             with open(self.file, 'rb') as file:
@@ -98,7 +142,9 @@ class SplitReader:
         finite = np.isfinite(frames).all((1, 2, 3))
         if not finite.all():
             bad = np.repeat(clips, self.num_frames[clips])[finite.argmin()]
-            raise InputError(f'{self.file}: clip {bad} ({self.names[bad]}) has coordinates that are not finite')
+            raise InputError(
+                f'{self.file}: clip {bad} ({self.names[bad]}) has coordinates that are not finite'
+            )
         return frames
 
 
@@ -117,7 +163,9 @@ def encode_latin1(text: str | bytes, encoding: str = '') -> bytes:
 
 
 class PlainDtype:
-    """Stands for a dtype in a pickle. A real one takes its flags from there; forged ones turn bytes into pointers."""
+    """Stands for a dtype in a pickle. A real one takes its flags from there; forged ones turn bytes
+    into pointers.
+    """
 
     def __init__(self, text, *_):
         self.dtype = np.dtype(text)
@@ -137,27 +185,41 @@ class PlainArray(np.ndarray):
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Builds lists, dicts, strings, numbers, and numpy's arrays, dtypes and numbers, nothing that could run code."""
+    """Builds lists, dicts, strings, numbers, and numpy's arrays, dtypes and numbers, nothing that
+    could run code.
+    """
 
-    MODULES = {'numpy', '_codecs', 'numpy.core.multiarray', 'numpy._core.multiarray', 'numpy.core.numeric',
-               'numpy._core.numeric'}
+    MODULES = {
+        'numpy',
+        '_codecs',
+        'numpy.core.multiarray',
+        'numpy._core.multiarray',
+        'numpy.core.numeric',
+        'numpy._core.numeric',
+    }
     ALLOWED = {
         'ndarray': None,  # only an argument of _reconstruct
         'dtype': PlainDtype,
         '_reconstruct': lambda *_: np.ndarray.__new__(PlainArray, (0,), 'b'),
         'scalar': lambda plain, content: np.frombuffer(encode_latin1(content), plain.dtype)[0],
         '_frombuffer': lambda content, plain, shape, order: np.frombuffer(
-            bytes(content), plain.dtype).reshape(shape, order=order),
-        'encode': encode_latin1}
+            bytes(content), plain.dtype
+        ).reshape(shape, order=order),
+        'encode': encode_latin1,
+    }
 
     def find_class(self, module, name):
         if module not in self.MODULES or name not in self.ALLOWED:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, but only plain values and arrays are read')
+            raise pickle.UnpicklingError(
+                f'it asks for {module}.{name}, but only plain values and arrays are read'
+            )
         return self.ALLOWED[name]
 
 
 def read_labels(file: Path) -> tuple[list[str], list[int]]:
-    """The names and the labels of a label file; labels alone, an .npy file, get names by their number."""
+    """The names and the labels of a label file; labels alone, an .npy file, get names by their
+    number.
+    """
     try:
         if file.suffix == '.npy':
             labels = read_array(file)
@@ -170,7 +232,11 @@ def read_labels(file: Path) -> tuple[list[str], list[int]]:
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or len(labels) and labels.dtype.kind not in 'iuf':
-        raise InputError(f'{file}: labels must be (N,) whole numbers, found {labels.shape} {labels.dtype}')
+        raise InputError(
+            f'{file}: labels must be (N,) whole numbers, found {labels.shape} {labels.dtype}'
+        )
     if (broken := ~np.isfinite(labels) | (labels != np.round(labels))).any():
-        raise InputError(f'{file}: label {labels[broken][0]} of clip {broken.argmax()} is not a whole number')
+        raise InputError(
+            f'{file}: label {labels[broken][0]} of clip {broken.argmax()} is not a whole number'
+        )
     return names, labels.astype(np.int64).tolist()

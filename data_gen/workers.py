@@ -1,4 +1,5 @@
 """Reads and normalises recordings on every core; the results come in order."""
+
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,19 +13,26 @@ from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import SkeletonError
 
 CHUNK = 4  # files that a process gets at a time
-AHEAD = 3  # chunks in progress for each process: bounds the memory of results that wait for their turn
+AHEAD = (
+    3  # chunks in progress for each process: bounds the memory of results that wait for their turn
+)
 
 
 class Job(NamedTuple):
-    """One file and the names of its recordings; read(path) returns an xyz (3, T, 25, 2) or SkeletonError for each."""
+    """One file and the names of its recordings; read(path) returns an xyz (3, T, 25, 2) or
+    SkeletonError for each.
+    """
+
     read: Callable
     path: str
     names: tuple
 
 
 def in_order(jobs: list[Job], layout: str, workers: int) -> Iterator[tuple[Job, list]]:
-    """Yield (job, a list of what `prepare` returns for each of its recordings) in the order of `jobs`."""
-    chunks = [jobs[first:first + CHUNK] for first in range(0, len(jobs), CHUNK)]
+    """Yield (job, a list of what `prepare` returns for each of its recordings) in the order of
+    `jobs`.
+    """
+    chunks = [jobs[first : first + CHUNK] for first in range(0, len(jobs), CHUNK)]
     pool = ProcessPoolExecutor(max(1, min(workers, len(chunks))), initializer=start_worker)
     submitted, chunks = deque(), iter(chunks)
     try:
@@ -48,16 +56,24 @@ def read(job):
         return job.read(job.path)
     except SkeletonError as error:
         return [error] * len(job.names)
-    except Exception as error:  # a damaged file can raise almost anything, and must not end the work on the others
+    except (
+        Exception
+    ) as error:  # a damaged file can raise almost anything, and must not end the work on the others
         reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
         return [SkeletonError(f'cannot be read: {reason}')] * len(job.names)
 
 
 def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
-    """One recording (3, T, 25, 2) as its record for the journal and its bytes in the layout; none if it is unusable."""
+    """One recording (3, T, 25, 2) as its record for the journal and its bytes in the layout; none
+    if it is unusable.
+    """
     if isinstance(xyz, SkeletonError):
         return {'reason': str(xyz)}, None
     clip, num_frames = normalize(xyz), min(xyz.shape[1], MAX_FRAME)
     frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
-    record = {'num_frames': num_frames, 'digest': clip_digest(frames), 'cut': xyz.shape[1] > MAX_FRAME}
+    record = {
+        'num_frames': num_frames,
+        'digest': clip_digest(frames),
+        'cut': xyz.shape[1] > MAX_FRAME,
+    }
     return record, (clip if layout == 'padded' else frames).tobytes()

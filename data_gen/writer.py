@@ -1,4 +1,5 @@
 """Writes one split, recording by recording, so that a run can be stopped at any moment and resumed."""
+
 import hashlib
 import json
 import os
@@ -15,19 +16,41 @@ from data_gen.manifest import split_summary
 class SplitWriter:
     """Writes the recordings `names`, in this order; unusable ones are left out.
 
-    Until the split is finished, its array's name ends in .part, and a journal beside it has a JSON line per recording:
-    {'num_frames', 'digest'} or {'reason'}. The journal's first line identifies the plan: names, labels, `details` (more
-    of the manifest) and version. Only a run of the same plan is resumed; --overwrite resumes only what it started.
+    Until the split is finished, its array's name ends in .part, and a journal beside it has a JSON
+    line per recording: {'num_frames', 'digest'} or {'reason'}. The journal's first line identifies
+    the plan: names, labels, `details` (more of the manifest) and version. Only a run of the same
+    plan is resumed; --overwrite resumes only what it started.
     """
 
-    def __init__(self, folder: Path, split: str, names: list, labels: list, layout: str, details: dict,
-                 overwrite: bool = False):
-        self.folder, self.split, self.names, self.labels, self.layout = folder, split, names, labels, layout
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        names: list,
+        labels: list,
+        layout: str,
+        details: dict,
+        overwrite: bool = False,
+    ):
+        self.folder, self.split, self.names, self.labels, self.layout = (
+            folder,
+            split,
+            names,
+            labels,
+            layout,
+        )
         other_layout = 'trimmed' if layout == 'padded' else 'padded'
-        self.target, self.other = file_of(folder, split, layout), file_of(folder, split, other_layout)
-        self.partial, self.other_partial = (path.with_suffix('.npy.part') for path in (self.target, self.other))
+        self.target, self.other = (
+            file_of(folder, split, layout),
+            file_of(folder, split, other_layout),
+        )
+        self.partial, self.other_partial = (
+            path.with_suffix('.npy.part') for path in (self.target, self.other)
+        )
         self.journal_path = folder / f'{split}_journal.jsonl'
-        self.plan = hashlib.sha256(json.dumps([names, labels, details, __version__]).encode()).hexdigest()
+        self.plan = hashlib.sha256(
+            json.dumps([names, labels, details, __version__]).encode()
+        ).hexdigest()
         self.first_line = as_line([self.plan, layout, overwrite])
         self.records = []  # one for each of the names that is dealt with
         self.file = self.journal = None
@@ -35,11 +58,19 @@ class SplitWriter:
     def open(self) -> None:
         """Resume what an earlier run of the same plan left, or start."""
         self.other_partial.unlink(missing_ok=True)
-        lines = self.journal_path.read_bytes().splitlines(True) if self.journal_path.is_file() else []
+        lines = (
+            self.journal_path.read_bytes().splitlines(True) if self.journal_path.is_file() else []
+        )
         if lines[:1] == [self.first_line]:
             self.records = [json.loads(line) for line in lines[1:] if line.endswith(b'\n')]
-        if 0 < len(self.names) == len(self.records) and self.target.is_file() and not self.partial.exists():
-            os.replace(self.target, self.partial)  # the earlier run was stopped just before it wrote the manifest
+        if (
+            0 < len(self.names) == len(self.records)
+            and self.target.is_file()
+            and not self.partial.exists()
+        ):
+            os.replace(
+                self.target, self.partial
+            )  # the earlier run was stopped just before it wrote the manifest
         self.file = open(self.partial, 'r+b' if self.partial.exists() else 'w+b')  # noqa: SIM115, it stays open
         header = write_header(self.file, self.layout, self.num_rows)
         end = header + self.num_rows * ROW_BYTES[self.layout]
@@ -63,11 +94,16 @@ class SplitWriter:
     @property
     def skipped(self) -> dict[str, str]:
         """{name: reason} of the unusable recordings."""
-        return {name: record['reason'] for name, record in zip(self.names, self.records, strict=True)
-                if 'reason' in record}
+        return {
+            name: record['reason']
+            for name, record in zip(self.names, self.records, strict=True)
+            if 'reason' in record
+        }
 
     def append(self, record: dict, data: bytes | None) -> None:
-        """Write the next recording: its data first, so that the journal lists nothing that is not in the file."""
+        """Write the next recording: its data first, so that the journal lists nothing that is not
+        in the file.
+        """
         if data is not None:
             self.file.write(data)
             self.file.flush()
@@ -77,8 +113,11 @@ class SplitWriter:
 
     def finish(self) -> dict:
         """Give the files their final names; returns the split's entry of the manifest."""
-        kept = [(name, label, record['digest']) for name, label, record
-                in zip(self.names, self.labels, self.records, strict=True) if 'reason' not in record]
+        kept = [
+            (name, label, record['digest'])
+            for name, label, record in zip(self.names, self.labels, self.records, strict=True)
+            if 'reason' not in record
+        ]
         names, labels, digests = zip(*kept, strict=True) if kept else ((), (), ())
         with replacing(file_of(self.folder, self.split, 'counts')) as file:
             np.save(file, np.array(self.num_frames, np.int64))
@@ -92,7 +131,9 @@ class SplitWriter:
         return split_summary(names, labels, self.num_frames, digests) | {'plan': self.plan}
 
     def clean_up(self) -> None:
-        """Remove the journal and any unfinished array: the split is finished, or nothing was usable."""
+        """Remove the journal and any unfinished array: the split is finished, or nothing was
+        usable.
+        """
         for file in filter(None, (self.file, self.journal)):
             file.close()
         for path in (self.partial, self.other_partial, self.journal_path):

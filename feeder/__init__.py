@@ -1,1 +1,3 @@
-"""From arrays on disk to what the encoder reads: splits in memory, augmented views, modalities, streams."""
+"""From arrays on disk to what the encoder reads: splits in memory, augmented views, modalities,
+streams.
+"""

@@ -1,4 +1,7 @@
-"""A split's clips: all valid frames one after another in one tensor, or on disk if memory is too small for them."""
+"""A split's clips: all valid frames one after another in one tensor, or on disk if memory is too
+small for them.
+"""
+
 import math
 import sys
 from collections.abc import Iterator
@@ -21,9 +24,10 @@ CLIPS_PER_PART = 1000  # of a mapped split: 50 MB
 class ClipDataset:
     """One split of one benchmark; all tensors are on one device.
 
-    frames (F, M, V, C) float32, metres: the valid frames of all clips, concatenated; of a mapped split the reader that
-    brings them from disk when they are needed, and raises InputError for a coordinate that is not finite
-    num_frames, start, labels (N,) int64: each clip's length, its first row in `frames`, its class
+    frames (F, M, V, C) float32, metres: the valid frames of all clips, concatenated; of a mapped
+    split the reader that brings them from disk when they are needed, and raises InputError for a
+    coordinate that is not finite num_frames, start, labels (N,) int64: each clip's length, its
+    first row in `frames`, its class
     names: N file names
     """
 
@@ -47,9 +51,13 @@ class ClipDataset:
             self.frames.read_ahead(on_host)
             frames = torch.from_numpy(self.frames.finite_frames(on_host)).to(clips.device)
         else:
-            rows = torch.repeat_interleave(self.start[clips] + num_frames - num_frames.cumsum(0), num_frames)
+            rows = torch.repeat_interleave(
+                self.start[clips] + num_frames - num_frames.cumsum(0), num_frames
+            )
             frames = self.frames[rows.add_(torch.arange(len(rows), device=rows.device))]
-        return ClipDataset(frames, num_frames, self.labels[clips], [self.names[clip] for clip in clips.tolist()])
+        return ClipDataset(
+            frames, num_frames, self.labels[clips], [self.names[clip] for clip in clips.tolist()]
+        )
 
     def parts(self) -> Iterator['ClipDataset']:
         """All clips, in order, in memory: this dataset, or many small ones if it is mapped."""
@@ -57,11 +65,14 @@ class ClipDataset:
         return map(self.select, clips.split(CLIPS_PER_PART)) if self.mapped else iter([self])
 
 
-def load_split(folder: Path, split: str, quiet: bool = False, data_device: str = 'auto') -> ClipDataset:
-    """Load 'train' or 'val' from a folder of prepared arrays, in either layout, or map it, see `stays_on_disk`.
+def load_split(
+    folder: Path, split: str, quiet: bool = False, data_device: str = 'auto'
+) -> ClipDataset:
+    """Load 'train' or 'val' from a folder of prepared arrays, in either layout, or map it, see
+    `stays_on_disk`.
 
-    Raises InputError if a file is missing or damaged, a coordinate is not finite, or the arrays are not the ones the
-    folder's manifest describes. Prints a warning if there is no manifest.
+    Raises InputError if a file is missing or damaged, a coordinate is not finite, or the arrays are
+    not the ones the folder's manifest describes. Prints a warning if there is no manifest.
     """
     reader = SplitReader(folder, split)
     if not len(reader):
@@ -70,26 +81,45 @@ def load_split(folder: Path, split: str, quiet: bool = False, data_device: str =
     if not stays_on_disk(reader, data_device, quiet):
         frames = read_valid_frames(reader, quiet)
         digests = manifest.clip_digests(frames, reader.num_frames)
-    dataset = ClipDataset(reader if frames is None else torch.from_numpy(frames), torch.from_numpy(reader.num_frames),
-                          torch.tensor(reader.labels), reader.names)
-    known = manifest.check(folder, split, reader.names, reader.labels, reader.num_frames.tolist(), digests)
+    dataset = ClipDataset(
+        reader if frames is None else torch.from_numpy(frames),
+        torch.from_numpy(reader.num_frames),
+        torch.tensor(reader.labels),
+        reader.names,
+    )
+    known = manifest.check(
+        folder, split, reader.names, reader.labels, reader.num_frames.tolist(), digests
+    )
     if not known and not quiet:
-        warn(f'warning: {folder} has no {manifest.NAME}, so nothing tells how its arrays were made. Arrays normalised '
-             'differently can cost accuracy: check them with python -m tools.analysis.inspect_data')
+        warn(
+            f'warning: {folder} has no {manifest.NAME}, so nothing tells how its arrays were made. '
+            'Arrays normalised '
+            'differently can cost accuracy: check them with python -m tools.analysis.inspect_data'
+        )
         if is_upright(dataset):
-            warn(f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and skeleton-contrast turn them. This '
-                 'cannot be undone, and cost an official encoder 5 points: prepare the data with data_gen')
+            warn(
+                f'WARNING: in {folder} the spines stand along z, as CMD, HiCo and '
+                'skeleton-contrast turn them. This '
+                'cannot be undone, and cost an official encoder 5 points: prepare the data with '
+                'data_gen'
+            )
     return dataset
 
 
 def stays_on_disk(reader: SplitReader, data_device: str, quiet: bool) -> bool:
-    """Whether to map a split: data_device is disk, or auto and it takes half of the free memory. A note says so."""
+    """Whether to map a split: data_device is disk, or auto and it takes half of the free memory. A
+    note says so.
+    """
     size, free = 4 * math.prod(reader.shape), free_memory()
     mapped = data_device == 'disk' or data_device == 'auto' and size > free / 2
     if mapped and not quiet:
-        print(f'note: {reader.file} is read batch by batch ({size / 1e9:.1f} GB in memory, {free / 1e9:.1f} GB free); '
-              f'numbers that are not finite are still refused, but the hash in {manifest.NAME} is not checked',
-              file=sys.stderr)
+        print(
+            f'note: {reader.file} is read batch by batch ({size / 1e9:.1f} GB in memory, '
+            f'{free / 1e9:.1f} GB free); '
+            f'numbers that are not finite are still refused, but the hash in {manifest.NAME} is '
+            'not checked',
+            file=sys.stderr,
+        )
     return mapped
 
 
@@ -102,13 +132,17 @@ def is_upright(dataset: ClipDataset) -> bool:
 
 
 def read_valid_frames(reader: SplitReader, quiet: bool) -> np.ndarray:
-    """All valid frames of a split (F, M, V, C) float32; InputError for a coordinate that is not finite."""
+    """All valid frames of a split (F, M, V, C) float32; InputError for a coordinate that is not
+    finite.
+    """
     ends = np.append(0, reader.num_frames.cumsum())
     frames = np.empty(reader.shape, np.float32)
     title = f'loading {reader.file.parent.name}/{reader.file.name}'
-    for first in progress(range(0, len(reader), CLIPS_PER_CHUNK), title, leave=False, disable=quiet):
+    for first in progress(
+        range(0, len(reader), CLIPS_PER_CHUNK), title, leave=False, disable=quiet
+    ):
         last = min(first + CLIPS_PER_CHUNK, len(reader))
-        frames[ends[first]:ends[last]] = reader.finite_frames(range(first, last))
+        frames[ends[first] : ends[last]] = reader.finite_frames(range(first, last))
     return frames
 
 

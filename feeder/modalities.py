@@ -1,4 +1,5 @@
 """Joints to the three modalities, and each modality to the two streams the encoder reads."""
+
 from functools import cache
 
 import torch
@@ -15,7 +16,9 @@ def bone(x: torch.Tensor) -> torch.Tensor:
 
 @cache
 def parents(device: torch.device) -> torch.Tensor:
-    """Each joint's parent (V,). A list as an index would be copied to the device in every step, and waited for."""
+    """Each joint's parent (V,). A list as an index would be copied to the device in every step, and
+    waited for.
+    """
     return torch.tensor(PARENTS, device=device)
 
 

@@ -1,8 +1,10 @@
-"""The objective of UmURL: consistency within and between modalities, variance and covariance of every projection.
+"""The objective of UmURL: consistency within and between modalities, variance and covariance of
+every projection.
 
-Follows section 3 of the paper (arXiv 2311.03106) and the losses in pretrain.py of the official code; the variance and
-covariance terms are those of VICReg (arXiv 2105.04906).
+Follows section 3 of the paper (arXiv 2311.03106) and the losses in pretrain.py of the official
+code; the variance and covariance terms are those of VICReg (arXiv 2105.04906).
 """
+
 from collections import namedtuple
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from torch.nn.functional import mse_loss
 
 class Weights(NamedTuple):
     """Weights of the objective's terms; the defaults are the published ones."""
+
     intra: float = 5
     inter: float = 5
     variance: float = 5
@@ -23,9 +26,11 @@ Losses = namedtuple('Losses', 'intra inter reg total')
 
 
 def variance_covariance(z: torch.Tensor, weights: Weights = PUBLISHED) -> torch.Tensor:
-    """Variance hinge + covariance of projections z (..., B, D), weighted; one value per leading index.
+    """Variance hinge + covariance of projections z (..., B, D), weighted; one value per leading
+    index.
 
-    With centred Z, ||Z'Z|| = ||ZZ'||: the off-diagonal covariances cost B*B*D work and B*B memory, not B*D*D and D*D.
+    With centred Z, ||Z'Z|| = ||ZZ'||: the off-diagonal covariances cost B*B*D work and B*B memory,
+    not B*D*D and D*D.
     """
     z = z - z.mean(-2, keepdim=True)
     var = z.square().sum(-2) / (z.shape[-2] - 1)
@@ -38,8 +43,9 @@ def variance_covariance(z: torch.Tensor, weights: Weights = PUBLISHED) -> torch.
 def umurl_objective(projections, weights: Weights = PUBLISHED) -> Losses:
     """Losses of the projections of the whole global batch, in float32.
 
-    projections: 2k tensors (B, D), or one (2k, B, D): k uni-modal z's, then their k fused ones. k is 3 as published, or
-    the number of modalities trained on. With k = 1, two views of the same kind, inter is 0.
+    projections: 2k tensors (B, D), or one (2k, B, D): k uni-modal z's, then their k fused ones. k
+    is 3 as published, or the number of modalities trained on. With k = 1, two views of the same
+    kind, inter is 0.
     """
     z = (projections if torch.is_tensor(projections) else torch.stack(tuple(projections))).float()
     uni, fused = z.chunk(2)

@@ -1,4 +1,5 @@
 """Fixtures of more than one room. Those whose docstring begins with a call return a function."""
+
 import pickle
 from functools import cache
 from pathlib import Path
@@ -17,9 +18,13 @@ HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 
 
-@pytest.fixture(scope='session', params=[HERE, *[LARGER] * LARGER.is_dir()], ids=lambda path: path.parent.name)
+@pytest.fixture(
+    scope='session', params=[HERE, *[LARGER] * LARGER.is_dir()], ids=lambda path: path.parent.name
+)
 def reference(request):
-    """The folder of the numbers recorded from the official code; the larger set is used too where it is at hand."""
+    """The folder of the numbers recorded from the official code; the larger set is used too where
+    it is at hand.
+    """
     return request.param
 
 
@@ -31,11 +36,17 @@ def recorded(reference):
 
 @pytest.fixture(scope='session')
 def recorded_checkpoint(reference):
-    """recorded_checkpoint(name): reference/NAME.pth.tar as saved, its state dict's keys without `module.`."""
+    """recorded_checkpoint(name): reference/NAME.pth.tar as saved, its state dict's keys without
+    `module.`.
+    """
+
     def read(name):
         saved = torch.load(reference / f'{name}.pth.tar', weights_only=True)
-        saved['state_dict'] = {key.removeprefix('module.'): value for key, value in saved['state_dict'].items()}
+        saved['state_dict'] = {
+            key.removeprefix('module.'): value for key, value in saved['state_dict'].items()
+        }
         return saved
+
     return read
 
 
@@ -48,22 +59,30 @@ def width(recorded_checkpoint):
 @pytest.fixture(scope='session')
 def recorded_model(recorded_checkpoint, width):
     """recorded_model(name): a new UmURL with the weights of reference/NAME.pth.tar."""
+
     def build(name):
         model = UmURL(150, 192, width)
         model.load_state_dict(recorded_checkpoint(name)['state_dict'])
         return model
+
     return build
 
 
 @pytest.fixture(scope='session')
 def recorded_batch(recorded, ours):
-    """recorded_batch(step): the recorded (uni, fused) of one training step: every view rolled by `step` clips."""
+    """recorded_batch(step): the recorded (uni, fused) of one training step: every view rolled by
+    `step` clips.
+    """
+
     def batch(step=0):
-        views = [ours(recorded('pretrain')[f'view_{number}']).roll(step, 0) for number in (1, 2, 3, 4)]
+        views = [
+            ours(recorded('pretrain')[f'view_{number}']).roll(step, 0) for number in (1, 2, 3, 4)
+        ]
         uni = {}
         for view, modality in zip(views[:3], MODALITIES, strict=True):
             uni |= streams(view, (modality,))
         return uni, streams(views[3])
+
     return batch
 
 
@@ -85,39 +104,53 @@ def ours():
 
 @pytest.fixture(scope='session')
 def write_skeleton():
-    """write_skeleton(path, frames, seed=0): a raw recording, in full syntax; returns its frames as lists of arrays.
+    """write_skeleton(path, frames, seed=0): a raw recording, in full syntax; returns its frames as
+    lists of arrays.
 
     `frames` holds for each frame its bodies: a list of (25, 3) arrays, or how many random ones.
     """
+
     def write(path, frames, seed=0):
         rng = np.random.default_rng(seed)
-        frames = [list(rng.normal(1, 1, (frame, 25, 3))) if isinstance(frame, int) else frame for frame in frames]
+        frames = [
+            list(rng.normal(1, 1, (frame, 25, 3))) if isinstance(frame, int) else frame
+            for frame in frames
+        ]
         lines = [len(frames)]
         for frame in frames:
             lines.append(len(frame))
             for body_id, body in enumerate(frame, 72057594037931101):
                 lines += [f'{body_id} 0 1 1 1 1 0 0.02764709 -0.2337577 2', len(body)]
-                lines += [' '.join(map(repr, joint)) + ' 277.4 191.1 1036.2 519.1 -0.21 0.03 0.97 -0.01 2'
-                          for joint in body.tolist()]
+                lines += [
+                    ' '.join(map(repr, joint)) + ' 277.4 191.1 1036.2 519.1 -0.21 0.03 0.97 -0.01 2'
+                    for joint in body.tolist()
+                ]
         path.write_text('\n'.join(map(str, lines)) + '\n')
         return frames
+
     return write
 
 
 @pytest.fixture(scope='session')
 def padded_arrays():
-    """padded_arrays(folder, seed=0, train=8, val=4): made arrays in the published layout, parts of so many clips.
+    """padded_arrays(folder, seed=0, train=8, val=4): made arrays in the published layout, parts of
+    so many clips.
 
-    Three classes, each with a pose of its own, so that something can be learnt; 10 to 100 of 100 frames are valid, and
-    nonsense lies behind them. Returns {part: (data, num_frame, names, labels)}.
+    Three classes, each with a pose of its own, so that something can be learnt; 10 to 100 of 100
+    frames are valid, and nonsense lies behind them. Returns {part: (data, num_frame, names,
+    labels)}.
     """
+
     def write(folder, seed=0, **parts):
         rng = np.random.default_rng(seed)
         folder.mkdir(parents=True, exist_ok=True)
         poses, made = rng.normal(0, 1, (3, 3, 1, 25, 2)), {}
         for part, clips in ({'train': 8, 'val': 4} | parts).items():
             labels = [clip % 3 for clip in range(clips)]
-            names = [f'S001C001P{clip + 1:03d}R001A{label + 1:03d}.skeleton' for clip, label in enumerate(labels)]
+            names = [
+                f'S001C001P{clip + 1:03d}R001A{label + 1:03d}.skeleton'
+                for clip, label in enumerate(labels)
+            ]
             num_frame = rng.integers(10, 101, clips)
             data = (poses[labels] + rng.normal(0, 0.3, (clips, 3, 100, 25, 2))).astype(np.float32)
             data.swapaxes(1, 2)[np.arange(100) >= num_frame[:, None]] = 77
@@ -126,35 +159,48 @@ def padded_arrays():
             (folder / f'{part}_label.pkl').write_bytes(pickle.dumps((names, labels)))
             made[part] = data, num_frame, names, labels
         return made
+
     return write
 
 
 @pytest.fixture(scope='session')
 def random_dataset():
     """random_dataset(lengths, seed=0): a ClipDataset of random clips of so many frames."""
+
     def make(lengths, seed=0):
         generator = torch.Generator().manual_seed(seed)
         frames = torch.randn(sum(lengths), 2, 25, 3, generator=generator)
         names = [f'clip {index}' for index in range(len(lengths))]
         return ClipDataset(frames, torch.tensor(lengths), torch.arange(len(lengths)) % 3, names)
+
     return make
 
 
 @pytest.fixture(scope='session')
 def random_clips():
     """random_clips(n, seed=0): random clips (n, 64, 2, 25, 3)."""
-    return lambda n, seed=0: torch.randn(n, VIEW_FRAMES, 2, 25, 3, generator=torch.Generator().manual_seed(seed))
+    return lambda n, seed=0: torch.randn(
+        n, VIEW_FRAMES, 2, 25, 3, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture
 def mistake(capsys):
-    """mistake(main, argv): run a command that must end with code 2 and one line on stderr; the line."""
+    """mistake(main, argv): run a command that must end with code 2 and one line on stderr; the
+    line.
+    """
+
     def run(main, argv):
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             cli.run(lambda: main(list(map(str, argv))))
         assert stop.value.code == 2
-        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(('note: ', 'warning: '))]
+        lines = [
+            line
+            for line in capsys.readouterr().err.splitlines()
+            if not line.startswith(('note: ', 'warning: '))
+        ]
         assert len(lines) == 1, lines
         return lines[0]
+
     return run

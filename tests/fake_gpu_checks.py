@@ -1,8 +1,11 @@
-"""Everything that runs on a GPU, on one that does not exist: its tensors have shapes, dtypes and a device, no numbers.
+"""Everything that runs on a GPU, on one that does not exist: its tensors have shapes, dtypes and a
+device, no numbers.
 
-Reading a number back, mixing devices or copying between them is an error there, in forward, backward and optimizer:
-each of these makes a real GPU wait for the host, or the host for it. test_fake_gpu.py runs this file.
+Reading a number back, mixing devices or copying between them is an error there, in forward,
+backward and optimizer: each of these makes a real GPU wait for the host, or the host for it.
+test_fake_gpu.py runs this file.
 """
+
 import math
 
 import pytest
@@ -12,7 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
 
 import pretrain
 from data_gen.skeleton import PARENTS
@@ -40,7 +46,9 @@ class Backend(_DummyBackendModule):
 
 
 class Strict(TorchDispatchMode):
-    """An error for every operation whose tensors are not all on one device; a host's number may join in."""
+    """An error for every operation whose tensors are not all on one device; a host's number may
+    join in.
+    """
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
@@ -59,8 +67,14 @@ class Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         space, _, name = function._schema.name.partition('::')
-        if space == 'aten' and not function.is_view and name.removesuffix('_backward') not in (*PRODUCTS, 'detach'):
-            self.total += sum(each.nbytes for each in tree_leaves((args, kwargs, result)) if torch.is_tensor(each))
+        if (
+            space == 'aten'
+            and not function.is_view
+            and name.removesuffix('_backward') not in (*PRODUCTS, 'detach')
+        ):
+            self.total += sum(
+                each.nbytes for each in tree_leaves((args, kwargs, result)) if torch.is_tensor(each)
+            )
         return result
 
 
@@ -74,16 +88,24 @@ def registered():
     autocast = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
 
     def attention(query, key, value, *_, **__):  # the kernel that a head of 1024 gets on CUDA
-        return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True)[0]
+        return torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, None, True
+        )[0]
 
     def casting(operation, dtype):
         def cast(value):
-            return value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+            return (
+                value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+            )
 
         def run(*args, **kwargs):
             with torch._C._ExcludeDispatchKeyGuard(autocast):
-                return operation(*map(cast, args), **{name: cast(value) for name, value in kwargs.items()})
+                return operation(
+                    *map(cast, args), **{name: cast(value) for name, value in kwargs.items()}
+                )
+
         return run
+
     for name in ('linear', 'matmul', 'mm', 'bmm'):
         casts.impl(name, casting(getattr(torch.ops.aten, name), torch.bfloat16), key)
     casts.impl('scaled_dot_product_attention', casting(attention, torch.bfloat16), key)
@@ -93,13 +115,19 @@ def registered():
 
 @pytest.fixture
 def gpu(registered, monkeypatch):
-    """The device, within a mode in which tensors have no numbers. Draws have no generator: it has none."""
+    """The device, within a mode in which tensors have no numbers. Draws have no generator: it has
+    none.
+    """
+
     def uniform(*size, generator, dtype=torch.float32):
         return torch.rand(size, dtype=dtype, device=registered)
+
     monkeypatch.setattr(augmentations, 'uniform', uniform)
     with FakeTensorMode():
         parents = torch.zeros(len(PARENTS), dtype=torch.long, device=registered)
-        monkeypatch.setattr(modalities, 'parents', {registered: parents}.__getitem__)  # copied there once, before
+        monkeypatch.setattr(
+            modalities, 'parents', {registered: parents}.__getitem__
+        )  # copied there once, before
         yield registered
 
 
@@ -123,9 +151,16 @@ def dataset_on(device, clips=CLIPS):
 def batches(device, **options):
     """The streams of one step, as the feeder makes them."""
     dataset = dataset_on(device)
-    feeder = PretrainFeeder(ClipDataset(dataset.frames, torch.full((CLIPS,), 70), dataset.labels, dataset.names), CLIPS,
-                            seed=0, source=Resident(dataset, device), **options)
-    frames, start = next(feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long, device=device)]))
+    feeder = PretrainFeeder(
+        ClipDataset(dataset.frames, torch.full((CLIPS,), 70), dataset.labels, dataset.names),
+        CLIPS,
+        seed=0,
+        source=Resident(dataset, device),
+        **options,
+    )
+    frames, start = next(
+        feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long, device=device)])
+    )
     return feeder.batch(frames, start, dataset.num_frames, None)
 
 
@@ -149,8 +184,18 @@ def train_one_step(device, network=UmURL, chunks=1, dtype=None, names=('joint', 
     monitor = Monitor(device, projections, scaler.is_enabled())
     with Strict():
         batch = batches(device, modalities=names, fused_only=baseline)
-        steps = pretrain.train_steps(model, pretrain.umurl_objective, OneStep(batch, device), optimizer, scaler, 0, 0,
-                                      Weights(), dtype, monitor)
+        steps = pretrain.train_steps(
+            model,
+            pretrain.umurl_objective,
+            OneStep(batch, device),
+            optimizer,
+            scaler,
+            0,
+            0,
+            Weights(),
+            dtype,
+            monitor,
+        )
         assert list(steps) == [1]
     assert all(each.grad.device == device for each in model.parameters() if each.requires_grad)
 
@@ -159,9 +204,18 @@ def test_a_training_step_never_waits(gpu):
     train_one_step(gpu)
 
 
-@pytest.mark.parametrize('options', [
-    {'network': EarlyFusionBaseline}, {'names': ('joint', 'motion')}, {'names': ('bone',)}, {'chunks': 4},
-    {'dtype': torch.bfloat16}, {'dtype': torch.float16}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'network': EarlyFusionBaseline},
+        {'names': ('joint', 'motion')},
+        {'names': ('bone',)},
+        {'chunks': 4},
+        {'dtype': torch.bfloat16},
+        {'dtype': torch.float16},
+    ],
+    ids=str,
+)
 def test_other_training_steps_never_wait(gpu, options):
     train_one_step(gpu, **options)
 
@@ -170,7 +224,9 @@ def test_other_training_steps_never_wait(gpu, options):
 def test_feature_extraction_never_waits(gpu):
     backbone, dataset = on(gpu, UmURL(150, 192, WIDTH)).backbone, dataset_on(gpu)
     with Strict():
-        features = extract_subsets(backbone, dataset, [('joint',), ('joint', 'bone', 'motion')], 4, torch.bfloat16)
+        features = extract_subsets(
+            backbone, dataset, [('joint',), ('joint', 'bone', 'motion')], 4, torch.bfloat16
+        )
     assert {value.device for value in features.values()} == {gpu}
 
 
@@ -179,26 +235,50 @@ def test_retrieval_never_waits_within_a_block(gpu):
     with Strict():
         neighbours, _ = knn_search([train], [queries], 3, block=4)
         assert vote(torch.zeros(20, dtype=torch.long, device=gpu)[neighbours], 5).device == gpu
-        assert average_precision(queries @ train[:4].T, (queries @ train.T).sort(1).values).device == gpu
+        assert (
+            average_precision(queries @ train[:4].T, (queries @ train.T).sort(1).values).device
+            == gpu
+        )
 
 
 def test_the_probe_and_fine_tuning_never_wait(gpu):
     labels = torch.zeros(CLIPS, dtype=torch.long, device=gpu)
-    head, features = on(gpu, linear_head(2 * WIDTH, 5, 0)), torch.randn(CLIPS, 2 * WIDTH, device=gpu)
+    head, features = (
+        on(gpu, linear_head(2 * WIDTH, 5, 0)),
+        torch.randn(CLIPS, 2 * WIDTH, device=gpu),
+    )
     classifier = Classifier(on(gpu, UmURL(150, 192, WIDTH)).backbone, head)
     dataset, crops = dataset_on(gpu), (labels, labels + 60)
     with Strict():
-        train_one_epoch(head, torch.optim.SGD(head.parameters(), 1., 0.9), [(features, labels)])
-        inputs, = downstream_batches(dataset, CLIPS, crops=crops, clips=labels)
-        train_one_epoch(classifier, torch.optim.SGD(classifier.parameters(), 1., 0.9), [(inputs, labels)])
+        train_one_epoch(head, torch.optim.SGD(head.parameters(), 1.0, 0.9), [(features, labels)])
+        (inputs,) = downstream_batches(dataset, CLIPS, crops=crops, clips=labels)
+        train_one_epoch(
+            classifier, torch.optim.SGD(classifier.parameters(), 1.0, 0.9), [(inputs, labels)]
+        )
         assert len(list(downstream_batches(dataset, 4))) == math.ceil(CLIPS / 4)
 
 
-@pytest.mark.parametrize('fault', [
-    lambda x: x[..., PARENTS, :], lambda x: x[torch.tensor([0, 1])], lambda x: x.sum().item(), lambda x: x[x > 0],
-    lambda x: x[0, 0, 0, 0] + torch.zeros(3), lambda x: x.cpu(), lambda x: torch.ones(3).to(x.device)],
-    ids=['list as index', 'index on the host', 'item', 'boolean mask', 'zeros without a device', 'to the host',
-         'from the host'])
+@pytest.mark.parametrize(
+    'fault',
+    [
+        lambda x: x[..., PARENTS, :],
+        lambda x: x[torch.tensor([0, 1])],
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x[0, 0, 0, 0] + torch.zeros(3),
+        lambda x: x.cpu(),
+        lambda x: torch.ones(3).to(x.device),
+    ],
+    ids=[
+        'list as index',
+        'index on the host',
+        'item',
+        'boolean mask',
+        'zeros without a device',
+        'to the host',
+        'from the host',
+    ],
+)
 def test_a_fault_is_noticed(gpu, fault):
     """What this file would find, put into the bone modality."""
     x = torch.randn(2, 64, 2, 25, 3, device=gpu)
@@ -209,8 +289,9 @@ def test_a_fault_is_noticed(gpu, fault):
 
 
 def test_under_autocast_the_residual_stream_stays_in_bf16(gpu):
-    """The bytes of a step at the published size are counted too, beside its products and its attention. With torch's
-    own LayerNorm they are 73.2 GB."""
+    """The bytes of a step at the published size are counted too, beside its products and its
+    attention. With torch's own LayerNorm they are 73.2 GB.
+    """
     model, traffic = on(gpu, UmURL(150, 192, 1024)), Traffic()
     pair = torch.empty(512, 64, 150, device=gpu), torch.empty(512, 50, 192, device=gpu)
     view = dict.fromkeys(('joint', 'bone', 'motion'), pair)

@@ -1,4 +1,7 @@
-"""pretrain.py with checkpoints that take half a second to write, so that tests can stop it in the middle of one."""
+"""pretrain.py with checkpoints that take half a second to write, so that tests can stop it in the
+middle of one.
+"""
+
 import sys
 import time
 from pathlib import Path

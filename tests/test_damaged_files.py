@@ -1,4 +1,7 @@
-"""Damaged, hostile and swapped files through the scripts: one line each, nothing runs, nothing false is scored."""
+"""Damaged, hostile and swapped files through the scripts: one line each, nothing runs, nothing
+false is scored.
+"""
+
 import json
 import os
 import pickle
@@ -16,8 +19,10 @@ from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint
 
-SIZES_ARE_COMPARED = pytest.mark.skipif(tuple(map(int, torch.__version__.split('.')[:2])) < (2, 13),
-                                        reason='torch 2.4, at least, does not compare the sizes of records')
+SIZES_ARE_COMPARED = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split('.')[:2])) < (2, 13),
+    reason='torch 2.4, at least, does not compare the sizes of records',
+)
 
 
 class Harmful:
@@ -36,36 +41,59 @@ def flip_bits(path, rng, first=0, end=None):
 
 
 def cut(path, rng):
-    path.write_bytes(path.read_bytes()[:rng.randrange(path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
 
 
 def overwrite(path, rng):
     content = bytearray(path.read_bytes())
     start = rng.randrange(len(content))
-    content[start:start + 64] = rng.randbytes(64)
+    content[start : start + 64] = rng.randbytes(64)
     path.write_bytes(content)
 
 
 def flip_in_tensor(path, rng):
     """Flip bits inside a tensor's bytes, as a bad disk does: the zip's directory stays right."""
     with zipfile.ZipFile(path) as records:
-        record = rng.choice([info for info in records.infolist() if '/data/' in info.filename and info.file_size > 64])
+        record = rng.choice(
+            [
+                info
+                for info in records.infolist()
+                if '/data/' in info.filename and info.file_size > 64
+            ]
+        )
     start = record.header_offset + 30 + len(record.filename)
     content = path.read_bytes()
-    start += int.from_bytes(content[record.header_offset + 28:record.header_offset + 30], 'little')
+    start += int.from_bytes(
+        content[record.header_offset + 28 : record.header_offset + 30], 'little'
+    )
     flip_bits(path, rng, start, start + record.file_size)
 
 
 def hostile(path, rng):
     """Replace one value by something else, with right checksums."""
     saved = torch.load(path, weights_only=True)
-    key = rng.choice([key for key in saved['state_dict'] if saved['state_dict'][key].is_floating_point()])
+    key = rng.choice(
+        [key for key in saved['state_dict'] if saved['state_dict'][key].is_floating_point()]
+    )
     tensor = saved['state_dict'][key]
-    saved['state_dict'][key] = rng.choice([
-        Harmful(path.with_name('harm')), 'text', None, 1.5, tensor.tolist(), tensor.long(), tensor.bool(),
-        tensor.to_sparse(), tensor * float('nan'), tensor.index_fill(0, torch.tensor(0), float('inf')), tensor[None],
-        tensor[..., :-1],
-        torch.zeros(1).expand(10**6, 10**6), tensor.to(torch.complex64)])
+    saved['state_dict'][key] = rng.choice(
+        [
+            Harmful(path.with_name('harm')),
+            'text',
+            None,
+            1.5,
+            tensor.tolist(),
+            tensor.long(),
+            tensor.bool(),
+            tensor.to_sparse(),
+            tensor * float('nan'),
+            tensor.index_fill(0, torch.tensor(0), float('inf')),
+            tensor[None],
+            tensor[..., :-1],
+            torch.zeros(1).expand(10**6, 10**6),
+            tensor.to(torch.complex64),
+        ]
+    )
     torch.save(saved, path)
 
 
@@ -108,10 +136,22 @@ def setting(tmp_path, padded_arrays):
     """A tiny NTU-60 x-sub and a checkpoint; the folder of both."""
     folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
     made = padded_arrays(folder, train=12, val=6)
-    parts = {split: {'clips': len(names), 'classes': {}, 'hash': manifest.split_hash(
-        names, labels, num_frame, [manifest.clip_digest(clip[:, :frames].transpose(1, 3, 2, 0))
-                                   for clip, frames in zip(data, num_frame.tolist(), strict=True)])}
-        for split, (data, num_frame, names, labels) in made.items()}
+    parts = {
+        split: {
+            'clips': len(names),
+            'classes': {},
+            'hash': manifest.split_hash(
+                names,
+                labels,
+                num_frame,
+                [
+                    manifest.clip_digest(clip[:, :frames].transpose(1, 3, 2, 0))
+                    for clip, frames in zip(data, num_frame.tolist(), strict=True)
+                ],
+            ),
+        }
+        for split, (data, num_frame, names, labels) in made.items()
+    }
     manifest.write(folder, parts=parts)
     torch.manual_seed(0)
     model = UmURL(150, 192, 8)
@@ -120,12 +160,23 @@ def setting(tmp_path, padded_arrays):
 
 
 def evaluate(folder, *flags):
-    return refused(action_retrieval.main, ['--data-root', folder / 'data', '--device', 'cpu', *flags])
+    return refused(
+        action_retrieval.main, ['--data-root', folder / 'data', '--device', 'cpu', *flags]
+    )
 
 
 @repetitions(12, 100)
-@pytest.mark.parametrize('damage', [flip_in_tensor, flip_bits, cut, overwrite, hostile,
-                                    pytest.param(swap_records, marks=SIZES_ARE_COMPARED)])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        flip_in_tensor,
+        flip_bits,
+        cut,
+        overwrite,
+        hostile,
+        pytest.param(swap_records, marks=SIZES_ARE_COMPARED),
+    ],
+)
 def test_checkpoints(setting, damage, count):
     rng, path = random.Random(0), setting / 'checkpoint_0000.pth.tar'
     flags = ['--pretrained', path]
@@ -142,7 +193,9 @@ def test_checkpoints(setting, damage, count):
 @pytest.mark.parametrize('damage', [flip_bits, cut, overwrite])
 def test_features(setting, damage, count):
     rng, original, path = random.Random(1), setting / 'original.npz', setting / 'features.npz'
-    assert not evaluate(setting, '--pretrained', setting / 'original.pth.tar', '--save-features', original)
+    assert not evaluate(
+        setting, '--pretrained', setting / 'original.pth.tar', '--save-features', original
+    )
     for _ in range(count):
         shutil.copy(original, path)
         damage(path, rng)
@@ -160,13 +213,25 @@ def test_labels(setting, damage, count):
         path.write_bytes(original)
         if damage == 'pickle':
             names, labels = pickle.loads(original)
-            changed = rng.choice([Harmful(setting / 'harm'), None, names[1:], labels, 'text',
-                                  [Harmful(setting / 'harm')] * 6])
-            path.write_bytes(pickle.dumps(rng.choice([(changed, labels), (names, changed), changed])))
+            changed = rng.choice(
+                [
+                    Harmful(setting / 'harm'),
+                    None,
+                    names[1:],
+                    labels,
+                    'text',
+                    [Harmful(setting / 'harm')] * 6,
+                ]
+            )
+            path.write_bytes(
+                pickle.dumps(rng.choice([(changed, labels), (names, changed), changed]))
+            )
         else:
             damage(path, rng)
         if not evaluate(setting, '--pretrained', setting / 'original.pth.tar'):
-            assert tuple(map(list, pickle.loads(path.read_bytes()))) == tuple(map(list, pickle.loads(original)))
+            assert tuple(map(list, pickle.loads(path.read_bytes()))) == tuple(
+                map(list, pickle.loads(original))
+            )
         assert not (setting / 'harm').exists()
 
 
@@ -190,12 +255,22 @@ def test_lists(tmp_path, damage, count):
     rng, path = random.Random(4), tmp_path / 'list.csv'
     names = [f'r{number}.npy' for number in range(6)]
     for number, name in enumerate(names):
-        np.save(tmp_path / name, np.random.default_rng(number).normal(0, 1, (20, 25, 3)).astype(np.float32))
-    original = 'path,label,split\n' + ''.join(f'{name},{number % 2},{"train" if number < 4 else "val"}\n'
-                                              for number, name in enumerate(names))
+        np.save(
+            tmp_path / name,
+            np.random.default_rng(number).normal(0, 1, (20, 25, 3)).astype(np.float32),
+        )
+    original = 'path,label,split\n' + ''.join(
+        f'{name},{number % 2},{"train" if number < 4 else "val"}\n'
+        for number, name in enumerate(names)
+    )
     path.write_text(original)
-    assert not refused(custom_gendata.main, ['--recordings', path, '--out_folder', tmp_path / 'out', '-j', 1])
+    assert not refused(
+        custom_gendata.main, ['--recordings', path, '--out_folder', tmp_path / 'out', '-j', 1]
+    )
     for number in range(count):
         path.write_text(original)
         damage(path, rng)
-        refused(custom_gendata.main, ['--recordings', path, '--out_folder', tmp_path / f'out{number}', '-j', 1])
+        refused(
+            custom_gendata.main,
+            ['--recordings', path, '--out_folder', tmp_path / f'out{number}', '-j', 1],
+        )

@@ -1,4 +1,7 @@
-"""The training step in other ways than the plain one: in chunks, compiled, in bf16, from host memory. Same losses."""
+"""The training step in other ways than the plain one: in chunks, compiled, in bf16, from host
+memory. Same losses.
+"""
+
 import copy
 import shutil
 from functools import partial
@@ -30,13 +33,24 @@ def initial():
     return UmURL(150, 192, 16)
 
 
-def run(model, clips, chunks=1, source=None, dtype=None, compile=False, device=CPU, lr=1e-3,
-        each_step=lambda: None):
+def run(
+    model,
+    clips,
+    chunks=1,
+    source=None,
+    dtype=None,
+    compile=False,
+    device=CPU,
+    lr=1e-3,
+    each_step=lambda: None,
+):
     """The losses (steps, 4) of one short epoch, and the model after it."""
     model, objective, losses = copy.deepcopy(model).to(device), umurl_objective, []
     model.encoder_chunks = chunks
     source = source or Resident(clips, device)
-    feeder = PretrainFeeder(clips, 4, seed=0, fused_only=isinstance(model, EarlyFusionBaseline), source=source)
+    feeder = PretrainFeeder(
+        clips, 4, seed=0, fused_only=isinstance(model, EarlyFusionBaseline), source=source
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if compile:
@@ -46,8 +60,13 @@ def run(model, clips, chunks=1, source=None, dtype=None, compile=False, device=C
         values = objective(projections, weights)
         losses.append(torch.stack(values).detach())
         return values
-    monitor = Monitor(device, range(2 if isinstance(model, EarlyFusionBaseline) else 6), loss_scaler.is_enabled())
-    for _ in pretrain.train_steps(model, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype, monitor):
+
+    monitor = Monitor(
+        device, range(2 if isinstance(model, EarlyFusionBaseline) else 6), loss_scaler.is_enabled()
+    )
+    for _ in pretrain.train_steps(
+        model, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype, monitor
+    ):
         each_step()
     assert len(losses) == STEPS
     return torch.stack(losses), model
@@ -69,8 +88,14 @@ def test_losses_are_those_of_the_model_before_each_step(initial, clips, plain):
 def test_a_batch_in_chunks_is_the_same_step(initial, clips, plain, chunks):
     losses, model = run(initial, clips, chunks)
     torch.testing.assert_close(losses[0], plain[0][0], rtol=1e-5, atol=0)
-    torch.testing.assert_close(losses, plain[0], rtol=1e-4, atol=1e-4)  # Adam makes large steps of rounding
-    assert model.j_projector[1].num_batches_tracked == plain[1].j_projector[1].num_batches_tracked == 2 * STEPS
+    torch.testing.assert_close(
+        losses, plain[0], rtol=1e-4, atol=1e-4
+    )  # Adam makes large steps of rounding
+    assert (
+        model.j_projector[1].num_batches_tracked
+        == plain[1].j_projector[1].num_batches_tracked
+        == 2 * STEPS
+    )
 
 
 @pytest.mark.parametrize('chunks', [2, 5])
@@ -78,7 +103,10 @@ def test_a_batch_in_chunks_has_the_same_gradient(initial, clips, chunks):
     batch, gradients = next(PretrainFeeder(clips, 5, seed=0).epoch(0)), []
     for model in (copy.deepcopy(initial).double(), copy.deepcopy(initial).double()):
         model.encoder_chunks = 1 if not gradients else chunks
-        halves = [{name: tuple(stream.double() for stream in pair) for name, pair in half.items()} for half in batch]
+        halves = [
+            {name: tuple(stream.double() for stream in pair) for name, pair in half.items()}
+            for half in batch
+        ]
         sum(z.square().mean() + z[0].sum() for z in model(*halves)).backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for plainly, in_chunks in zip(*gradients, strict=True):
@@ -86,7 +114,9 @@ def test_a_batch_in_chunks_has_the_same_gradient(initial, clips, chunks):
 
 
 def test_chunks_keep_less_for_the_backward(initial, clips):
-    """What autograd keeps of the encoder, in bytes: of a batch in chunks only what enters each chunk."""
+    """What autograd keeps of the encoder, in bytes: of a batch in chunks only what enters each
+    chunk.
+    """
     batch, kept = next(PretrainFeeder(clips, 4, seed=0).epoch(0)), []
     for chunks in (1, 4):
         model, saved = copy.deepcopy(initial), {}
@@ -95,8 +125,11 @@ def test_chunks_keep_less_for_the_backward(initial, clips):
         def pack(tensor, saved=saved):
             saved[tensor.data_ptr()] = tensor.nbytes
             return tensor
+
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            features = model.encode_views(*({name: pair} for name, pair in batch[0].items()), batch[1])
+            features = model.encode_views(
+                *({name: pair} for name, pair in batch[0].items()), batch[1]
+            )
         kept.append(sum(saved.values()))
         assert features[0].requires_grad
     assert kept[1] < kept[0] / 2
@@ -116,8 +149,12 @@ def test_bf16_is_the_same_to_its_precision(initial, clips, plain):
 
 @pytest.mark.parametrize('chunks', [1, 2] if torch.__version__ >= '2.13' else [1])
 def test_traced_for_compilation_it_is_the_same_step(initial, clips, plain, monkeypatch, chunks):
-    """Without the code generation, which takes minutes; fullgraph: without a break in the traced code."""
-    monkeypatch.setattr(torch, 'compile', partial(torch.compile, backend='aot_eager', fullgraph=True))
+    """Without the code generation, which takes minutes; fullgraph: without a break in the traced
+    code.
+    """
+    monkeypatch.setattr(
+        torch, 'compile', partial(torch.compile, backend='aot_eager', fullgraph=True)
+    )
     monkeypatch.setattr(compilation.shutil, 'which', lambda name: name)
     losses, model = run(initial, clips, chunks, compile=True)
     torch.testing.assert_close(losses[0], plain[0][0], rtol=1e-5, atol=0)
@@ -154,25 +191,44 @@ def test_without_a_compiler_training_goes_on(initial, monkeypatch, capsys, kind,
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
 class TestOnAGpu:
-    """What only a GPU can show; run by python -m pytest -m cuda. Draws differ from a CPU's, so losses do, too."""
+    """What only a GPU can show; run by python -m pytest -m cuda. Draws differ from a CPU's, so
+    losses do, too.
+    """
+
     GPU = torch.device('cuda', 0)
 
     @pytest.fixture(scope='class')
     def on_gpu(self, initial, clips):
         return run(initial, clips, device=self.GPU, lr=1e-4)[0]
 
-    @pytest.mark.parametrize(('options', 'tolerance'), [
-        ({'source': Prefetcher}, 1e-5), ({'compile': True}, 1e-3), ({'dtype': torch.bfloat16}, 3e-2),
-        ({'dtype': torch.float16}, 3e-2), ({'dtype': torch.bfloat16, 'compile': True}, 3e-2)], ids=str)
+    @pytest.mark.parametrize(
+        ('options', 'tolerance'),
+        [
+            ({'source': Prefetcher}, 1e-5),
+            ({'compile': True}, 1e-3),
+            ({'dtype': torch.bfloat16}, 3e-2),
+            ({'dtype': torch.float16}, 3e-2),
+            ({'dtype': torch.bfloat16, 'compile': True}, 3e-2),
+        ],
+        ids=str,
+    )
     def test_other_ways_to_the_same_losses(self, initial, clips, on_gpu, options, tolerance):
-        made = {name: value(clips, self.GPU) if name == 'source' else value for name, value in options.items()}
+        made = {
+            name: value(clips, self.GPU) if name == 'source' else value
+            for name, value in options.items()
+        }
         losses, _ = run(initial, clips, device=self.GPU, lr=1e-4, **made)
         torch.testing.assert_close(losses[:, 3], on_gpu[:, 3], rtol=tolerance, atol=0)
 
     def test_no_step_waits(self, initial, clips):
         """From the second step on: the first sets the optimizer up."""
         try:
-            run(initial, clips, dtype=torch.bfloat16, device=self.GPU,
-                each_step=lambda: torch.cuda.set_sync_debug_mode('error'))
+            run(
+                initial,
+                clips,
+                dtype=torch.bfloat16,
+                device=self.GPU,
+                each_step=lambda: torch.cuda.set_sync_debug_mode('error'),
+            )
         finally:
             torch.cuda.set_sync_debug_mode('default')

@@ -1,4 +1,7 @@
-"""The published command lines, and the shell scripts, in a copy of the project with tiny raw recordings."""
+"""The published command lines, and the shell scripts, in a copy of the project with tiny raw
+recordings.
+"""
+
 import json
 import os
 import shutil
@@ -26,18 +29,38 @@ def project(tmp_path):
 
 @pytest.fixture
 def shell(project):
-    """shell(command, **variables): run a command line in the copy, in this Python environment, without GPUs."""
+    """shell(command, **variables): run a command line in the copy, in this Python environment,
+    without GPUs.
+    """
+
     def run(command, check=True, **variables):
-        environment = os.environ | {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}', 'PYTHONPATH': '',
-                                    'VIRTUAL_ENV': 'this', 'CUDA_VISIBLE_DEVICES': ''} | variables
-        return subprocess.run(['bash', '-c', command], cwd=project, env=environment, capture_output=True, text=True,
-                              check=check)
+        environment = (
+            os.environ
+            | {
+                'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+                'PYTHONPATH': '',
+                'VIRTUAL_ENV': 'this',
+                'CUDA_VISIBLE_DEVICES': '',
+            }
+            | variables
+        )
+        return subprocess.run(
+            ['bash', '-c', command],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
     return run
 
 
 @pytest.fixture
 def stand_ins(tmp_path):
-    """stand_ins(name='line of shell', …): commands in a folder of their own; returns a PATH with nothing but basics."""
+    """stand_ins(name='line of shell', …): commands in a folder of their own; returns a PATH with
+    nothing but basics.
+    """
     folder = tmp_path / 'bin'
 
     def write(**commands):
@@ -48,6 +71,7 @@ def stand_ins(tmp_path):
             (folder / name).write_text(f'#!/bin/sh\n{line}\n')
             (folder / name).chmod(0o755)
         return str(folder)
+
     return write
 
 
@@ -55,38 +79,61 @@ def test_published_command_lines(project, shell):
     """In order, each on the output of the one before: preparation, pre-training, probe, retrieval."""
     raw = project / 'data/nturgbd_raw/nturgb+d_skeletons'  # where the README puts the recordings
     write_recordings(raw, classes=3, performers=4)
-    (raw.parent / 'samples_with_missing_skeletons.txt').write_text('Missing:\n' + min(raw.iterdir()).stem + '  \n')
+    (raw.parent / 'samples_with_missing_skeletons.txt').write_text(
+        'Missing:\n' + min(raw.iterdir()).stem + '  \n'
+    )
     done = shell('cd data_gen && python ntu_gendata.py')
     assert '1 recording left out' in done.stdout
-    assert sorted(path.name for path in (project / 'data/NTU-RGB-D-60-AGCN').iterdir()) == ['xsub', 'xview']
+    assert sorted(path.name for path in (project / 'data/NTU-RGB-D-60-AGCN').iterdir()) == [
+        'xsub',
+        'xview',
+    ]
 
     shell('./script_pretrain.sh ntu60 cross_subject --hidden-size 8 --epochs 2')
     assert (project / 'checkpoints/ntu60_xsub/checkpoint_0001.pth.tar').is_file()
     assert 'epoch 1:' in (project / 'checkpoints/ntu60_xsub/pretrain.txt').read_text()
 
-    done = shell('./script_action_recognition.sh ntu60_xsub ntu60 cross_subject --results probe.json')
+    done = shell(
+        './script_action_recognition.sh ntu60_xsub ntu60 cross_subject --results probe.json'
+    )
     assert 'evaluating ./checkpoints/ntu60_xsub/checkpoint_0001.pth.tar' in done.stdout
     assert json.loads((project / 'probe.json').read_text())['config']['epochs'] == 150
     done = shell('./script_action_retrieval.sh ntu60_xsub ntu60 cross_subject')
     assert 'accuracy:' in done.stdout
 
-    two = shell('torchrun --nproc_per_node=2 pretrain.py --lr 0.0005 --batch-size 512 --schedule 351 --epochs 1 '
-                '--checkpoint-path ./checkpoints/two --pre-dataset ntu60 --protocol cross_subject --hidden-size 8')
+    two = shell(
+        'torchrun --nproc_per_node=2 pretrain.py --lr 0.0005 --batch-size 512 --schedule 351 '
+        '--epochs 1 '
+        '--checkpoint-path ./checkpoints/two --pre-dataset ntu60 --protocol cross_subject '
+        '--hidden-size 8'
+    )
     assert 'batch size is' in two.stderr
     log = (project / 'checkpoints/two/log.jsonl').read_text().splitlines()
     assert json.loads(log[0])['processes'] == 2
     assert len(log) == 2
 
 
-@pytest.mark.parametrize(('arguments', 'batch_size', 'folder'), [
-    ('', 512, 'ntu60_xsub'), ('ntu60 cross_view', 1024, 'ntu60_xview'), ('ntu120', 1024, 'ntu120_xsub'),
-    ('ntu120 cross_setup', 1024, 'ntu120_xsetup'), ('pku2', 128, 'pku2_xsub'),
-    ('pku1 cross_view', 128, 'pku1_xview')])
-def test_the_pretraining_script_has_the_published_settings(shell, stand_ins, arguments, batch_size, folder):
+@pytest.mark.parametrize(
+    ('arguments', 'batch_size', 'folder'),
+    [
+        ('', 512, 'ntu60_xsub'),
+        ('ntu60 cross_view', 1024, 'ntu60_xview'),
+        ('ntu120', 1024, 'ntu120_xsub'),
+        ('ntu120 cross_setup', 1024, 'ntu120_xsetup'),
+        ('pku2', 128, 'pku2_xsub'),
+        ('pku1 cross_view', 128, 'pku1_xview'),
+    ],
+)
+def test_the_pretraining_script_has_the_published_settings(
+    shell, stand_ins, arguments, batch_size, folder
+):
     path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo "$@"; fi')
     line = shell(f'./script_pretrain.sh {arguments} --seed 3', PATH=path).stdout
     assert line.startswith('pretrain.py --lr 0.0005 ')
-    assert f'--batch-size {batch_size} --checkpoint-path ./checkpoints/{folder} --schedule 351 --epochs 451' in line
+    assert (
+        f'--batch-size {batch_size} --checkpoint-path ./checkpoints/{folder} --schedule 351 '
+        '--epochs 451' in line
+    )
     assert line.endswith('--seed 3\n')
 
 
@@ -96,27 +143,47 @@ def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
     assert line.startswith('torchrun --standalone --nproc_per_node=4 pretrain.py ')
 
 
-@pytest.mark.parametrize(('dir', 'arguments', 'flags'), [
-    ('mine', 'mine', ''), ('mine', 'mine ntu60', ' --finetune-dataset ntu60 --protocol cross_subject'),
-    ('mine', './checkpoints/mine/checkpoint_0450.pth.tar --amp bf16', ' --amp bf16'),
-    ('mine', './checkpoints/mine/ custom --amp bf16', ' --finetune-dataset custom --protocol own_split --amp bf16'),
-    ('ntu60_xsub', '', '')])
-def test_the_evaluation_scripts_use_the_newest_checkpoint(shell, stand_ins, project, dir, arguments, flags):
+@pytest.mark.parametrize(
+    ('dir', 'arguments', 'flags'),
+    [
+        ('mine', 'mine', ''),
+        ('mine', 'mine ntu60', ' --finetune-dataset ntu60 --protocol cross_subject'),
+        ('mine', './checkpoints/mine/checkpoint_0450.pth.tar --amp bf16', ' --amp bf16'),
+        (
+            'mine',
+            './checkpoints/mine/ custom --amp bf16',
+            ' --finetune-dataset custom --protocol own_split --amp bf16',
+        ),
+        ('ntu60_xsub', '', ''),
+    ],
+)
+def test_the_evaluation_scripts_use_the_newest_checkpoint(
+    shell, stand_ins, project, dir, arguments, flags
+):
     folder = project / 'checkpoints' / dir
     folder.mkdir(parents=True)
     (folder / 'checkpoint_0000.pth.tar').touch()
     (folder / 'checkpoint_0450.pth.tar').touch()
     path = stand_ins(python='echo "$@"')
     lines = shell(f'./script_action_retrieval.sh {arguments}', PATH=path).stdout.splitlines()
-    assert lines == [f'evaluating ./checkpoints/{dir}/checkpoint_0450.pth.tar',
-                     f'action_retrieval.py --knn-neighbours 1 --pretrained ./checkpoints/{dir}/checkpoint_0450.pth.tar'
-                     f'{flags}']
+    assert lines == [
+        f'evaluating ./checkpoints/{dir}/checkpoint_0450.pth.tar',
+        'action_retrieval.py --knn-neighbours 1 --pretrained '
+        f'./checkpoints/{dir}/checkpoint_0450.pth.tar'
+        f'{flags}',
+    ]
     assert (folder / 'action_retrieval.txt').read_text() == lines[1] + '\n'
 
 
-@pytest.mark.parametrize('command', ['./script_pretrain.sh ntu60 cross_setup', './script_reproduce.sh nonsense',
-                                     './script_action_recognition.sh no_such_folder',
-                                     './script_action_retrieval.sh no_such_folder'])
+@pytest.mark.parametrize(
+    'command',
+    [
+        './script_pretrain.sh ntu60 cross_setup',
+        './script_reproduce.sh nonsense',
+        './script_action_recognition.sh no_such_folder',
+        './script_action_retrieval.sh no_such_folder',
+    ],
+)
 def test_a_script_passes_on_the_exit_code(shell, command):
     failed = shell(command, check=False)
     assert failed.returncode == 2
@@ -126,10 +193,13 @@ def test_a_script_passes_on_the_exit_code(shell, command):
 
 @pytest.mark.parametrize('ruff', [True, False])
 def test_the_test_script_runs_the_linter_if_it_is_there(shell, stand_ins, ruff):
-    commands = {'python': 'if [ "$1" != -c ]; then echo "python $*"; fi'} | ({'ruff': 'echo "ruff $*"'} if ruff else {})
+    commands = {'python': 'if [ "$1" != -c ]; then echo "python $*"; fi'} | (
+        {'ruff': 'echo "ruff $*"'} if ruff else {}
+    )
     done = shell('./script_test.sh -x', PATH=stand_ins(**commands))
     assert done.stdout.splitlines() == ['ruff check .'] * ruff + [
-        'python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile -x']
+        'python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile -x'
+    ]
     assert ('ruff is not installed' in done.stderr) != ruff
 
 
@@ -138,13 +208,22 @@ def test_the_test_script_stops_at_the_linter(shell, stand_ins):
     assert failed.returncode == 1
 
 
-@pytest.mark.parametrize(('script', 'file'), [('script_demo.sh', 'requirements.txt'),
-                                              ('script_reproduce.sh --demo', 'requirements.txt'),
-                                              ('script_test.sh', 'requirements-dev.txt')])
+@pytest.mark.parametrize(
+    ('script', 'file'),
+    [
+        ('script_demo.sh', 'requirements.txt'),
+        ('script_reproduce.sh --demo', 'requirements.txt'),
+        ('script_test.sh', 'requirements-dev.txt'),
+    ],
+)
 @pytest.mark.parametrize('torch', [True, False])
-def test_missing_packages_are_installed_but_never_torch_over_torch(shell, stand_ins, script, file, torch):
-    python = (f'case "$*" in "-c import torch") exit {int(not torch)};; -c*) exit 1;; '
-              '*/dev/stdin) echo "$*"; cat;; *) echo "$*";; esac')
+def test_missing_packages_are_installed_but_never_torch_over_torch(
+    shell, stand_ins, script, file, torch
+):
+    python = (
+        f'case "$*" in "-c import torch") exit {int(not torch)};; -c*) exit 1;; '
+        '*/dev/stdin) echo "$*"; cat;; *) echo "$*";; esac'
+    )
     done = shell(f'./{script}', PATH=stand_ins(python=python))
     assert f'installing {file}' in done.stderr
     if not torch:

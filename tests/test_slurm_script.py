@@ -1,4 +1,5 @@
 """script_pretrain_slurm.sh, with stand-ins for SLURM's commands and torchrun."""
+
 import os
 import shutil
 import subprocess
@@ -11,16 +12,20 @@ SCRIPT = 'script_pretrain_slurm.sh'
 STAND_INS = {  # each says what it was asked; srun then runs the command behind its flags
     'scontrol': 'echo "scontrol $*" >&2; printf "node7\\nnode9\\n"',
     'srun': 'while [ "${1#--}" != "$1" ]; do echo "srun $1"; shift; done; exec "$@"',
-    'torchrun': 'for word; do echo "torchrun $word"; done\n'  # it may signal the script, and wait until it is signalled
-                'if [ -n "$TORCHRUN_UNTIL" ]; then kill -USR1 "$SCRIPT"; fi\n'
-                'while [ -n "$TORCHRUN_UNTIL" ] && [ ! -e "$TORCHRUN_UNTIL" ]; do sleep 0.05; done\n'
-                'exit "${TORCHRUN_ENDS_WITH:-0}"',
-    'scancel': 'echo "scancel $*" >&2; touch "$TORCHRUN_UNTIL"'}
+    # it may signal the script, and wait until it is signalled
+    'torchrun': 'for word; do echo "torchrun $word"; done\n'
+    'if [ -n "$TORCHRUN_UNTIL" ]; then kill -USR1 "$SCRIPT"; fi\n'
+    'while [ -n "$TORCHRUN_UNTIL" ] && [ ! -e "$TORCHRUN_UNTIL" ]; do sleep 0.05; done\n'
+    'exit "${TORCHRUN_ENDS_WITH:-0}"',
+    'scancel': 'echo "scancel $*" >&2; touch "$TORCHRUN_UNTIL"',
+}
 
 
 @pytest.fixture
 def submit(tmp_path):
-    """submit(*arguments, **variables): run the script as SLURM does, from a copy elsewhere, in the project's root."""
+    """submit(*arguments, **variables): run the script as SLURM does, from a copy elsewhere, in the
+    project's root.
+    """
     root, spool, commands = tmp_path / 'project', tmp_path / 'spool', tmp_path / 'bin'
     for folder in (root / 'tools', spool, commands):
         folder.mkdir(parents=True)
@@ -31,13 +36,22 @@ def submit(tmp_path):
         (commands / name).chmod(0o755)
 
     def run(*arguments, **variables):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith('SLURM')}
-        environment |= {'PATH': f'{commands}:{os.environ["PATH"]}', 'SLURM_SUBMIT_DIR': str(root), 'SLURM_JOB_ID': '41',
-                        'SLURM_JOB_NODELIST': 'node[7,9]', 'SLURM_CPUS_PER_TASK': '16'} | variables
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith('SLURM')
+        }
+        environment |= {
+            'PATH': f'{commands}:{os.environ["PATH"]}',
+            'SLURM_SUBMIT_DIR': str(root),
+            'SLURM_JOB_ID': '41',
+            'SLURM_JOB_NODELIST': 'node[7,9]',
+            'SLURM_CPUS_PER_TASK': '16',
+        } | variables
         environment = {name: value for name, value in environment.items() if value is not None}
         start = ['bash', '-c', 'export SCRIPT=$$; exec bash "$@"', '-', spool / 'slurm_script']
-        return subprocess.run([*start, *arguments], env=environment, cwd=spool,
-                              capture_output=True, text=True)
+        return subprocess.run(
+            [*start, *arguments], env=environment, cwd=spool, capture_output=True, text=True
+        )
+
     return run
 
 
@@ -46,39 +60,83 @@ def test_the_default_job(submit, tmp_path):
     assert done.returncode == 0, done.stderr
     assert 'scontrol show hostnames node[7,9]' in done.stderr
     asked = done.stdout.splitlines()
-    assert {'srun --nodes=2', 'srun --ntasks=2', 'srun --ntasks-per-node=1', 'srun --cpus-per-task=16'} <= set(asked)
+    assert {
+        'srun --nodes=2',
+        'srun --ntasks=2',
+        'srun --ntasks-per-node=1',
+        'srun --cpus-per-task=16',
+    } <= set(asked)
     words = [line.removeprefix('torchrun ') for line in asked if line.startswith('torchrun ')]
-    assert words[:words.index('pretrain.py')] == [
-        '--nnodes=2', '--nproc-per-node=gpu', '--rdzv-backend=c10d', '--rdzv-id=41', '--rdzv-endpoint=node7:20041']
-    assert ' '.join(words[words.index('pretrain.py'):]) == (
-        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub --schedule 351 '
-        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto')
+    assert words[: words.index('pretrain.py')] == [
+        '--nnodes=2',
+        '--nproc-per-node=gpu',
+        '--rdzv-backend=c10d',
+        '--rdzv-id=41',
+        '--rdzv-endpoint=node7:20041',
+    ]
+    assert ' '.join(words[words.index('pretrain.py') :]) == (
+        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub '
+        '--schedule 351 '
+        '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto'
+    )
     assert (tmp_path / 'project/checkpoints/ntu60_xsub/pretrain.txt').read_text() == done.stdout
 
 
-@pytest.mark.parametrize('arguments, batch, folder, dataset, protocol', [
-    ('ntu60 cross_view', 1024, 'ntu60_xview', 'ntu60', 'cross_view'),
-    ('ntu120', 1024, 'ntu120_xsub', 'ntu120', 'cross_subject'),
-    ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup')])
-def test_arguments_are_those_of_the_other_script(submit, arguments, batch, folder, dataset, protocol):
+@pytest.mark.parametrize(
+    'arguments, batch, folder, dataset, protocol',
+    [
+        ('ntu60 cross_view', 1024, 'ntu60_xview', 'ntu60', 'cross_view'),
+        ('ntu120', 1024, 'ntu120_xsub', 'ntu120', 'cross_subject'),
+        ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup'),
+    ],
+)
+def test_arguments_are_those_of_the_other_script(
+    submit, arguments, batch, folder, dataset, protocol
+):
     words = submit(*arguments.split(), '--resume', 'none').stdout.replace('torchrun ', '').split()
-    given = dict(zip(words[words.index('pretrain.py') + 1::2], words[words.index('pretrain.py') + 2::2], strict=True))
-    assert given == {'--lr': '0.0005', '--batch-size': str(batch), '--checkpoint-path': f'./checkpoints/{folder}',
-                     '--schedule': '351', '--epochs': '451', '--pre-dataset': dataset, '--protocol': protocol,
-                     '--resume': 'none'}
+    given = dict(
+        zip(
+            words[words.index('pretrain.py') + 1 :: 2],
+            words[words.index('pretrain.py') + 2 :: 2],
+            strict=True,
+        )
+    )
+    assert given == {
+        '--lr': '0.0005',
+        '--batch-size': str(batch),
+        '--checkpoint-path': f'./checkpoints/{folder}',
+        '--schedule': '351',
+        '--epochs': '451',
+        '--pre-dataset': dataset,
+        '--protocol': protocol,
+        '--resume': 'none',
+    }
 
 
 def test_own_recordings_get_the_recipe_for_small_data(submit):
     done = submit('custom', '--hidden-size', '128')
     assert 'using --recipe small-data' in done.stderr
     words = done.stdout.replace('torchrun ', '').split()
-    assert words[words.index('pretrain.py') + 1:] == [
-        '--recipe', 'small-data', '--checkpoint-path', './checkpoints/custom', '--pre-dataset', 'custom', '--protocol',
-        'own_split', '--resume', 'auto', '--hidden-size', '128']
+    assert words[words.index('pretrain.py') + 1 :] == [
+        '--recipe',
+        'small-data',
+        '--checkpoint-path',
+        './checkpoints/custom',
+        '--pre-dataset',
+        'custom',
+        '--protocol',
+        'own_split',
+        '--resume',
+        'auto',
+        '--hidden-size',
+        '128',
+    ]
 
 
 def test_before_the_time_limit_the_run_saves_and_is_queued_again(submit, tmp_path):
-    """SLURM signals the script alone; the script signals the step, waits for it, and asks for another turn."""
+    """SLURM signals the script alone; the script signals the step, waits for it, and asks for
+    another turn.
+    """
     done = submit(TORCHRUN_UNTIL=str(tmp_path / 'signalled'), TORCHRUN_ENDS_WITH='1')
     assert done.returncode == 1
     *_, signalled, queued = done.stderr.splitlines()
@@ -101,8 +159,13 @@ def test_without_a_cpu_count(submit):
     assert '--cpus-per-task' not in submit(SLURM_CPUS_PER_TASK=None).stdout
 
 
-@pytest.mark.parametrize('variables, message', [({'SLURM_SUBMIT_DIR': '/'}, "not the project's root"),
-                                                ({'SLURM_JOB_NODELIST': None}, 'not a SLURM job')])
+@pytest.mark.parametrize(
+    'variables, message',
+    [
+        ({'SLURM_SUBMIT_DIR': '/'}, "not the project's root"),
+        ({'SLURM_JOB_NODELIST': None}, 'not a SLURM job'),
+    ],
+)
 def test_started_in_the_wrong_way(submit, variables, message):
     failed = submit(**variables)
     assert failed.returncode == 2

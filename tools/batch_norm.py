@@ -1,16 +1,20 @@
-"""BatchNorm over the clips of all processes, so that several compute what one would, on CPUs and on GPUs.
+"""BatchNorm over the clips of all processes, so that several compute what one would, on CPUs and on
+GPUs.
 
 SyncBatchNorm of torch refuses CPU tensors, and its boolean masks make the host wait for the GPU.
 """
+
 import torch
 import torch.distributed as dist
 from torch import nn
 
 
 class GlobalBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d of (B, C) over a process group whose processes all have B rows; its state dict is BatchNorm1d's.
+    """BatchNorm1d of (B, C) over a process group whose processes all have B rows; its state dict is
+    BatchNorm1d's.
 
-    In training it waits for the other processes once in the forward and once in the backward; evaluation is local.
+    In training it waits for the other processes once in the forward and once in the backward;
+    evaluation is local.
     """
 
     def forward(self, x):
@@ -23,15 +27,18 @@ class GlobalBatchNorm(nn.BatchNorm1d):
         self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum)
         return y
 
-    if torch.__version__ < '2.13':  # torch 2.4 cannot compile the backward; those between were not tried
+    if (
+        torch.__version__ < '2.13'
+    ):  # torch 2.4 cannot compile the backward; those between were not tried
         forward = torch.compiler.disable(forward)
 
 
 class Normalize(torch.autograd.Function):
-    """x (B, C) -> normalised over all processes' rows, scaled and shifted; mean and biased variance (C,) of the rows.
+    """x (B, C) -> normalised over all processes' rows, scaled and shifted; mean and biased variance
+    (C,) of the rows.
 
-    Computes in the dtype of the weights, whatever autocast made of x. As in SyncBatchNorm, the gradients of weight and
-    bias are this process's part of the sum.
+    Computes in the dtype of the weights, whatever autocast made of x. As in SyncBatchNorm, the
+    gradients of weight and bias are this process's part of the sum.
     """
 
     @staticmethod
@@ -39,8 +46,11 @@ class Normalize(torch.autograd.Function):
         rows = x.to(weight.dtype)
         mean = rows.mean(0)
         variance = (rows - mean).square().mean(0)
-        # Float64, because the difference of mean square and squared mean would lose digits in float32.
-        mean, square = average(torch.stack((mean.double(), variance.double() + mean.double().square())))
+        # Float64, because the difference of mean square and squared mean would lose digits in
+        # float32.
+        mean, square = average(
+            torch.stack((mean.double(), variance.double() + mean.double().square()))
+        )
         mean, variance = mean.to(rows.dtype), (square - mean.square()).clamp(min=0).to(rows.dtype)
         inverse = (variance + eps).rsqrt()
         normalized = (rows - mean) * inverse
@@ -54,7 +64,12 @@ class Normalize(torch.autograd.Function):
         rows = gradient.to(normalized.dtype)
         sums = torch.stack((rows.sum(0), (rows * normalized).sum(0)))
         mean, along = average(sums / len(rows))
-        return ((rows - mean - normalized * along) * scale).to(gradient.dtype), sums[1], sums[0], None
+        return (
+            ((rows - mean - normalized * along) * scale).to(gradient.dtype),
+            sums[1],
+            sums[0],
+            None,
+        )
 
 
 def average(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,7 @@
-"""The one reader and writer of checkpoints: written in the official code's format, read in other wrappings too."""
+"""The one reader and writer of checkpoints: written in the official code's format, read in other
+wrappings too.
+"""
+
 import re
 import sys
 from pathlib import Path
@@ -13,10 +16,22 @@ from model.umurl import UmURL
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
 LAST = 'checkpoint_last.pth.tar'
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
-PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')  # of DistributedDataParallel, torch.compile, Lightning
+PREFIXES = re.compile(
+    r'^((module|_orig_mod|model)\.)+'
+)  # of DistributedDataParallel, torch.compile, Lightning
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-ADAM_OPTIONS = ('params', 'lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable')
+ADAM_OPTIONS = (
+    'params',
+    'lr',
+    'betas',
+    'eps',
+    'weight_decay',
+    'amsgrad',
+    'maximize',
+    'foreach',
+    'capturable',
+)
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -29,7 +44,8 @@ def newest(folder: Path) -> Path | None:
 
 
 def read_furthest(folder: Path, quiet: bool = False) -> tuple[Path, dict] | tuple[None, None]:
-    """Path and content of the checkpoint that is furthest in training; (None, None) where there is none.
+    """Path and content of the checkpoint that is furthest in training; (None, None) where there is
+    none.
 
     Prints a note about damaged files and passes them over; InputError if there is nothing else.
     """
@@ -44,15 +60,21 @@ def read_furthest(folder: Path, quiet: bool = False) -> tuple[Path, dict] | tupl
             if not quiet:
                 print(f'note: left out: {error}', file=sys.stderr)
     if problem and not found:
-        raise InputError(f'{problem}; {folder} has no other checkpoint: start afresh with --resume none')
+        raise InputError(
+            f'{problem}; {folder} has no other checkpoint: start afresh with --resume none'
+        )
     return max(found, key=lambda pair: progress_of(*pair), default=(None, None))
 
 
 def progress_of(path: Path, saved: dict) -> tuple[int, int]:
-    """Finished epochs, and finished steps of the next one; InputError if the checkpoint does not say."""
+    """Finished epochs, and finished steps of the next one; InputError if the checkpoint does not
+    say.
+    """
     progress = saved.get('epoch'), saved.get('step', 0)
     if not all(type(number) is int and number >= 0 for number in progress):
-        raise InputError(f'{path} does not say how many epochs it was trained for, so it cannot be resumed')
+        raise InputError(
+            f'{path} does not say how many epochs it was trained for, so it cannot be resumed'
+        )
     return progress
 
 
@@ -60,33 +82,48 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The last checkpoint, if any, and the kept ones, the latest epoch at the end."""
     kept = [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
     last = Path(folder) / LAST
-    return [last] * last.is_file() + sorted(kept, key=lambda path: int(NAME.fullmatch(path.name)[1]))
+    return [last] * last.is_file() + sorted(
+        kept, key=lambda path: int(NAME.fullmatch(path.name)[1])
+    )
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more) -> None:
-    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are finished.
+def save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more
+) -> None:
+    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are
+    finished.
 
-    The optimizer is written as torch 1.12 did, so that the official code can resume it: without the options of later
-    versions, and with step counts on the CPU.
+    The optimizer is written as torch 1.12 did, so that the official code can resume it: without the
+    options of later versions, and with step counts on the CPU.
     """
     state, adam = model.state_dict(), optimizer.state_dict()
-    adam['param_groups'] = [{key: group[key] for key in group if key in ADAM_OPTIONS or key == 'momentum'}
-                            for group in adam['param_groups']]
-    adam['state'] = {index: {name: value.cpu() if name == 'step' else value for name, value in values.items()}
-                     for index, values in adam['state'].items()}
-    content = {'epoch': epoch, 'state_dict': {PREFIX + key: value for key, value in state.items()}, 'optimizer': adam}
+    adam['param_groups'] = [
+        {key: group[key] for key in group if key in ADAM_OPTIONS or key == 'momentum'}
+        for group in adam['param_groups']
+    ]
+    adam['state'] = {
+        index: {name: value.cpu() if name == 'step' else value for name, value in values.items()}
+        for index, values in adam['state'].items()
+    }
+    content = {
+        'epoch': epoch,
+        'state_dict': {PREFIX + key: value for key, value in state.items()},
+        'optimizer': adam,
+    }
     try:
         with replacing(path) as file:
             torch.save(content | more, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise InputError(f'{path} could not be written (is the disk full?), so the earlier file is kept: {error}'
-                         ) from error
+        raise InputError(
+            f'{path} could not be written (is the disk full?), so the earlier file is kept: {error}'
+        ) from error
 
 
 def read(path: Path) -> dict:
     """A checkpoint on the CPU as {'state_dict', …}, its keys without prefixes, its numbers checked.
 
-    InputError says what another file is, or what is wrong. A file in torch's old format (before 1.6) has no checksums.
+    InputError says what another file is, or what is wrong. A file in torch's old format (before
+    1.6) has no checksums.
     """
     if Path(path).is_dir():
         raise InputError(f'{path} is a folder: name a checkpoint in it')
@@ -100,11 +137,15 @@ def read(path: Path) -> dict:
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f'{path} is {describe_refused(path, error)}') from error
     if not isinstance(saved, dict):
-        raise InputError(f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict')
+        raise InputError(
+            f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict'
+        )
     name = next((name for name in WRAPPINGS if isinstance(saved.get(name), dict)), None)
     tensors, more = (saved[name], saved) if name else (saved, {})
     if not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
-        raise InputError(f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}')
+        raise InputError(
+            f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}'
+        )
     check_tensors(tensors, path)
     state = {PREFIXES.sub('', key): value for key, value in tensors.items()}
     if 'ma_encoder.pe.pe' in state:  # the backbone alone
@@ -113,13 +154,19 @@ def read(path: Path) -> dict:
 
 
 def check_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """InputError unless all are ordinary tensors of finite floating numbers, but for BatchNorm's counters."""
+    """InputError unless all are ordinary tensors of finite floating numbers, but for BatchNorm's
+    counters.
+    """
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != 'cpu':
             problem = 'is not an ordinary dense tensor'
         elif tensor.untyped_storage().nbytes() < tensor.nbytes:
             problem = f'of shape {tuple(tensor.shape)} is expanded: it has fewer numbers than that'
-        elif not (tensor.dtype in FLOATS or name.endswith('num_batches_tracked') and tensor.dtype == torch.int64):
+        elif not (
+            tensor.dtype in FLOATS
+            or name.endswith('num_batches_tracked')
+            and tensor.dtype == torch.int64
+        ):
             problem = f'is {tensor.dtype}, where floating numbers belong'
         elif tensor.is_floating_point() and not tensor.isfinite().all():
             problem = 'has numbers that are not finite'
@@ -132,8 +179,11 @@ def config_of(path: Path, saved: dict) -> dict | None:
     """The `config` that pretrain.py recorded, if any; InputError if it is something else."""
     config = saved.get('config', saved.get('about'))  # 'about': written by version 1
     texts, lists = ('dataset', 'protocol', 'objective'), ('modalities',)
-    if config is not None and not (isinstance(config, dict) and all(isinstance(config.get(name), str) for name in texts)
-                                   and all(isinstance(config.get(name), list) for name in lists)):
+    if config is not None and not (
+        isinstance(config, dict)
+        and all(isinstance(config.get(name), str) for name in texts)
+        and all(isinstance(config.get(name), list) for name in lists)
+    ):
         raise InputError(f'{path}: its config is not one that pretrain.py writes')
     return config
 
@@ -147,8 +197,11 @@ def describe_refused(path: Path, error: Exception) -> str:
     if start.startswith((b'<!doctype', b'<html')):
         return 'a web page, not a checkpoint: the download went wrong'
     if refused := re.search(r'GLOBAL ([\w.]+)', str(error)):
-        return (f'not loaded, because it holds a {refused[1]}, which could run code: save the tensors alone, with '
-                "torch.save({'state_dict': model.state_dict()}, FILE)")
+        return (
+            f'not loaded, because it holds a {refused[1]}, which could run code: save the tensors '
+            'alone, with '
+            "torch.save({'state_dict': model.state_dict()}, FILE)"
+        )
     return f'not a PyTorch checkpoint, or not a whole one ({type(error).__name__})'
 
 
@@ -156,32 +209,54 @@ def check_shapes(model: nn.Module, state: dict, path: Path) -> None:
     """InputError for missing, unexpected or misshapen tensors."""
     own = model.state_dict()
     missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    misshapen = [f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}' for key in own.keys() & state.keys()
-                 if own[key].shape != state[key].shape]
-    for problem, keys in (('missing', missing), ('unexpected', unexpected), ('misshapen', misshapen)):
+    misshapen = [
+        f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
+        for key in own.keys() & state.keys()
+        if own[key].shape != state[key].shape
+    ]
+    for problem, keys in (
+        ('missing', missing),
+        ('unexpected', unexpected),
+        ('misshapen', misshapen),
+    ):
         if keys:
-            raise InputError(f'{path} does not fit the model: {len(keys)} {problem} tensors, such as {min(keys)}')
+            raise InputError(
+                f'{path} does not fit the model: {len(keys)} {problem} tensors, such as {min(keys)}'
+            )
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float) -> None:
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, saved: dict, path: Path, weight_decay: float
+) -> None:
     """Load the optimizer of a checkpoint of ours or of the official code."""
     try:
         for index, values in saved['optimizer']['state'].items():
-            check_tensors({f'{index} {name} of the optimizer': torch.as_tensor(value, dtype=torch.float32)
-                           if name == 'step' else value for name, value in values.items()}, path)
+            check_tensors(
+                {
+                    f'{index} {name} of the optimizer': torch.as_tensor(value, dtype=torch.float32)
+                    if name == 'step'
+                    else value
+                    for name, value in values.items()
+                },
+                path,
+            )
         for group in saved['optimizer']['param_groups']:
-            # Set before loading: where step counts are kept depends on the kernel, which this machine chooses.
+            # Set before loading: where step counts are kept depends on the kernel, which this
+            # machine chooses.
             group.update(fused=True, foreach=None, weight_decay=weight_decay)
         optimizer.load_state_dict(saved['optimizer'])
         for parameter, values in optimizer.state.items():
             if any(values[name].shape != parameter.shape for name in ('exp_avg', 'exp_avg_sq')):
                 raise ValueError(f'moments of shape {tuple(values["exp_avg"].shape)}')
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise InputError(f'{path} has no Adam optimizer for this model, so it cannot be resumed ({error})') from error
+        raise InputError(
+            f'{path} has no Adam optimizer for this model, so it cannot be resumed ({error})'
+        ) from error
 
 
 def load_model(path: Path) -> tuple[UmURL, dict | None]:
-    """The model in a checkpoint, on the CPU in evaluation mode, and the `config` of its pre-training, if recorded.
+    """The model in a checkpoint, on the CPU in evaluation mode, and the `config` of its
+    pre-training, if recorded.
 
     Width and depth are read from the tensors. From a fine-tuned model only the backbone is loaded.
     """
@@ -192,14 +267,25 @@ def load_model(path: Path) -> tuple[UmURL, dict | None]:
         t_input_size = state['backbone.j_emb.t_embedding.0.weight'].shape[1]
         s_input_size = state['backbone.j_emb.s_embedding.0.weight'].shape[1]
     except (KeyError, IndexError) as error:
-        raise InputError(f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} tensors, such '
-                         f'as {", ".join([*state][:3])}') from error
-    num_layer = len({key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')})
+        raise InputError(
+            f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} '
+            'tensors, such '
+            f'as {", ".join([*state][:3])}'
+        ) from error
+    num_layer = len(
+        {key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')}
+    )
     shape = t_input_size, s_input_size, hidden_size, 1, num_layer
     whole = any('_projector.' in key for key in state)  # else fine-tuned, or the backbone alone
     if not whole:
-        state = {key.removeprefix('backbone.'): value for key, value in state.items() if not key.startswith('fc.')}
-    with torch.device('meta'):  # shapes first, without memory: a hostile file may ask for a model of any size
+        state = {
+            key.removeprefix('backbone.'): value
+            for key, value in state.items()
+            if not key.startswith('fc.')
+        }
+    with torch.device(
+        'meta'
+    ):  # shapes first, without memory: a hostile file may ask for a model of any size
         planned = UmURL(*shape)
         check_shapes(planned if whole else planned.backbone, state, path)
     model = UmURL(*shape)

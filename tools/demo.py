@@ -1,10 +1,13 @@
-"""The whole job on the embedded demo recordings, each stage by the command a user would type, then one table.
+"""The whole job on the embedded demo recordings, each stage by the command a user would type, then
+one table.
 
     python -m tools.demo [--folder demo]
 
-Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the pre-trained encoder
-and, for comparison, with an untrained one of the same shape. Last comes a page to explore the encoder in a browser.
+Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the
+pre-trained encoder and, for comparison, with an untrained one of the same shape. Last comes a page
+to explore the encoder in a browser.
 """
+
 import json
 import shutil
 import subprocess
@@ -23,27 +26,64 @@ HIDDEN_SIZE = 64
 MARK = '.umurl_demo'  # the demo only deletes files in a folder that has this file
 RECORD = ['-m', 'data_gen.demo_recordings']
 PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
-PRETRAIN = ['pretrain.py', '--recipe', 'small-data', '--hidden-size', HIDDEN_SIZE, '--batch-size', 64, '--epochs', 50,
-            '--schedule', 40]
-PROBE = ['action_recognition.py', '--lr', 0.03, '--batch-size', 128, '--epochs', 100, '--schedule', 80, 95]
+PRETRAIN = [
+    'pretrain.py',
+    '--recipe',
+    'small-data',
+    '--hidden-size',
+    HIDDEN_SIZE,
+    '--batch-size',
+    64,
+    '--epochs',
+    50,
+    '--schedule',
+    40,
+]
+PROBE = [
+    'action_recognition.py',
+    '--lr',
+    0.03,
+    '--batch-size',
+    128,
+    '--epochs',
+    100,
+    '--schedule',
+    80,
+    95,
+]
 RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 EXPLORER = ['-m', 'tools.analysis.explorer']
 
 
 def main(argv=None):
     parser = cli.Parser(__doc__)
-    parser.add_argument('--folder', type=Path, default=ROOT / 'demo', help='folder for everything (default demo/)')
-    parser.add_argument('--performers', type=cli.positive_int, default=20,
-                        help='performers in the recordings (default 20)')
+    parser.add_argument(
+        '--folder', type=Path, default=ROOT / 'demo', help='folder for everything (default demo/)'
+    )
+    parser.add_argument(
+        '--performers',
+        type=cli.positive_int,
+        default=20,
+        help='performers in the recordings (default 20)',
+    )
     args = parser.parse_args(argv)
     folder = args.folder.absolute()
-    raw, data, checkpoints, untrained = (folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar'))
+    raw, data, checkpoints, untrained = (
+        folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar')
+    )
     start_afresh(folder, raw, data, checkpoints)
 
     seconds = {
-        'demo recordings (synthetic)': run_command(*RECORD, '--out', raw, '--performers', args.performers),
-        'preparation': run_command(*PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN'),
-        'pre-training': run_command(*PRETRAIN, '--data-root', data, '--checkpoint-path', checkpoints)}
+        'demo recordings (synthetic)': run_command(
+            *RECORD, '--out', raw, '--performers', args.performers
+        ),
+        'preparation': run_command(
+            *PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN'
+        ),
+        'pre-training': run_command(
+            *PRETRAIN, '--data-root', data, '--checkpoint-path', checkpoints
+        ),
+    }
     torch.manual_seed(0)
     model = UmURL(150, 192, HIDDEN_SIZE)
     checkpoint.save(untrained, model, torch.optim.Adam(model.parameters()), 0)
@@ -57,12 +97,19 @@ def main(argv=None):
             accuracy[encoder, task] = json.loads(results.read_text())['accuracy']
         seconds[f'{task}, both encoders'] = time.perf_counter() - started
     page = folder / 'explorer.html'
-    seconds['explorer'] = run_command(*EXPLORER, encoders['pre-trained'], '--data-root', data, '--out', page)
+    seconds['explorer'] = run_command(
+        *EXPLORER, encoders['pre-trained'], '--data-root', data, '--out', page
+    )
 
-    print('\nAccuracy on the test split, % (synthetic data: this shows that everything runs, not how good UmURL is)')
+    print(
+        '\nAccuracy on the test split, % (synthetic data: this shows that everything runs, not how '
+        'good UmURL is)'
+    )
     print(f'{"encoder":16}{"linear probe":>14}{"retrieval":>12}')
     for encoder in encoders:
-        print(f'{encoder:16}{accuracy[encoder, "linear probe"]:14.1f}{accuracy[encoder, "retrieval"]:12.1f}')
+        print(
+            f'{encoder:16}{accuracy[encoder, "linear probe"]:14.1f}{accuracy[encoder, "retrieval"]:12.1f}'
+        )
     print('\nTime (s)')
     for name, taken in [*seconds.items(), ('total', sum(seconds.values()))]:
         print(f'{name:30}{taken:8.1f}')
@@ -70,11 +117,15 @@ def main(argv=None):
 
 
 def start_afresh(folder: Path, *earlier: Path) -> None:
-    """Create the demo's folder, or delete an earlier demo's files in it; InputError if they are someone else's."""
+    """Create the demo's folder, or delete an earlier demo's files in it; InputError if they are
+    someone else's.
+    """
     own = folder == ROOT / 'demo' or (folder / MARK).is_file()
     if not own and any(path.exists() for path in earlier):
-        raise cli.InputError(f'--folder {folder}: not a folder of the demo, and it has files that the demo would '
-                             'replace; name a new folder')
+        raise cli.InputError(
+            f'--folder {folder}: not a folder of the demo, and it has files that the demo would '
+            'replace; name a new folder'
+        )
     for path in earlier:
         shutil.rmtree(path, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +133,9 @@ def start_afresh(folder: Path, *earlier: Path) -> None:
 
 
 def run_command(*command) -> float:
-    """Run `python` with these words in the project's root; returns the seconds it took. If it fails, so do we."""
+    """Run `python` with these words in the project's root; returns the seconds it took. If it
+    fails, so do we.
+    """
     words = [str(word) for word in command]
     print(f'\n$ python {" ".join(words)}', flush=True)
     started = time.perf_counter()

@@ -1,4 +1,5 @@
 """The device to compute on, and the precision."""
+
 import ctypes
 import platform
 import re
@@ -38,7 +39,8 @@ def name_of(device: torch.device) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step; returning it means faulting in every page again.
+    """Let glibc keep freed memory for the next step; returning it means faulting in every page
+    again.
 
     Halves the time of augmentation on a CPU. Does nothing without glibc.
     """
@@ -49,9 +51,13 @@ def keep_freed_memory() -> None:
 
 
 def cpu_fact(name: str) -> str:
-    """What Linux says of this CPU: its 'model name', its 'flags' such as avx512_bf16; nothing on other systems."""
+    """What Linux says of this CPU: its 'model name', its 'flags' such as avx512_bf16; nothing on
+    other systems.
+    """
     cpus = Path('/proc/cpuinfo')
-    fact = re.search(rf'^{name}\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
+    fact = (
+        re.search(rf'^{name}\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
+    )
     return fact[1] if fact else ''
 
 
@@ -74,6 +80,8 @@ def memory_advice(advice: str):
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+        if not isinstance(error, MemoryError) and not re.search(
+            "out of memory|can't allocate memory", str(error)
+        ):
             raise
         raise InputError(f'out of memory: {advice}') from error

@@ -1,4 +1,7 @@
-"""One process or several with the same code: without a process group the rank is 0 and the world size 1."""
+"""One process or several with the same code: without a process group the rank is 0 and the world
+size 1.
+"""
+
 import inspect
 import os
 import socket
@@ -27,10 +30,11 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: str) -> Iterator[torch.device]:
-    """Join the process group that torchrun or SLURM describes, if any; yields this process's device.
+    """Join the process group that torchrun or SLURM describes, if any; yields this process's
+    device.
 
-    Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a failing process must not wait for
-    the others.
+    Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a failing process
+    must not wait for the others.
     """
     environment = launcher_environment()
     if environment is None:
@@ -43,8 +47,13 @@ def process_group(device: str) -> Iterator[torch.device]:
     if device.type == 'cuda':
         store, rank, world_size = next(rendezvous('env://'))
         check_own_gpu(store, rank, world_size, device)
-        dist.init_process_group('nccl', store=dist.PrefixStore('group', store), rank=rank, world_size=world_size,
-                                device_id=device)
+        dist.init_process_group(
+            'nccl',
+            store=dist.PrefixStore('group', store),
+            rank=rank,
+            world_size=world_size,
+            device_id=device,
+        )
     else:
         dist.init_process_group('gloo')
     yield device
@@ -54,31 +63,47 @@ def process_group(device: str) -> Iterator[torch.device]:
 
 def check_own_gpu(store: dist.Store, rank: int, world_size: int, device: torch.device) -> None:
     """InputError if two processes have one GPU, which nccl refuses in words that few understand."""
-    # The number of a GPU says nothing where each process is shown only its own. Before torch 2.5 there is no UUID.
+    # The number of a GPU says nothing where each process is shown only its own. Before torch 2.5
+    # there is no UUID.
     uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', f'of process {rank}')
     store.set(f'GPU of {rank}', f'{socket.gethostname()}, {uuid}')
     gpus = [store.get(f'GPU of {other}').decode() for other in range(world_size)]
     if len(set(gpus)) < world_size:
         twice = next(gpu for gpu in gpus if gpus.count(gpu) > 1)
-        raise InputError(f'{gpus.count(twice)} processes share one GPU ({twice}): start one process for each GPU')
+        raise InputError(
+            f'{gpus.count(twice)} processes share one GPU ({twice}): start one process for each GPU'
+        )
 
 
 def launcher_environment() -> dict[str, str] | None:
-    """RANK, WORLD_SIZE and so on as set by torchrun or derived from SLURM; None for a single process."""
+    """RANK, WORLD_SIZE and so on as set by torchrun or derived from SLURM; None for a single
+    process.
+    """
     names = {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'}
-    return {name: os.environ[name] for name in names} if names <= os.environ.keys() else slurm_environment()
+    return (
+        {name: os.environ[name] for name in names}
+        if names <= os.environ.keys()
+        else slurm_environment()
+    )
 
 
 def slurm_environment() -> dict[str, str] | None:
-    """The variables of torchrun, derived from a SLURM step of several tasks (`srun python pretrain.py …`), or None."""
-    # SLURM_NTASKS is also set for a plain command inside an allocation: it counts only together with MASTER_ADDR
+    """The variables of torchrun, derived from a SLURM step of several tasks (`srun python
+    pretrain.py …`), or None.
+    """
+    # SLURM_NTASKS is also set for a plain command inside an allocation: it counts only together
+    # with MASTER_ADDR
     num_tasks = os.environ.get('SLURM_NTASKS', '1') if 'MASTER_ADDR' in os.environ else '1'
     num_tasks = os.environ.get('SLURM_STEP_NUM_TASKS', num_tasks)
     if num_tasks == '1' or not {'SLURM_PROCID', 'SLURM_LOCALID'} <= os.environ.keys():
         return None
-    return {'RANK': os.environ['SLURM_PROCID'], 'WORLD_SIZE': num_tasks, 'LOCAL_RANK': os.environ['SLURM_LOCALID'],
-            'MASTER_ADDR': os.environ.get('MASTER_ADDR') or first_slurm_node(),
-            'MASTER_PORT': os.environ.get('MASTER_PORT') or slurm_port()}
+    return {
+        'RANK': os.environ['SLURM_PROCID'],
+        'WORLD_SIZE': num_tasks,
+        'LOCAL_RANK': os.environ['SLURM_LOCALID'],
+        'MASTER_ADDR': os.environ.get('MASTER_ADDR') or first_slurm_node(),
+        'MASTER_PORT': os.environ.get('MASTER_PORT') or slurm_port(),
+    }
 
 
 def slurm_port() -> str:
@@ -94,7 +119,9 @@ def first_slurm_node() -> str:
 
 
 def first_process_only() -> bool:
-    """False in all but the first process of a launcher; evaluation needs one process, so the others leave."""
+    """False in all but the first process of a launcher; evaluation needs one process, so the others
+    leave.
+    """
     environment = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
     if environment['RANK'] == '0' and environment['WORLD_SIZE'] != '1':
         print('note: evaluation runs in one process; the others leave', file=sys.stderr)
@@ -107,15 +134,17 @@ def check_agreement(value: object, name: str) -> None:
         values = [None] * world_size()
         dist.all_gather_object(values, value)
         if len(set(values)) > 1:
-            raise InputError(f'the processes disagree on {name}: {values}; all machines must share the folders')
+            raise InputError(
+                f'the processes disagree on {name}: {values}; all machines must share the folders'
+            )
 
 
 class Gather(torch.autograd.Function):
     """All processes' tensors (k, B, D) concatenated along dim 1.
 
-    Every process computes the same loss from the same gathered tensor, so the gradient of its own slice is already
-    complete, and the backward needs no communication. `world_size` times the loss is to be differentiated, since DDP
-    averages the gradients.
+    Every process computes the same loss from the same gathered tensor, so the gradient of its own
+    slice is already complete, and the backward needs no communication. `world_size` times the loss
+    is to be differentiated, since DDP averages the gradients.
     """
 
     @staticmethod
@@ -127,11 +156,13 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient[:, rank() * ctx.size:(rank() + 1) * ctx.size]
+        return gradient[:, rank() * ctx.size : (rank() + 1) * ctx.size]
 
 
 def gather(projections):
-    """Several (B, D) tensors -> those of all processes, (k, world * B, D), with gradient, in one communication."""
+    """Several (B, D) tensors -> those of all processes, (k, world * B, D), with gradient, in one
+    communication.
+    """
     if world_size() == 1:
         return projections
     return Gather.apply(torch.stack(tuple(projections)))
@@ -142,8 +173,14 @@ def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return model
     synchronize(model)
-    # Buffers need no broadcast: synchronised statistics agree. torch 2.13 warns of the older name of the flag.
+    # Buffers need no broadcast: synchronised statistics agree. torch 2.13 warns of the older name
+    # of the flag.
     ddp = nn.parallel.DistributedDataParallel
     newer = 'forward_sync_buffers' in inspect.signature(ddp).parameters
-    return ddp(model, device_ids=[device] if device.type == 'cuda' else None, gradient_as_bucket_view=True,
-               static_graph=True, **{'forward_sync_buffers' if newer else 'broadcast_buffers': False})
+    return ddp(
+        model,
+        device_ids=[device] if device.type == 'cuda' else None,
+        gradient_as_bucket_view=True,
+        static_graph=True,
+        **{'forward_sync_buffers' if newer else 'broadcast_buffers': False},
+    )

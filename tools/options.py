@@ -1,4 +1,5 @@
 """Flags that the scripts share."""
+
 import argparse
 import os
 import sys
@@ -17,25 +18,58 @@ from tools.device import AMP
 ROOT = Path(__file__).resolve().parent.parent
 
 # Flags of the official code: a script that has no use for one accepts it all the same.
-OFFICIAL_FLAGS = (('-j', '--workers'), ('--epochs',), ('--start-epoch',), ('--lr', '--learning-rate'), ('--schedule',),
-                  ('--momentum',), ('--wd', '--weight-decay'), ('-p', '--print-freq'), ('--resume',), ('--cos',),
-                  ('--world-size',), ('--local_rank', '--local-rank'), ('--dist-url',),
-                  ('--finetune_skeleton_representation',))
-RETIRED_FLAGS = {'--accumulate': 'use --encoder-chunks', '--checkpoint-activations': 'use --encoder-chunks 4',
-                 '--data-dtype': 'clips are kept in float32'}
+OFFICIAL_FLAGS = (
+    ('-j', '--workers'),
+    ('--epochs',),
+    ('--start-epoch',),
+    ('--lr', '--learning-rate'),
+    ('--schedule',),
+    ('--momentum',),
+    ('--wd', '--weight-decay'),
+    ('-p', '--print-freq'),
+    ('--resume',),
+    ('--cos',),
+    ('--world-size',),
+    ('--local_rank', '--local-rank'),
+    ('--dist-url',),
+    ('--finetune_skeleton_representation',),
+)
+RETIRED_FLAGS = {
+    '--accumulate': 'use --encoder-chunks',
+    '--checkpoint-activations': 'use --encoder-chunks 4',
+    '--data-dtype': 'clips are kept in float32',
+}
 
 
-def add_data_flags(parser: Parser, dataset_flag: str, protocol: str = 'cross_subject', before: str = '') -> None:
-    """Which arrays: data set, protocol, and where they are; protocol, before: for the help, what the defaults are."""
-    parser.add_argument(dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
-    parser.add_argument('--protocol', choices=PROTOCOLS, help=f"default {before}{protocol}, or the data set's only one")
-    parser.add_argument('--data-root', type=Path, default=ROOT / 'data', metavar='DIR',
-                        help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)')
+def add_data_flags(
+    parser: Parser, dataset_flag: str, protocol: str = 'cross_subject', before: str = ''
+) -> None:
+    """Which arrays: data set, protocol, and where they are; protocol, before: for the help, what
+    the defaults are.
+    """
+    parser.add_argument(
+        dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60'
+    )
+    parser.add_argument(
+        '--protocol',
+        choices=PROTOCOLS,
+        help=f"default {before}{protocol}, or the data set's only one",
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=ROOT / 'data',
+        metavar='DIR',
+        help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)',
+    )
 
 
 def add_device_flag(parser: Parser) -> None:
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cuda, cuda:N or cpu (default: cuda if there is a GPU)')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cuda, cuda:N or cpu (default: cuda if there is a GPU)',
+    )
 
 
 def add_machine_flags(parser: Parser, amp: str) -> None:
@@ -43,43 +77,92 @@ def add_machine_flags(parser: Parser, amp: str) -> None:
     add_device_flag(parser)
     flag = parser.add_argument
     flag('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
-    flag('--amp', choices=('auto', *AMP), default=amp,
-         help='mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 for wide pre-training on one '
-              f'that multiplies in bf16 (default {amp})')
-    flag('--tf32', action='store_true', help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa')
+    flag(
+        '--amp',
+        choices=('auto', *AMP),
+        default=amp,
+        help='mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 for wide pre-training on one '
+        f'that multiplies in bf16 (default {amp})',
+    )
+    flag(
+        '--tf32',
+        action='store_true',
+        help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa',
+    )
     flag('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
 
 
 def add_modalities_flag(parser: Parser) -> None:
-    parser.add_argument('--modalities', nargs='+', choices=MODALITIES,
-                        help='one takes the uni-modal path, two or three the fused one (default: all three)')
+    parser.add_argument(
+        '--modalities',
+        nargs='+',
+        choices=MODALITIES,
+        help='one takes the uni-modal path, two or three the fused one (default: all three)',
+    )
 
 
 def describe(recipes: dict, field: str) -> str:
-    """For the help of the flag that overrides a field of recipes: its value in each, or the one that all have."""
+    """For the help of the flag that overrides a field of recipes: its value in each, or the one
+    that all have.
+    """
     values = {name: str(getattr(recipe, field)).strip('[(,)]') for name, recipe in recipes.items()}
     different = len(set(values.values())) > 1
-    return 'default ' + ('; '.join(f'{name}: {value}' for name, value in values.items()) if different
-                         else next(iter(values.values())))
+    return 'default ' + (
+        '; '.join(f'{name}: {value}' for name, value in values.items())
+        if different
+        else next(iter(values.values()))
+    )
 
 
 def add_evaluation_flags(parser: Parser) -> None:
     """What the two evaluation scripts have in common."""
     flag = parser.add_argument
-    flag('--pretrained', type=Path, metavar='CHECKPOINT', help='from pretrain.py or the official code')
+    flag(
+        '--pretrained',
+        type=Path,
+        metavar='CHECKPOINT',
+        help='from pretrain.py or the official code',
+    )
     add_data_flags(parser, '--finetune-dataset', before="that of the encoder's pre-training, else ")
     add_modalities_flag(parser)
     several = parser.add_mutually_exclusive_group()
-    several.add_argument('--ensemble', action='store_true',
-                         help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)')
-    several.add_argument('--all-modalities', action='store_true',
-                         help='a table of all seven subsets of the modalities and of 3s, from one pass over the data')
-    flag('--extract-batch', type=positive_int, metavar='N', help='clips encoded at a time (default 512; 64 on a CPU)')
+    several.add_argument(
+        '--ensemble',
+        action='store_true',
+        help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)',
+    )
+    several.add_argument(
+        '--all-modalities',
+        action='store_true',
+        help='a table of all seven subsets of the modalities and of 3s, from one pass over the data',
+    )
+    flag(
+        '--extract-batch',
+        type=positive_int,
+        metavar='N',
+        help='clips encoded at a time (default 512; 64 on a CPU)',
+    )
     flag('--save-features', type=Path, metavar='FILE.npz', help='save the features')
-    flag('--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs')
-    flag('--results', type=Path, metavar='FILE.json', help='write scores, predictions and the configuration')
-    flag('--skip-finished', action='store_true', help='do nothing if --results holds this configuration already')
-    flag('--per-class', type=Path, metavar='FILE.csv', help='write the accuracy of each class and its worst confusion')
+    flag(
+        '--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs'
+    )
+    flag(
+        '--results',
+        type=Path,
+        metavar='FILE.json',
+        help='write scores, predictions and the configuration',
+    )
+    flag(
+        '--skip-finished',
+        action='store_true',
+        help='do nothing if --results holds this configuration already',
+    )
+    flag(
+        '--per-class',
+        type=Path,
+        metavar='FILE.csv',
+        help='write the accuracy of each class and its worst confusion',
+    )
     add_machine_flags(parser, amp='off')  # features are compared with published ones
 
 
@@ -87,11 +170,19 @@ def accept_official_flags(parser: Parser) -> None:
     """Accept the official code's flags that this script does not have."""
     for names in OFFICIAL_FLAGS:
         if not set(names) & parser._option_string_actions.keys():
-            parser.add_argument(*names, dest=f'ignored{names[-1]}', nargs='*', help='accepted, but has no effect here')
+            parser.add_argument(
+                *names,
+                dest=f'ignored{names[-1]}',
+                nargs='*',
+                help='accepted, but has no effect here',
+            )
 
 
-def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | None = None) -> argparse.Namespace:
-    """Parse, fill in defaults that depend on other flags or files, and print a note about flags without effect.
+def parse_args(
+    parser: Parser, argv: list[str] | None, read_source: Callable | None = None
+) -> argparse.Namespace:
+    """Parse, fill in defaults that depend on other flags or files, and print a note about flags
+    without effect.
 
     read_source: tells what the features in --load-features are of.
     """
@@ -101,14 +192,19 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
     args = parser.parse_args(argv)
     if getattr(args, 'load_features', None):
         source = read_source(args.load_features)
-        args.dataset, args.protocol = args.dataset or source.dataset, args.protocol or source.protocol
+        args.dataset, args.protocol = (
+            args.dataset or source.dataset,
+            args.protocol or source.protocol,
+        )
         if source.subsets and len(source.subsets) == 1:
             args.modalities = args.modalities or source.subsets[0]
     elif getattr(args, 'pretrained', None):
         use_checkpoint(args)
     args.dataset = args.dataset or 'ntu60'
     args.protocol = args.protocol or DATASETS[args.dataset].protocols[0]
-    args.modalities = [name for name in MODALITIES if name in (args.modalities or MODALITIES)]  # in the usual order
+    args.modalities = [
+        name for name in MODALITIES if name in (args.modalities or MODALITIES)
+    ]  # in the usual order
     if getattr(args, 'skip_finished', False) and not args.results:
         raise InputError('--skip-finished needs --results FILE.json')
     if args.gpu is not None:
@@ -117,14 +213,23 @@ def parse_args(parser: Parser, argv: list[str] | None, read_source: Callable | N
         args.extract_batch = 512 if args.device.startswith('cuda') else 64
     if args.tf32 and args.device.startswith('cuda'):
         torch.set_float32_matmul_precision('high')
-    ignored = [name for name, value in vars(args).items() if name.startswith('ignored') and value is not None]
+    ignored = [
+        name
+        for name, value in vars(args).items()
+        if name.startswith('ignored') and value is not None
+    ]
     if ignored and os.environ.get('RANK', '0') == '0':
-        print(f'note: no effect here: {" ".join(name.removeprefix("ignored") for name in ignored)}', file=sys.stderr)
+        print(
+            f'note: no effect here: {" ".join(name.removeprefix("ignored") for name in ignored)}',
+            file=sys.stderr,
+        )
     return args
 
 
 def use_checkpoint(args: argparse.Namespace) -> None:
-    """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the data flags."""
+    """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the
+    data flags.
+    """
     if args.pretrained.is_dir() and (newest := checkpoint.newest(args.pretrained)):
         print(f'{newest} is the newest checkpoint in {args.pretrained}')
         args.pretrained = newest
@@ -136,7 +241,9 @@ def use_checkpoint(args: argparse.Namespace) -> None:
 
 
 def try_outputs(*paths: Path | None) -> None:
-    """Create the folders of files that will be written, and try to write there: before the work, not after it."""
+    """Create the folders of files that will be written, and try to write there: before the work,
+    not after it.
+    """
     for path in filter(None, paths):
         if path.is_dir():
             raise InputError(f'{path} is a folder: name a file in it')
@@ -145,10 +252,18 @@ def try_outputs(*paths: Path | None) -> None:
 
 
 def data_folder(data_root: Path, dataset: str, protocol: str) -> Path:
-    """The folder of a data set and protocol; InputError if the pair does not exist or is not prepared."""
+    """The folder of a data set and protocol; InputError if the pair does not exist or is not
+    prepared.
+    """
     folder = benchmark_folder(data_root, dataset, protocol)
     if not folder.is_dir():
-        prepared = [name for name in DATASETS[dataset].protocols if benchmark_folder(data_root, dataset, name).is_dir()]
-        raise InputError(f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see --data-root'
-                         + f'; prepared: --protocol {" or ".join(prepared)}' * bool(prepared))
+        prepared = [
+            name
+            for name in DATASETS[dataset].protocols
+            if benchmark_folder(data_root, dataset, name).is_dir()
+        ]
+        raise InputError(
+            f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see '
+            '--data-root' + f'; prepared: --protocol {" or ".join(prepared)}' * bool(prepared)
+        )
     return folder

@@ -1,4 +1,5 @@
 """Results files: the numbers, together with the configuration that led to them."""
+
 import hashlib
 import json
 import sys
@@ -12,10 +13,13 @@ from data_gen.arrays import replacing
 
 
 class Origin(NamedTuple):
-    """Where features come from; None for what is not known. pretrained_on: the `config` in pretrain.py's checkpoint.
+    """Where features come from; None for what is not known. pretrained_on: the `config` in
+    pretrain.py's checkpoint.
 
-    val_names, performers: the name of each test clip and who performs it; gflops: per clip, by subset.
+    val_names, performers: the name of each test clip and who performs it; gflops: per clip, by
+    subset.
     """
+
     checkpoint_sha256: str | None = None
     data_sha256: str | None = None
     pretrained_on: dict | None = None
@@ -26,11 +30,17 @@ class Origin(NamedTuple):
 
     def record(self) -> dict:
         """What a results file holds of it."""
-        return {name: value for name, value in self._asdict().items() if name not in ('train_names', 'gflops')}
+        return {
+            name: value
+            for name, value in self._asdict().items()
+            if name not in ('train_names', 'gflops')
+        }
 
 
 def write(path: Path, configuration: dict, **numbers) -> None:
-    """Write `numbers` as JSON (tensors as lists) with `configuration`, the command line and the version of torch."""
+    """Write `numbers` as JSON (tensors as lists) with `configuration`, the command line and the
+    version of torch.
+    """
     record = numbers | {'config': configuration, 'command': sys.argv, 'torch': torch.__version__}
     with replacing(path) as file:
         file.write(json.dumps(record, default=lambda tensor: tensor.tolist()).encode() + b'\n')
@@ -39,7 +49,9 @@ def write(path: Path, configuration: dict, **numbers) -> None:
 def is_finished(path: Path, configuration: dict) -> bool:
     """Whether a results file is finished and of exactly this configuration; prints a line if so."""
     record = read(path)
-    finished = 'accuracy' in record and record.get('config') == json.loads(json.dumps(configuration))
+    finished = 'accuracy' in record and record.get('config') == json.loads(
+        json.dumps(configuration)
+    )
     if finished:
         print(f'{path}: finished already')
     return finished
@@ -55,17 +67,27 @@ def read(path: Path | None) -> dict:
 
 
 def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> None:
-    """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data here are others."""
+    """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data
+    here are others.
+    """
     if pretrained_on:
-        source, modalities = f'{pretrained_on["dataset"]} {pretrained_on["protocol"]}', pretrained_on['modalities']
-        print(f'pre-trained on {source}, {"+".join(modalities)}, objective {pretrained_on["objective"]}, '
-              f'recipe {pretrained_on.get("recipe", "published")}')
+        source, modalities = (
+            f'{pretrained_on["dataset"]} {pretrained_on["protocol"]}',
+            pretrained_on['modalities'],
+        )
+        print(
+            f'pre-trained on {source}, {"+".join(modalities)}, objective '
+            f'{pretrained_on["objective"]}, '
+            f'recipe {pretrained_on.get("recipe", "published")}'
+        )
         if source != f'{dataset} {protocol}':
             print(f'transfer: pre-trained on {source}, evaluated on {dataset} {protocol}')
 
 
 def move_aside(*paths: Path) -> Path:
-    """Move files of one folder into a new folder earlier_N/ beside them, so nothing is overwritten; returns it."""
+    """Move files of one folder into a new folder earlier_N/ beside them, so nothing is overwritten;
+    returns it.
+    """
     number = 1
     while (target := paths[0].parent / f'earlier_{number}').exists():
         number += 1
@@ -84,7 +106,9 @@ def file_sha256(path: Path) -> str:
 
 
 def data_sha256(folder: Path) -> str:
-    """Identifies a folder of arrays: the hash of its manifest or, without one, of its labels and frame counts."""
+    """Identifies a folder of arrays: the hash of its manifest or, without one, of its labels and
+    frame counts.
+    """
     path = Path(folder) / manifest.NAME
     if path.is_file():
         return file_sha256(path)

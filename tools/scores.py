@@ -1,4 +1,7 @@
-"""Scores of predicted labels: accuracy with its interval, accuracy by class, and the tables printed on the screen."""
+"""Scores of predicted labels: accuracy with its interval, accuracy by class, and the tables printed
+on the screen.
+"""
+
 import csv
 import io
 from collections.abc import Iterable
@@ -12,38 +15,60 @@ from data_gen.arrays import replacing
 
 RESAMPLES = 2000  # of the bootstrap
 ECE_BINS = 15
-EVALUATE_EVERY = 5  # epochs; the official code reports the best of these evaluations on the test split
+EVALUATE_EVERY = (
+    5  # epochs; the official code reports the best of these evaluations on the test split
+)
 
 
-def accuracy_summary(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int,
-                     performers: list | None = None) -> dict:
+def accuracy_summary(
+    predictions: torch.Tensor,
+    labels: torch.Tensor,
+    num_classes: int,
+    performers: list | None = None,
+) -> dict:
     """Accuracies in % of predictions (M,) for labels (M,), M > 0, with 95 % intervals [low, high].
 
-    Keys: accuracy; accuracy_interval, by clip; performer_interval, by performer, None if `performers` (M,) are unknown;
-    class_accuracy, a list with None for classes without test clips; mean_class_accuracy, over the others; predictions.
+    Keys: accuracy; accuracy_interval, by clip; performer_interval, by performer, None if
+    `performers` (M,) are unknown; class_accuracy, a list with None for classes without test clips;
+    mean_class_accuracy, over the others; predictions.
     """
-    confusion, right = confusion_matrix(predictions, labels, num_classes), (predictions == labels).cpu().numpy()
-    by_class = [100 * line[label].item() / line.sum().item() if line.any() else None
-                for label, line in enumerate(confusion)]
-    return {'accuracy': 100 * int(right.sum()) / len(labels),
-            'accuracy_interval': interval(int(right.sum()), len(labels)),
-            'performer_interval': bootstrap_interval(right, performers),
-            'mean_class_accuracy': float(np.mean([share for share in by_class if share is not None])),
-            'class_accuracy': by_class, 'predictions': predictions}
+    confusion, right = (
+        confusion_matrix(predictions, labels, num_classes),
+        (predictions == labels).cpu().numpy(),
+    )
+    by_class = [
+        100 * line[label].item() / line.sum().item() if line.any() else None
+        for label, line in enumerate(confusion)
+    ]
+    return {
+        'accuracy': 100 * int(right.sum()) / len(labels),
+        'accuracy_interval': interval(int(right.sum()), len(labels)),
+        'performer_interval': bootstrap_interval(right, performers),
+        'mean_class_accuracy': float(np.mean([share for share in by_class if share is not None])),
+        'class_accuracy': by_class,
+        'predictions': predictions,
+    }
 
 
-def classification_summary(logits: torch.Tensor, labels: torch.Tensor, num_classes: int,
-                           performers: list | None = None) -> dict:
-    """`accuracy_summary` of logits (M, C), and the keys top5_accuracy in %, calibration_error in % and nll."""
+def classification_summary(
+    logits: torch.Tensor, labels: torch.Tensor, num_classes: int, performers: list | None = None
+) -> dict:
+    """`accuracy_summary` of logits (M, C), and the keys top5_accuracy in %, calibration_error in %
+    and nll.
+    """
     top5 = logits.topk(min(5, logits.shape[1]), 1).indices
     top5_accuracy = 100 * (top5 == labels[:, None]).any(1).sum().item() / len(labels)
     return accuracy_summary(top5[:, 0], labels, num_classes, performers) | {
-        'top5_accuracy': top5_accuracy, 'calibration_error': calibration_error(logits, labels),
-        'nll': cross_entropy(logits.float(), labels).item()}
+        'top5_accuracy': top5_accuracy,
+        'calibration_error': calibration_error(logits, labels),
+        'nll': cross_entropy(logits.float(), labels).item(),
+    }
 
 
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Expected calibration error in % of logits (M, C): 15 equal bins of confidence (Guo et al., ICML 2017)."""
+    """Expected calibration error in % of logits (M, C): 15 equal bins of confidence (Guo et al.,
+    ICML 2017).
+    """
     confidence, predictions = logits.double().softmax(1).max(1)
     bins = (confidence * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1  # each with its upper end
     gaps = bins.bincount(confidence - (predictions == labels).double(), ECE_BINS)
@@ -61,10 +86,12 @@ def best_seen(eval_history: dict[int, float]) -> dict:
     return {'best_accuracy': eval_history[epoch], 'best_epoch': epoch}
 
 
-def confusion_matrix(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> np.ndarray:
+def confusion_matrix(
+    predictions: torch.Tensor, labels: torch.Tensor, num_classes: int
+) -> np.ndarray:
     """How many clips of each class (row) get each label (column): (num_classes, num_classes)."""
     pairs = (labels * num_classes + predictions).cpu().numpy()
-    return np.bincount(pairs, minlength=num_classes ** 2).reshape(num_classes, num_classes)
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def interval(correct: int, num_clips: int) -> list[float]:
@@ -73,11 +100,13 @@ def interval(correct: int, num_clips: int) -> list[float]:
     It treats the clips as independent, and does not cover the spread over trainings.
     """
     from scipy.stats import binomtest  # slow to import
+
     return [100 * float(end) for end in binomtest(correct, num_clips).proportion_ci()]
 
 
 def bootstrap_interval(values: np.ndarray, performers: list | None) -> list[float] | None:
-    """The 95 % interval [low, high] in % of the mean of values (M,), resampling performers (M,) with all their clips.
+    """The 95 % interval [low, high] in % of the mean of values (M,), resampling performers (M,)
+    with all their clips.
 
     The seed is fixed. None if the performers are unknown or there is only one.
     """
@@ -91,13 +120,22 @@ def bootstrap_interval(values: np.ndarray, performers: list | None) -> list[floa
 
 def mean_std(values: list[float]) -> tuple[float, float]:
     """Mean and standard deviation (n - 1); the latter is 0 for a single value."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def write_per_class(path: Path, labels: torch.Tensor, predictions: torch.Tensor, num_classes: int,
-                    class_names: list[str] | None = None) -> None:
-    """Write a CSV with a line per class; `most_confused_with` is the wrong label its clips get most often."""
-    names = class_names or [f'A{label + 1:03d}' for label in range(num_classes)]  # as NTU RGB+D numbers them
+def write_per_class(
+    path: Path,
+    labels: torch.Tensor,
+    predictions: torch.Tensor,
+    num_classes: int,
+    class_names: list[str] | None = None,
+) -> None:
+    """Write a CSV with a line per class; `most_confused_with` is the wrong label its clips get most
+    often.
+    """
+    names = class_names or [
+        f'A{label + 1:03d}' for label in range(num_classes)
+    ]  # as NTU RGB+D numbers them
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(('class', 'name', 'clips', 'correct', 'accuracy', 'most_confused_with'))
@@ -129,14 +167,21 @@ def without_predictions(rows: Iterable[dict]) -> list[dict]:
 
 
 def table(rows: list[dict], columns: dict[str, str]) -> str:
-    """Lines of text: modalities, accuracy with interval, `columns` {title: key}, GFLOPs if known, and a note."""
+    """Lines of text: modalities, accuracy with interval, `columns` {title: key}, GFLOPs if known,
+    and a note.
+    """
     with_gflops = any(row.get('gflops') for row in rows)
-    lines = ['{:20}{:>10}{:>20}'.format('modalities', 'accuracy', '95 % by clip')
-             + ''.join(f'{title:>12}' for title in [*columns, *['GFLOPs'] * with_gflops])]
+    lines = [
+        '{:20}{:>10}{:>20}'.format('modalities', 'accuracy', '95 % by clip')
+        + ''.join(f'{title:>12}' for title in [*columns, *['GFLOPs'] * with_gflops])
+    ]
     for row in rows:
         low, high = row['accuracy_interval']
         cells = [percent_or_dash(row[key]) for key in columns.values()]
         cells += [f'{row["gflops"]:.3g}'] if with_gflops else []
-        lines.append(f'{row["modalities"]:20}{row["accuracy"]:10.2f}{f"{low:.2f} to {high:.2f}":>20}'
-                     + ''.join(f'{cell:>12}' for cell in cells) + f'  {row.get("note", "")}'.rstrip())
+        lines.append(
+            f'{row["modalities"]:20}{row["accuracy"]:10.2f}{f"{low:.2f} to {high:.2f}":>20}'
+            + ''.join(f'{cell:>12}' for cell in cells)
+            + f'  {row.get("note", "")}'.rstrip()
+        )
     return '\n'.join(lines)

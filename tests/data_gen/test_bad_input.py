@@ -1,4 +1,7 @@
-"""Damaged recordings: each is read right or refused by its line, within a time and a memory, and without a warning."""
+"""Damaged recordings: each is read right or refused by its line, within a time and a memory, and
+without a warning.
+"""
+
 import random
 import re
 import signal
@@ -15,22 +18,55 @@ from data_gen.reader import SplitReader
 from data_gen.skeleton import SkeletonError, read_xyz
 
 NUMBER = r'\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(?=\s|\Z)'
-TOKENS = ('-1', '0', '1', '2', '24', '26', '99999', '1000000000', '9' * 5000, '1.0', '-0', '1e400', '-1e308', '1e5',
-          'nan', 'inf', '1_0', '0x10', '\xb2', '\xe9', '', '\0', 'three', '1,5', '1e', '.')
+TOKENS = (
+    '-1',
+    '0',
+    '1',
+    '2',
+    '24',
+    '26',
+    '99999',
+    '1000000000',
+    '9' * 5000,
+    '1.0',
+    '-0',
+    '1e400',
+    '-1e308',
+    '1e5',
+    'nan',
+    'inf',
+    '1_0',
+    '0x10',
+    '\xb2',
+    '\xe9',
+    '',
+    '\0',
+    'three',
+    '1,5',
+    '1e',
+    '.',
+)
 
 
 @pytest.fixture
 def recording(tmp_path, write_skeleton):
-    """recording(frames, seed=0): the bytes of a recording; frames: the number of its random bodies in each frame."""
+    """recording(frames, seed=0): the bytes of a recording; frames: the number of its random bodies
+    in each frame.
+    """
+
     def make(frames, seed=0):
         write_skeleton(tmp_path / 'recording', frames, seed)
         return (tmp_path / 'recording').read_bytes()
+
     return make
 
 
 @pytest.fixture
 def read(tmp_path):
-    """read(content): what read_xyz makes of these bytes, or its SkeletonError; in time, in memory, without warning."""
+    """read(content): what read_xyz makes of these bytes, or its SkeletonError; in time, in memory,
+    without warning.
+    """
+
     def run(content):
         path = tmp_path / 'file'
         path.unlink(missing_ok=True)  # much quicker than writing over it
@@ -47,14 +83,17 @@ def read(tmp_path):
             tracemalloc.stop()
         assert peak < 1e6 + 30 * len(content) + 1.5 * getattr(found, 'nbytes', 0)
         return found
+
     return run
 
 
 @contextmanager
 def within(seconds):
     """Fail what takes longer."""
+
     def late(*_):
         raise AssertionError(f'it took more than {seconds} s')
+
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -77,7 +116,9 @@ def judge(content):
                 cursor += 27
                 if slot < 4:
                     last = cursor - 1
-                    bodies[slot, frame] = np.array([joint(lines[row]) for row in range(cursor - 25, cursor)])
+                    bodies[slot, frame] = np.array(
+                        [joint(lines[row]) for row in range(cursor - 25, cursor)]
+                    )
                 assert cursor <= len(lines)
         assert bodies
         assert frames <= 100_000
@@ -107,12 +148,16 @@ def joint(line):
 
 
 def agree(found, content):
-    """Whether what was read is what the judge reads, or a refusal of what he refuses, by a line of the file."""
+    """Whether what was read is what the judge reads, or a refusal of what he refuses, by a line of
+    the file.
+    """
     expected = judge(content)
     if isinstance(found, SkeletonError):
         line = re.match(r'line (\d+): .{5,80}$', str(found))
         lines = len(re.split(b'\r\n|\r|\n', content))
-        return expected is None and (str(found) == 'no body in any frame' or 1 <= int(line[1]) <= lines)
+        return expected is None and (
+            str(found) == 'no body in any frame' or 1 <= int(line[1]) <= lines
+        )
     return expected is not None and found.dtype == float and np.array_equal(found, expected)
 
 
@@ -123,39 +168,86 @@ def put(content, line, token):
     return b'\n'.join(lines)
 
 
-# Lines of [1, 2] (bodies in each frame): 1 frames; 2 bodies, 3 body, 4 joints, 5-29 joints; 30 bodies, 31 body, …, 84.
-@pytest.mark.parametrize(('line', 'token', 'says'), [
-    (1, '3', 'line 85: the file ends early'), (1, '1000000000', 'line 1: 1000000000 frames'), (1, '-2', 'line 1: exp'),
-    (1, '\xb2', 'line 1: expected'), (1, '2\0', 'line 1: expected'), (1, '', 'line 1: expected'),
-    (2, '999999999', 'line 31: expected the number of joints'), (2, '-1', 'line 2: expected'), (2, '0', 'line 3: exp'),
-    (2, '9' * 5000, 'line 2: expected'), (30, 'two', 'line 30: expected the number of bodies'),
-    (30, '3', 'line 85: the file ends early'), (4, '1000000', 'line 4: a body has 25'), (4, '2_5', 'line 4: exp'),
-    (4, '-25', 'line 4: expected'), (4, '25 25', 'line 4: expected'), (5, '1e400 1 1', 'line 5: x y z'),
-    (5, '1e308 1 1', 'line 5: x y z'), (6, 'nan 1 1', 'line 6: x y z'), (7, '1 -inf 1', 'line 7: x y z'),
-    (8, '1_0 1 1', 'line 8: x y z'), (9, '1 \xb2 1', 'line 9: x y z'), (10, '1 1', 'line 10: x y z'),
-    (11, '1 1 1\0', 'line 11: x y z'), (12, '', 'line 12: x y z'), (13, '1,5 1,5 1,5', 'line 13: x y z'),
-    (84, '9' * 10 ** 6 + ' 1 1', 'line 84: x y z')], ids=lambda value: str(value)[:20])
+# Lines of [1, 2] (bodies in each frame): 1 frames; 2 bodies, 3 body, 4 joints, 5-29 joints; 30
+# bodies, 31 body, …, 84.
+@pytest.mark.parametrize(
+    ('line', 'token', 'says'),
+    [
+        (1, '3', 'line 85: the file ends early'),
+        (1, '1000000000', 'line 1: 1000000000 frames'),
+        (1, '-2', 'line 1: exp'),
+        (1, '\xb2', 'line 1: expected'),
+        (1, '2\0', 'line 1: expected'),
+        (1, '', 'line 1: expected'),
+        (2, '999999999', 'line 31: expected the number of joints'),
+        (2, '-1', 'line 2: expected'),
+        (2, '0', 'line 3: exp'),
+        (2, '9' * 5000, 'line 2: expected'),
+        (30, 'two', 'line 30: expected the number of bodies'),
+        (30, '3', 'line 85: the file ends early'),
+        (4, '1000000', 'line 4: a body has 25'),
+        (4, '2_5', 'line 4: exp'),
+        (4, '-25', 'line 4: expected'),
+        (4, '25 25', 'line 4: expected'),
+        (5, '1e400 1 1', 'line 5: x y z'),
+        (5, '1e308 1 1', 'line 5: x y z'),
+        (6, 'nan 1 1', 'line 6: x y z'),
+        (7, '1 -inf 1', 'line 7: x y z'),
+        (8, '1_0 1 1', 'line 8: x y z'),
+        (9, '1 \xb2 1', 'line 9: x y z'),
+        (10, '1 1', 'line 10: x y z'),
+        (11, '1 1 1\0', 'line 11: x y z'),
+        (12, '', 'line 12: x y z'),
+        (13, '1,5 1,5 1,5', 'line 13: x y z'),
+        (84, '9' * 10**6 + ' 1 1', 'line 84: x y z'),
+    ],
+    ids=lambda value: str(value)[:20],
+)
 def test_a_wrong_line(recording, read, line, token, says):
     content = put(recording([1, 2]), line, token)
     assert judge(content) is None
     assert str(read(content)).startswith(says)
 
 
-@pytest.mark.parametrize(('content', 'says'), [
-    (b'', 'line 1: the file ends early'), (bytes(1000), 'line 1: expected'), (b'2', 'line 1: the file ends early'),
-    (b'\xef\xbb\xbf1\n', 'line 2: the file ends early'), ('1\n1\n'.encode('utf-16'), 'line 1: expected'),
-    (b'0\n', 'no body'), (b'1\n0\n', 'no body'), (b'1\n1\nbody\n25\n' + b'\n' * 26, 'line 5: x y z'),
-    (b'1000000\n' + b'0\n' * 10 ** 6, 'line 1: 1000000 frames'), (b'2\n' + b'0' * 10 ** 6, 'line 2: expected')],
-    ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (b'', 'line 1: the file ends early'),
+        (bytes(1000), 'line 1: expected'),
+        (b'2', 'line 1: the file ends early'),
+        (b'\xef\xbb\xbf1\n', 'line 2: the file ends early'),
+        ('1\n1\n'.encode('utf-16'), 'line 1: expected'),
+        (b'0\n', 'no body'),
+        (b'1\n0\n', 'no body'),
+        (b'1\n1\nbody\n25\n' + b'\n' * 26, 'line 5: x y z'),
+        (b'1000000\n' + b'0\n' * 10**6, 'line 1: 1000000 frames'),
+        (b'2\n' + b'0' * 10**6, 'line 2: expected'),
+    ],
+    ids=lambda value: str(value)[:20],
+)
 def test_not_a_recording(read, content, says):
     assert str(read(content)).startswith(says)
 
 
-@pytest.mark.parametrize('change', [
-    lambda content: content.replace(b'\n', b'\r\n'), lambda content: content.replace(b'\n', b'\r'),
-    lambda content: content + b'4\n\0 left over, whatever it is\n', lambda content: put(content, 3, 'J\xe9r\xf4me \0'),
-    lambda content: put(content, 4, ' 25\t'), lambda content: put(content, 3, 'x' * 10 ** 6)],
-    ids=['CRLF', 'CR', 'lines left over', 'latin-1 and NUL in the line of a body', 'spaces', 'a huge line'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda content: content.replace(b'\n', b'\r\n'),
+        lambda content: content.replace(b'\n', b'\r'),
+        lambda content: content + b'4\n\0 left over, whatever it is\n',
+        lambda content: put(content, 3, 'J\xe9r\xf4me \0'),
+        lambda content: put(content, 4, ' 25\t'),
+        lambda content: put(content, 3, 'x' * 10**6),
+    ],
+    ids=[
+        'CRLF',
+        'CR',
+        'lines left over',
+        'latin-1 and NUL in the line of a body',
+        'spaces',
+        'a huge line',
+    ],
+)
 def test_read_all_the_same(recording, read, change):
     content = recording([1, 2])
     assert np.array_equal(read(change(content)), judge(content))
@@ -183,7 +275,9 @@ def test_a_folder(tmp_path):
 def mutate(content, rng, most=3):
     """A recording with one or more damages, of any kind."""
     for _ in range(rng.randint(1, most)):
-        content = rng.choice((damage_bytes, damage_lines, damage_a_number, damage_a_number, cut))(content, rng)
+        content = rng.choice((damage_bytes, damage_lines, damage_a_number, damage_a_number, cut))(
+            content, rng
+        )
     return content
 
 
@@ -192,9 +286,11 @@ def damage_bytes(content, rng):
     place, size = rng.randrange(len(content) + 1), rng.randint(1, 8)
     change = rng.choice(('flip', 'delete', 'insert'))
     if change == 'flip' and place < len(content):
-        return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1:]
+        return (
+            content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
+        )
     middle = rng.randbytes(size) if change == 'insert' else b''
-    return content[:place] + middle + content[place + (size if change == 'delete' else 0):]
+    return content[:place] + middle + content[place + (size if change == 'delete' else 0) :]
 
 
 def damage_lines(content, rng):
@@ -205,12 +301,14 @@ def damage_lines(content, rng):
     if change == 'swap':
         lines[one], lines[other] = lines[other], lines[one]
     else:
-        lines[one:one + 1] = [lines[one]] * (0 if change == 'drop' else 2)
+        lines[one : one + 1] = [lines[one]] * (0 if change == 'drop' else 2)
     return b'\n'.join(lines)
 
 
 def damage_a_number(content, rng):
-    """A token in the place of one of the numbers; every other time of one that stands alone, a count."""
+    """A token in the place of one of the numbers; every other time of one that stands alone, a
+    count.
+    """
     pattern = rb'(?m)^[0-9]+$' if rng.random() < 0.5 else rb'[^\s]+'
     places = [match.span() for match in re.finditer(pattern, content)] or [(0, 0)]
     first, last = rng.choice(places)
@@ -218,7 +316,7 @@ def damage_a_number(content, rng):
 
 
 def cut(content, rng):
-    return content[:rng.randrange(len(content) + 1)]
+    return content[: rng.randrange(len(content) + 1)]
 
 
 def test_two_thousand_mutants(recording, read):
@@ -244,8 +342,23 @@ def test_mutants_from_end_to_end(recording, tmp_path, capsys):
         if (xyz := judge(content)) is not None:
             readable[name] = xyz
     (folder / 'S001C001P001R002A001.skeleton').mkdir()
-    assert ntu_gendata.main(['--dataset', 'ntu60', '--benchmark', 'xsub', '--data_path', str(folder),
-                             '--out_folder', str(tmp_path), '-j', '2']) == 0
+    assert (
+        ntu_gendata.main(
+            [
+                '--dataset',
+                'ntu60',
+                '--benchmark',
+                'xsub',
+                '--data_path',
+                str(folder),
+                '--out_folder',
+                str(tmp_path),
+                '-j',
+                '2',
+            ]
+        )
+        == 0
+    )
 
     kept = []
     for split in ('train', 'val'):

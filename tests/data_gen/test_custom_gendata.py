@@ -1,4 +1,7 @@
-"""Recordings of one's own: every kind of file against a direct computation, what is refused, and the way to a score."""
+"""Recordings of one's own: every kind of file against a direct computation, what is refused, and
+the way to a score.
+"""
+
 import ast
 import json
 import os
@@ -27,19 +30,32 @@ HEADER = 'path,label,split\n'
 @pytest.fixture
 def write_list(tmp_path):
     """write_list(lines, header=…): the list.csv of a folder `own`, and its path; `lines` a text."""
+
     def write(lines, header=HEADER):
         (tmp_path / 'own').mkdir(exist_ok=True)
         (tmp_path / 'own' / 'list.csv').write_text(header + lines)
         return tmp_path / 'own' / 'list.csv'
+
     return write
 
 
 @pytest.fixture
 def prepare(tmp_path):
     """prepare(list, *flags): run the command; its exit code."""
+
     def command(recordings, *flags):
-        return custom_gendata.main(['--recordings', str(recordings), '--out_folder', str(tmp_path / 'data/custom'),
-                                    '-j', '1', *flags])
+        return custom_gendata.main(
+            [
+                '--recordings',
+                str(recordings),
+                '--out_folder',
+                str(tmp_path / 'data/custom'),
+                '-j',
+                '1',
+                *flags,
+            ]
+        )
+
     return command
 
 
@@ -65,8 +81,10 @@ def expected(*bodies):
 
 
 def test_every_kind_of_file(write_list, prepare, write_skeleton, tmp_path):
-    lines = write_list('a.skeleton,wave,train\nsub/b.npy,10,train\nc.npz,wave,val\nd.npz,2,train\ne.csv,wave,test\n'
-                       f'f.csv,2,Train\n{tmp_path}/g.npy,"sit, down",val\n')
+    lines = write_list(
+        'a.skeleton,wave,train\nsub/b.npy,10,train\nc.npz,wave,val\nd.npz,2,train\ne.csv,wave,test\n'
+        f'f.csv,2,Train\n{tmp_path}/g.npy,"sit, down",val\n'
+    )
     own = lines.parent
     (own / 'sub').mkdir()
     frames = write_skeleton(own / 'a.skeleton', [1] * 6)
@@ -76,19 +94,29 @@ def test_every_kind_of_file(write_list, prepare, write_skeleton, tmp_path):
     np.savez(own / 'd.npz', d, np.zeros(3))
     np.savetxt(own / 'e.csv', e.reshape(7, 75), '%.17g', ',', header='x,' * 74 + 'x', comments='')
     np.savetxt(own / 'f.csv', f.reshape(8, 150), '%.17g', ',', newline='\r\n')
-    (own / 'f.csv').write_bytes(b'\xef\xbb\xbf' + (own / 'f.csv').read_bytes() + b'\n')  # as a spreadsheet saves it
+    (own / 'f.csv').write_bytes(
+        b'\xef\xbb\xbf' + (own / 'f.csv').read_bytes() + b'\n'
+    )  # as a spreadsheet saves it
     np.save(tmp_path / 'g.npy', g.astype(np.float32))
     assert prepare(lines) == 0
 
     data, num_frame, names, labels = read_split(tmp_path, 'train')
     assert names == ['a.skeleton', 'sub/b.npy', 'd.npz', 'f.csv']
     assert (labels, num_frame) == ([3, 1, 0, 0], [6, 300, 5, 8])
-    rows = [expected(np.concatenate(frames)), expected(b[:, 0]), expected(d[:, 2], d[:, 1]), expected(f[:, 1], f[:, 0])]
+    rows = [
+        expected(np.concatenate(frames)),
+        expected(b[:, 0]),
+        expected(d[:, 2], d[:, 1]),
+        expected(f[:, 1], f[:, 0]),
+    ]
     assert (data == rows).all()
     data, num_frame, names, labels = read_split(tmp_path, 'val')
     assert names == ['c.npz', 'e.csv', f'{tmp_path}/g.npy']
     assert (labels, num_frame) == ([3, 3, 2], [4, 7, 9])
-    assert (data == [expected(c[:, 1], c[:, 0]), expected(e[:, 0]), expected(g[:, 0].astype(np.float32))]).all()
+    assert (
+        data
+        == [expected(c[:, 1], c[:, 0]), expected(e[:, 0]), expected(g[:, 0].astype(np.float32))]
+    ).all()
     prepared = manifest.read(tmp_path / 'data/custom/split')
     assert prepared['class_names'] == ['2', '10', 'sit, down', 'wave']
     facts = [prepared[key] for key in ('dataset', 'benchmark', 'joints', 'axes')]
@@ -103,9 +131,13 @@ def test_other_joints(joints, write_list, prepare, tmp_path):
     np.savetxt(lines.with_name('b.csv'), two.reshape(4, -1), '%.17g', ',')
     assert prepare(lines, '--joints', joints) == 0
     sign = (1, 1, 1) if joints == 'kinect20' else (-1, -1, 1)
-    one, two = (np.einsum('vj,tmjc->tmvc', matrix(SKELETONS[joints]), clip) * sign for clip in (one, two))
+    one, two = (
+        np.einsum('vj,tmjc->tmvc', matrix(SKELETONS[joints]), clip) * sign for clip in (one, two)
+    )
     data = read_split(tmp_path, 'train')[0]
-    np.testing.assert_allclose(data, [expected(one[:, 0]), expected(two[:, 1], two[:, 0])], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        data, [expected(one[:, 0]), expected(two[:, 1], two[:, 0])], rtol=0, atol=1e-5
+    )
     assert manifest.read(tmp_path / 'data/custom/split')['joints'] == joints
 
 
@@ -123,65 +155,108 @@ def test_two_dimensions_get_z_0(write_list, prepare, tmp_path):
     np.save(lines.with_name('a.npy'), clip[:, 1, :, :2])
     np.save(lines.with_name('b.npy'), clip[..., :2])
     assert prepare(lines) == 0
-    assert (read_split(tmp_path, 'train')[0] == [expected(clip[:, 1]), expected(clip[:, 1], clip[:, 0])]).all()
+    assert (
+        read_split(tmp_path, 'train')[0] == [expected(clip[:, 1]), expected(clip[:, 1], clip[:, 0])]
+    ).all()
 
 
 BAD_FILES = {
     'joints.npy': (poses(4, 1, 17), 'float64 (4, 1, 17, 3), not numbers (frames, 25, 3 or 2)'),
-    'confidence.npy': (np.ones((4, 25, 4)), '(4, 25, 4)'), 'flat.npy': (np.ones((4, 75)), '(4, 75)'),
-    'text.npy': (np.full((4, 25, 3), 'x'), '<U1 (4, 25, 3)'), 'scalar.npy': (np.array(1.), 'float64 ()'),
+    'confidence.npy': (np.ones((4, 25, 4)), '(4, 25, 4)'),
+    'flat.npy': (np.ones((4, 75)), '(4, 75)'),
+    'text.npy': (np.full((4, 25, 3), 'x'), '<U1 (4, 25, 3)'),
+    'scalar.npy': (np.array(1.0), 'float64 ()'),
     'empty.npy': (np.zeros((0, 25, 3)), 'no body'),
-    'bodies.npy': (np.zeros((4, 0, 25, 3)), 'no body'), 'zeros.npy': (np.zeros((4, 25, 3)), 'no body'),
+    'bodies.npy': (np.zeros((4, 0, 25, 3)), 'no body'),
+    'zeros.npy': (np.zeros((4, 25, 3)), 'no body'),
     'pickle.npy': (np.array([{}]), 'cannot be read: ValueError: Object arrays'),
     'broken.npz': (b'PK\3\4', 'cannot be read: '),
-    'none.npz': (b'', 'cannot be read: '), 'pixels.npy': (poses(4) + 500, 'must be metres'),
-    'nan.npy': (np.where(np.arange(8)[:, None, None] == 5, np.nan, poses(8)[:, 0]), 'frame 5 (from 0) is not finite'),
-    'columns.csv': ('1,2,3\n4,5,6\n', '3 columns, not 75'), 'ragged.csv': ('1,2,3\n1,2\n', '2 or 3 columns'),
-    'words.csv': ('x,y,z\n,1,3\n1,2,3\n', 'line 2: not numbers'), 'hole.csv': ('1,,3\n1,2,3\n', 'line 1: not numbers'),
-    'header.csv': ('x,y,z\n', 'no columns'), 'void.csv': ('', 'no columns'),
-    'short.skeleton': ('3\n1\n', 'line 3: the file ends early')}
+    'none.npz': (b'', 'cannot be read: '),
+    'pixels.npy': (poses(4) + 500, 'must be metres'),
+    'nan.npy': (
+        np.where(np.arange(8)[:, None, None] == 5, np.nan, poses(8)[:, 0]),
+        'frame 5 (from 0) is not finite',
+    ),
+    'columns.csv': ('1,2,3\n4,5,6\n', '3 columns, not 75'),
+    'ragged.csv': ('1,2,3\n1,2\n', '2 or 3 columns'),
+    'words.csv': ('x,y,z\n,1,3\n1,2,3\n', 'line 2: not numbers'),
+    'hole.csv': ('1,,3\n1,2,3\n', 'line 1: not numbers'),
+    'header.csv': ('x,y,z\n', 'no columns'),
+    'void.csv': ('', 'no columns'),
+    'short.skeleton': ('3\n1\n', 'line 3: the file ends early'),
+}
 
 
 def test_unusable_files_are_skipped_and_listed(write_list, prepare, tmp_path, capsys):
-    lines = write_list('good.npy,wave,train\n' + ''.join(f'{name},wave,train\n' for name in BAD_FILES))
+    lines = write_list(
+        'good.npy,wave,train\n' + ''.join(f'{name},wave,train\n' for name in BAD_FILES)
+    )
     np.save(lines.with_name('good.npy'), poses(4))
     for name, (content, _) in BAD_FILES.items():
         if isinstance(content, np.ndarray):
             np.save(lines.with_name(name), content)
         else:
-            lines.with_name(name).write_bytes(content.encode() if isinstance(content, str) else content)
+            lines.with_name(name).write_bytes(
+                content.encode() if isinstance(content, str) else content
+            )
     assert prepare(lines) == 0
     assert read_split(tmp_path, 'train')[2] == ['good.npy']
-    listed = dict(line.strip().split(': ', 1) for line in capsys.readouterr().out.splitlines() if line.startswith('  '))
+    listed = dict(
+        line.strip().split(': ', 1)
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith('  ')
+    )
     assert listed.keys() == {str(lines.with_name(name)) for name in BAD_FILES}
     for name, (_, reason) in BAD_FILES.items():
         assert reason in listed[str(lines.with_name(name))], name
     assert manifest.read(tmp_path / 'data/custom/split')['skipped'].keys() == BAD_FILES.keys()
 
 
-@pytest.mark.parametrize(('text', 'line', 'says'), [
-    ('path,label\na.npy,wave\n', 1, 'no column split'), ('', 1, 'no column path'), (HEADER, 1, 'no recordings'),
-    (HEADER + 'a.npy,wave,train\nb.npy,wave,trian\n', 3, '"trian"; write train or val'),
-    (HEADER + 'a.npy,wave,\n', 2, 'write train or val'), (HEADER + 'a.npy, ,val\n', 2, 'no label'),
-    (HEADER + 'a.npy,wave,train\n\nc.npy,wave,val\n', 4, 'no file "c.npy"'), (HEADER + ',wave,val\n', 2, 'no file ""'),
-    (HEADER + 'a.npy,wave,train\nb.npy,wave,val\n../own/a.npy,wave,val\n', 4, 'on line 2 already'),
-    (HEADER + 'a.npy,wave\n', 2, 'fields'), (HEADER + 'a.npy,sit, down,train\n', 2, 'fields'),
-    (HEADER + 'a.mp4,wave,train\n', 2, '.skeleton .npy .npz .csv'),
-    (HEADER + 'a.npy,wave,train\na.skeleton,wave,train\n', 3, 'not coco17')])
+@pytest.mark.parametrize(
+    ('text', 'line', 'says'),
+    [
+        ('path,label\na.npy,wave\n', 1, 'no column split'),
+        ('', 1, 'no column path'),
+        (HEADER, 1, 'no recordings'),
+        (HEADER + 'a.npy,wave,train\nb.npy,wave,trian\n', 3, '"trian"; write train or val'),
+        (HEADER + 'a.npy,wave,\n', 2, 'write train or val'),
+        (HEADER + 'a.npy, ,val\n', 2, 'no label'),
+        (HEADER + 'a.npy,wave,train\n\nc.npy,wave,val\n', 4, 'no file "c.npy"'),
+        (HEADER + ',wave,val\n', 2, 'no file ""'),
+        (
+            HEADER + 'a.npy,wave,train\nb.npy,wave,val\n../own/a.npy,wave,val\n',
+            4,
+            'on line 2 already',
+        ),
+        (HEADER + 'a.npy,wave\n', 2, 'fields'),
+        (HEADER + 'a.npy,sit, down,train\n', 2, 'fields'),
+        (HEADER + 'a.mp4,wave,train\n', 2, '.skeleton .npy .npz .csv'),
+        (HEADER + 'a.npy,wave,train\na.skeleton,wave,train\n', 3, 'not coco17'),
+    ],
+)
 def test_a_mistake_in_the_list_is_one_line(write_list, tmp_path, mistake, text, line, says):
     lines = write_list(text, header='')
     for name in ('a.npy', 'b.npy', 'a.mp4', 'a.skeleton'):
         lines.with_name(name).touch()
-    shown = mistake(custom_gendata.main,
-                    ['--recordings', lines, '--joints', 'coco17', '--out_folder', tmp_path / 'out'])
+    shown = mistake(
+        custom_gendata.main,
+        ['--recordings', lines, '--joints', 'coco17', '--out_folder', tmp_path / 'out'],
+    )
     assert shown.startswith(f'error: {lines}:{line}: ')
     assert says in shown
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize(('flags', 'says'), [
-    ([], '--recordings'), (['--recordings', '/none.csv'], '/none.csv: no such file'), (['-j', '0'], '--workers'),
-    (['--joints', 'coco18'], 'coco18')], ids=str)
+@pytest.mark.parametrize(
+    ('flags', 'says'),
+    [
+        ([], '--recordings'),
+        (['--recordings', '/none.csv'], '/none.csv: no such file'),
+        (['-j', '0'], '--workers'),
+        (['--joints', 'coco18'], 'coco18'),
+    ],
+    ids=str,
+)
 def test_a_mistake_in_the_flags_is_one_line(write_list, mistake, flags, says):
     recordings = [] if flags == [] else ['--recordings', write_list('')]
     assert says in mistake(custom_gendata.main, [*recordings, *flags])
@@ -200,7 +275,9 @@ def test_the_column_split_may_be_called_part(write_list, prepare, tmp_path):
 
 
 def test_a_list_from_a_spreadsheet(write_list, prepare, tmp_path):
-    """A byte order mark, carriage returns, spaces after commas and more columns do no harm; no UTF-8 is a mistake."""
+    """A byte order mark, carriage returns, spaces after commas and more columns do no harm; no
+    UTF-8 is a mistake.
+    """
     lines = write_list('')
     np.save(lines.with_name('ä.npy'), poses(4))
     lines.write_bytes('\ufeffpath, split, label, notes\r\nä.npy, train, größer, x\r\n'.encode())
@@ -215,7 +292,7 @@ def test_lists_of_spreadsheet_programs(tmp_path, delimiter, encoding):
     np.save(tmp_path / 'a.npy', poses(4))
     text = 'Path,LABEL,Split\na.npy,wave,train\n'.replace(',', delimiter)
     (tmp_path / 'list.csv').write_text(text, encoding=encoding)
-    recording, = custom_gendata.read_list(tmp_path / 'list.csv', 'ntu25')
+    (recording,) = custom_gendata.read_list(tmp_path / 'list.csv', 'ntu25')
     assert (recording.name, recording.label, recording.split) == ('a.npy', 'wave', 'train')
 
 
@@ -227,16 +304,22 @@ def test_axes_in_another_order_are_refused_with_the_transpose_that_mends_them(tm
     with pytest.raises(SkeletonError, match=r'bodies in . frames') as error:
         read_poses(str(tmp_path / 'wrong.npy'), 'ntu25')
     mending = re.search(r'array.transpose(\(.*?\)) puts', str(error.value))[1]
-    np.testing.assert_array_equal(np.load(tmp_path / 'wrong.npy').transpose(ast.literal_eval(mending)), right)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / 'wrong.npy').transpose(ast.literal_eval(mending)), right
+    )
 
 
 def person(frames=12):
-    """Somebody of 1.7 m in NTU RGB+D's joints, three metres from the sensor, who moves a little. (T, 25, 3)"""
+    """Somebody of 1.7 m in NTU RGB+D's joints, three metres from the sensor, who moves a little.
+    (T, 25, 3)
+    """
     rest = np.zeros((25, 3))
     for joint in (20, 1, 0, 2, 3, *range(4, 20), 22, 24, 21, 23):
-        rest[joint] = rest[PARENTS[joint]] + BONES.get(joint, np.multiply(BONES.get(joint + 4, (0, 0, 0)), (-1, 1, 1)))
+        rest[joint] = rest[PARENTS[joint]] + BONES.get(
+            joint, np.multiply(BONES.get(joint + 4, (0, 0, 0)), (-1, 1, 1))
+        )
     rest[[22, 21]] = rest[[24, 23]] * (-1, 1, 1)
-    return rest + (0, 0, 3) + np.random.default_rng(0).normal(0, .01, (frames, 25, 3))
+    return rest + (0, 0, 3) + np.random.default_rng(0).normal(0, 0.01, (frames, 25, 3))
 
 
 def with_score(poses, score):
@@ -244,12 +327,16 @@ def with_score(poses, score):
 
 
 OTHER_MEANINGS = {
-    'normalised': (with_score(person() / 4 + .5, .9), '--drop-score'),
-    'a little outside': (with_score(person() / 2.5 + .5, np.linspace(0, 1, 25)[:, None]), '--drop-score'),
-    'pixels': (with_score(person() * 400 + 500, .7), '--drop-score'),
-    'small pixels': (with_score(person() * 40, .7), '--drop-score'),
+    'normalised': (with_score(person() / 4 + 0.5, 0.9), '--drop-score'),
+    'a little outside': (
+        with_score(person() / 2.5 + 0.5, np.linspace(0, 1, 25)[:, None]),
+        '--drop-score',
+    ),
+    'pixels': (with_score(person() * 400 + 500, 0.7), '--drop-score'),
+    'small pixels': (with_score(person() * 40, 0.7), '--drop-score'),
     'millimetres': (person() * 1000, 'Divide millimetres by 1000'),
-    'centred centimetres': ((person() - (0, 0, 3)) * 90, 'Divide millimetres by 1000')}
+    'centred centimetres': ((person() - (0, 0, 3)) * 90, 'Divide millimetres by 1000'),
+}
 
 
 @pytest.mark.parametrize('kind', OTHER_MEANINGS)
@@ -258,7 +345,9 @@ def test_numbers_of_another_meaning_are_refused_with_the_remedy(tmp_path, kind):
     np.save(tmp_path / 'a.npy', content)
     with pytest.raises(SkeletonError, match=says):
         read_poses(str(tmp_path / 'a.npy'), 'ntu25')
-    with_second = np.stack((content, np.zeros_like(content)), 1)  # a body that is not seen does not count
+    with_second = np.stack(
+        (content, np.zeros_like(content)), 1
+    )  # a body that is not seen does not count
     np.save(tmp_path / 'a.npy', with_second)
     with pytest.raises(SkeletonError, match=says):
         read_poses(str(tmp_path / 'a.npy'), 'ntu25')
@@ -271,7 +360,7 @@ def test_metres_are_not_taken_for_scores(tmp_path):
 
 
 def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path):
-    lines, clip = write_list('a.npy,wave,train\n'), with_score(person() / 4 + .5, .9)
+    lines, clip = write_list('a.npy,wave,train\n'), with_score(person() / 4 + 0.5, 0.9)
     np.save(lines.with_name('a.npy'), clip)
     assert prepare(lines) == 1
     assert prepare(lines, '--drop-score') == 0
@@ -279,7 +368,9 @@ def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path):
     assert manifest.read(tmp_path / 'data/custom/split')['drop_score'] is True
 
 
-@pytest.mark.parametrize(('order', 'warns'), [(range(25), False), (np.random.default_rng(0).permutation(25), True)])
+@pytest.mark.parametrize(
+    ('order', 'warns'), [(range(25), False), (np.random.default_rng(0).permutation(25), True)]
+)
 def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, capsys, order, warns):
     lines = write_list('a.npy,wave,train\nb.csv,wave,val\nc.npy,wave,val\n')
     np.save(lines.with_name('a.npy'), person()[:, list(order)])
@@ -289,9 +380,16 @@ def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, caps
     assert ('warning: the bones of these 25 joints' in capsys.readouterr().err) == warns
 
 
-@pytest.mark.parametrize(('count', 'given', 'says'), [
-    (17, 'ntu25', 'coco17'), (20, 'ntu25', 'kinect20'), (33, 'coco17', 'mediapipe33'),
-    (25, 'coco17', 'ntu25 or body25'), (18, 'ntu25', None)])
+@pytest.mark.parametrize(
+    ('count', 'given', 'says'),
+    [
+        (17, 'ntu25', 'coco17'),
+        (20, 'ntu25', 'kinect20'),
+        (33, 'coco17', 'mediapipe33'),
+        (25, 'coco17', 'ntu25 or body25'),
+        (18, 'ntu25', None),
+    ],
+)
 def test_another_number_of_joints_suggests_their_map(tmp_path, count, given, says):
     np.save(tmp_path / 'a.npy', poses(4, 1, count))
     with pytest.raises(SkeletonError) as error:
@@ -304,7 +402,10 @@ def test_clips_above_300_frames_are_counted(write_list, prepare, capsys):
     for name, frames in (('a', 301), ('b', 300), ('c', 500)):
         np.save(lines.with_name(f'{name}.npy'), person(frames))
     assert prepare(lines) == 0
-    assert '  of 2 recordings above 300 frames, only the first 300 are used\n' in capsys.readouterr().out
+    assert (
+        '  of 2 recordings above 300 frames, only the first 300 are used\n'
+        in capsys.readouterr().out
+    )
 
 
 def test_another_encoding_is_a_mistake(write_list, mistake):
@@ -314,18 +415,24 @@ def test_another_encoding_is_a_mistake(write_list, mistake):
 
 
 def test_what_makes_scores_meaningless_gets_a_note(write_list, prepare, capsys):
-    lines = write_list('a.npy,wave,train,7\nb.npy,clap,train,\nc.npy,wav,val,7\nd.npy,clap,val,\n',
-                       'path,label,split,performer\n')
+    lines = write_list(
+        'a.npy,wave,train,7\nb.npy,clap,train,\nc.npy,wav,val,7\nd.npy,clap,val,\n',
+        'path,label,split,performer\n',
+    )
     for name in 'abcd':
         np.save(lines.with_name(f'{name}.npy'), poses(4))
     assert prepare(lines) == 0
     shown = capsys.readouterr()
     assert '2 train + 2 val recordings of 3 classes\n' in shown.out
-    performers = json.loads((lines.parents[1] / 'data/custom/split/manifest.json').read_text())['performers']
+    performers = json.loads((lines.parents[1] / 'data/custom/split/manifest.json').read_text())[
+        'performers'
+    ]
     assert performers == {'a.npy': '7', 'c.npy': '7'}
     notes = [line for line in shown.err.splitlines() if line.startswith('note: ')]
-    assert notes == ['note: these classes are in val but not in train: wav',
-                     'note: performer 7 is in both train and val']
+    assert notes == [
+        'note: these classes are in val but not in train: wav',
+        'note: performer 7 is in both train and val',
+    ]
 
 
 def test_a_list_without_val_gets_a_warning(write_list, prepare, capsys):
@@ -338,7 +445,9 @@ def test_a_list_without_val_gets_a_warning(write_list, prepare, capsys):
 
 
 def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, capsys):
-    lines = write_list('good.npy,wave,train\n' + ''.join(f'{n}.npy,wave,train\n' for n in range(23)))
+    lines = write_list(
+        'good.npy,wave,train\n' + ''.join(f'{n}.npy,wave,train\n' for n in range(23))
+    )
     np.save(lines.with_name('good.npy'), person())
     for number in range(23):
         np.save(lines.with_name(f'{number}.npy'), person(4 + number) * 10 ** (2 + number % 4))
@@ -350,25 +459,44 @@ def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, caps
 
 @pytest.fixture
 def prepared(write_list, prepare, tmp_path):
-    """The folder of a prepared data set `custom`: three classes, each with a pose of its own, 18 + 9 recordings."""
+    """The folder of a prepared data set `custom`: three classes, each with a pose of its own, 18 +
+    9 recordings.
+    """
     rng, classes = np.random.default_rng(0), ('clap', 'kick', 'wave')
-    pose = dict(zip(classes, rng.normal(0, .5, (3, 17, 2)), strict=True))
-    rows = [(f'{split}{clip}.npy', classes[clip % 3], split) for split, clips in (('train', 18), ('val', 9))
-            for clip in range(clips)]
+    pose = dict(zip(classes, rng.normal(0, 0.5, (3, 17, 2)), strict=True))
+    rows = [
+        (f'{split}{clip}.npy', classes[clip % 3], split)
+        for split, clips in (('train', 18), ('val', 9))
+        for clip in range(clips)
+    ]
     lines = write_list(''.join(','.join(row) + '\n' for row in rows))
     for name, label, _ in rows:
-        np.save(lines.with_name(name), pose[label] + rng.normal(0, .01, (20, 17, 2)))
+        np.save(lines.with_name(name), pose[label] + rng.normal(0, 0.01, (20, 17, 2)))
     assert prepare(lines, '--joints', 'coco17', '--layout', 'trimmed') == 0
     return tmp_path / 'data'
 
 
 def test_from_list_to_scores(prepared, tmp_path, mistake):
     where = ['--data-root', str(prepared), '--device', 'cpu']
-    pretrain.main([*where, '--pre-dataset', 'custom', '--hidden-size', '8', '--epochs', '1', '--checkpoint-path',
-                   str(tmp_path / 'checkpoints')])
+    pretrain.main(
+        [
+            *where,
+            '--pre-dataset',
+            'custom',
+            '--hidden-size',
+            '8',
+            '--epochs',
+            '1',
+            '--checkpoint-path',
+            str(tmp_path / 'checkpoints'),
+        ]
+    )
     where += ['--finetune-dataset', 'custom', '--results', str(tmp_path / 'r.json')]
     checkpoint = ['--pretrained', str(tmp_path / 'checkpoints/checkpoint_0000.pth.tar')]
-    for script, flags in ((action_recognition, ['--epochs', '60', '--lr', '1']), (action_retrieval, [])):
+    for script, flags in (
+        (action_recognition, ['--epochs', '60', '--lr', '1']),
+        (action_retrieval, []),
+    ):
         script.main([*where, *checkpoint, *flags, '--save-features', str(tmp_path / 'f.npz')])
         results = json.loads((tmp_path / 'r.json').read_text())
         assert results['class_names'] == ['clap', 'kick', 'wave']
@@ -376,8 +504,14 @@ def test_from_list_to_scores(prepared, tmp_path, mistake):
         assert results['accuracy'] > 80
         kept = ['--load-features', str(tmp_path / 'f.npz'), *flags]
         script.main([*where, *kept])
-        assert json.loads((tmp_path / 'r.json').read_text())['class_names'] == ['clap', 'kick', 'wave']
-        os.rename(prepared, tmp_path / 'gone')  # the features alone: the labels say how many classes there are
+        assert json.loads((tmp_path / 'r.json').read_text())['class_names'] == [
+            'clap',
+            'kick',
+            'wave',
+        ]
+        os.rename(
+            prepared, tmp_path / 'gone'
+        )  # the features alone: the labels say how many classes there are
         script.main([*where, *kept])
         again = json.loads((tmp_path / 'r.json').read_text())
         assert (again['class_names'], again['predictions']) == (None, results['predictions'])
@@ -387,14 +521,39 @@ def test_from_list_to_scores(prepared, tmp_path, mistake):
 
 @pytest.mark.parametrize('script', [action_recognition, action_retrieval])
 def test_a_label_beyond_the_named_classes_is_a_mistake(script, prepared, tmp_path, mistake):
-    np.savez(tmp_path / 'f.npz', train=np.ones((2, 4)), train_labels=[0, 3], val=np.ones((1, 4)), val_labels=[0])
-    assert 'custom has 3 classes' in mistake(script.main, ['--finetune-dataset', 'custom', '--data-root', prepared,
-                                                           '--load-features', tmp_path / 'f.npz'])
+    np.savez(
+        tmp_path / 'f.npz',
+        train=np.ones((2, 4)),
+        train_labels=[0, 3],
+        val=np.ones((1, 4)),
+        val_labels=[0],
+    )
+    assert 'custom has 3 classes' in mistake(
+        script.main,
+        [
+            '--finetune-dataset',
+            'custom',
+            '--data-root',
+            prepared,
+            '--load-features',
+            tmp_path / 'f.npz',
+        ],
+    )
 
 
 def test_runs_as_a_script_inside_its_folder(write_list, tmp_path):
     lines = write_list('a.npy,wave,train\n')
     np.save(lines.with_name('a.npy'), poses(4))
-    subprocess.run([sys.executable, 'custom_gendata.py', '--recordings', str(lines), '--out_folder',
-                    str(tmp_path / 'data/custom')], cwd=Path(custom_gendata.__file__).parent, check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            'custom_gendata.py',
+            '--recordings',
+            str(lines),
+            '--out_folder',
+            str(tmp_path / 'data/custom'),
+        ],
+        cwd=Path(custom_gendata.__file__).parent,
+        check=True,
+    )
     assert (read_split(tmp_path, 'train')[0] == [expected(poses(4)[:, 0])]).all()

@@ -1,4 +1,7 @@
-"""The demo recordings: complete raw files that every protocol can use, and the same files from the same seed."""
+"""The demo recordings: complete raw files that every protocol can use, and the same files from the
+same seed.
+"""
+
 import subprocess
 import sys
 
@@ -55,33 +58,50 @@ def test_the_sensor_loses_people(folder):
 
 
 def test_the_noise_is_a_real_sensor_s(tmp_path):
-    """Of a body that does not move at all: below a millimetre on the trunk, more at the finger tips."""
-    standing = demo_recordings.forward_kinematics(demo_recordings.draw_bones(np.random.default_rng(0)),
-                                                  np.zeros((200, 25, 3)))[None]
+    """Of a body that does not move at all: below a millimetre on the trunk, more at the finger
+    tips.
+    """
+    standing = demo_recordings.forward_kinematics(
+        demo_recordings.draw_bones(np.random.default_rng(0)), np.zeros((200, 25, 3))
+    )[None]
     path = tmp_path / 'S001C001P001R001A001.skeleton'
-    path.write_text(demo_recordings.film(standing, 0, np.random.default_rng(0), np.random.default_rng(0)))
+    path.write_text(
+        demo_recordings.film(standing, 0, np.random.default_rng(0), np.random.default_rng(0))
+    )
     xyz = read_xyz(path)[..., 0]
     noise = xyz[:, xyz.any((0, 2))].std(1).mean(0)  # (25,) in metres
-    assert 0 < noise[demo_recordings.TRUNK].mean() < .001 < noise[[21, 22, 23, 24]].mean() < .003
+    assert 0 < noise[demo_recordings.TRUNK].mean() < 0.001 < noise[[21, 22, 23, 24]].mean() < 0.003
 
 
 def test_performers_have_their_own_proportions():
-    trunk, arms, legs = np.array([[np.linalg.norm(bones[part], axis=1).sum() for part in (
-        demo_recordings.TRUNK, demo_recordings.ARMS, demo_recordings.LEGS)] for bones in (
-        demo_recordings.draw_bones(np.random.default_rng(seed)) for seed in range(20))]).T
+    trunk, arms, legs = np.array(
+        [
+            [
+                np.linalg.norm(bones[part], axis=1).sum()
+                for part in (demo_recordings.TRUNK, demo_recordings.ARMS, demo_recordings.LEGS)
+            ]
+            for bones in (
+                demo_recordings.draw_bones(np.random.default_rng(seed)) for seed in range(20)
+            )
+        ]
+    ).T
     for ratio in (arms / trunk, legs / trunk):
-        assert .8 < ratio.min() / ratio.max() < .97
+        assert 0.8 < ratio.min() / ratio.max() < 0.97
 
 
 def test_the_seed_decides(folder, tmp_path):
     for seed, same in ((0, True), (1, False)):
         write_recordings(tmp_path / str(seed), seed=seed, performers=6, classes=3)
-        assert same == all(path.read_bytes() == (tmp_path / str(seed) / path.name).read_bytes()
-                           for path in folder.iterdir())
+        assert same == all(
+            path.read_bytes() == (tmp_path / str(seed) / path.name).read_bytes()
+            for path in folder.iterdir()
+        )
 
 
 def test_cameras_see_one_performance_from_three_sides(folder):
-    one, two, three = (read_xyz(folder / f'S001C00{camera}P001R001A024.skeleton') for camera in (1, 2, 3))
+    one, two, three = (
+        read_xyz(folder / f'S001C00{camera}P001R001A024.skeleton') for camera in (1, 2, 3)
+    )
     assert one.shape == two.shape == three.shape
     assert not np.allclose(one, two, atol=0.3)
     # how high the kicking foot is does not depend on the camera
@@ -90,7 +110,9 @@ def test_cameras_see_one_performance_from_three_sides(folder):
     assert np.corrcoef([line[seen] for line in height]).min() > 0.5
 
 
-@pytest.mark.parametrize('command', [['-m', 'data_gen.demo_recordings'], [demo_recordings.__file__]])
+@pytest.mark.parametrize(
+    'command', [['-m', 'data_gen.demo_recordings'], [demo_recordings.__file__]]
+)
 def test_the_command(command, folder, tmp_path, pytestconfig):
     flags = ['--out', tmp_path, '--performers', '3', '--classes', '1', '--replications', '2']
     subprocess.run([sys.executable, *command, *flags], cwd=pytestconfig.rootpath, check=True)
@@ -99,7 +121,9 @@ def test_the_command(command, folder, tmp_path, pytestconfig):
     assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-@pytest.mark.parametrize('flags', [[], ['--performers', '2'], ['--classes', '13'], ['--seed', '-1']])
+@pytest.mark.parametrize(
+    'flags', [[], ['--performers', '2'], ['--classes', '13'], ['--seed', '-1']]
+)
 def test_a_mistake_is_one_line(flags, tmp_path, mistake):
     assert '--' in mistake(demo_recordings.main, ['--out', tmp_path, *flags] if flags else [])
 

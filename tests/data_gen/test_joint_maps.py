@@ -1,4 +1,7 @@
-"""The maps of other skeletons to NTU RGB+D's: on poses made in each skeleton, as its own data would have them."""
+"""The maps of other skeletons to NTU RGB+D's: on poses made in each skeleton, as its own data would
+have them.
+"""
+
 import numpy as np
 import pytest
 
@@ -6,15 +9,36 @@ from data_gen.joint_maps import AXES, NTU25, SKELETONS, matrix, mirrored, to_ntu
 from data_gen.preprocess import normalize
 
 OTHERS = pytest.mark.parametrize('joints', [joints for joints in SKELETONS if joints != 'ntu25'])
-# A T-pose of somebody who faces the sensor, in `kinect` axes: the middle and the right side, in metres.
+# A T-pose of somebody who faces the sensor, in `kinect` axes: the middle and the right side, in
+# metres.
 T_POSE = {
-    'spine base': (0, 0, 3), 'spine middle': (0, .28, 3), 'spine top': (0, .49, 3), 'neck': (0, .56, 3),
-    'head': (0, .7, 3), 'nose': (0, .7, 2.9), 'ear': (.07, .7, 3), 'eye': (.03, .73, 2.92),
-    'inner-eye': (.02, .73, 2.92), 'outer-eye': (.05, .73, 2.93), 'mouth': (.03, .65, 2.91),
-    'shoulder': (.17, .47, 3), 'elbow': (.42, .47, 3), 'wrist': (.65, .47, 3), 'hand': (.72, .47, 3),
-    'pinky': (.74, .46, 3.02), 'index': (.74, .48, 2.98), 'thumb': (.7, .47, 2.95), 'tip': (.79, .47, 3),
-    'hip': (.09, 0, 3), 'knee': (.1, -.4, 3), 'ankle': (.1, -.76, 3), 'heel': (.1, -.8, 3.03), 'toe': (.12, -.82, 2.85),
-    'small-toe': (.14, -.82, 2.87), 'foot': (.12, -.82, 2.9)}
+    'spine base': (0, 0, 3),
+    'spine middle': (0, 0.28, 3),
+    'spine top': (0, 0.49, 3),
+    'neck': (0, 0.56, 3),
+    'head': (0, 0.7, 3),
+    'nose': (0, 0.7, 2.9),
+    'ear': (0.07, 0.7, 3),
+    'eye': (0.03, 0.73, 2.92),
+    'inner-eye': (0.02, 0.73, 2.92),
+    'outer-eye': (0.05, 0.73, 2.93),
+    'mouth': (0.03, 0.65, 2.91),
+    'shoulder': (0.17, 0.47, 3),
+    'elbow': (0.42, 0.47, 3),
+    'wrist': (0.65, 0.47, 3),
+    'hand': (0.72, 0.47, 3),
+    'pinky': (0.74, 0.46, 3.02),
+    'index': (0.74, 0.48, 2.98),
+    'thumb': (0.7, 0.47, 2.95),
+    'tip': (0.79, 0.47, 3),
+    'hip': (0.09, 0, 3),
+    'knee': (0.1, -0.4, 3),
+    'ankle': (0.1, -0.76, 3),
+    'heel': (0.1, -0.8, 3.03),
+    'toe': (0.12, -0.82, 2.85),
+    'small-toe': (0.14, -0.82, 2.87),
+    'foot': (0.12, -0.82, 2.9),
+}
 
 
 def t_pose(names):
@@ -27,24 +51,85 @@ def mapped(joints):
     """{NTU joint: its place} of the T-pose in the skeleton, given in the axes that it usually has."""
     skeleton = SKELETONS[joints]
     sign = {'kinect': (1, 1, 1), 'image': (-1, -1, 1)}[skeleton.axes]
-    return dict(zip(NTU25, to_ntu(t_pose(skeleton.names) * sign, joints, skeleton.axes), strict=True))
+    return dict(
+        zip(NTU25, to_ntu(t_pose(skeleton.names) * sign, joints, skeleton.axes), strict=True)
+    )
 
 
 def test_names_are_those_of_the_data():
     """The published orders, by some joints each, and the joints that other modules know by number."""
-    known = {'ntu25': {0: 'spine base', 1: 'spine middle', 2: 'neck', 3: 'head', 4: 'left shoulder', 7: 'left hand',
-                       8: 'right shoulder', 16: 'right hip', 19: 'right foot', 20: 'spine top', 21: 'left tip',
-                       22: 'left thumb', 24: 'right thumb'},
-             'kinect20': {0: 'spine base', 1: 'spine middle', 2: 'spine top', 3: 'head', 4: 'left shoulder',
-                          7: 'left hand', 8: 'right shoulder', 12: 'left hip', 15: 'left foot', 19: 'right foot'},
-             'coco17': {0: 'nose', 1: 'left eye', 4: 'right ear', 5: 'left shoulder', 6: 'right shoulder',
-                        9: 'left wrist', 11: 'left hip', 14: 'right knee', 16: 'right ankle'},
-             'body25': {0: 'nose', 1: 'spine top', 2: 'right shoulder', 4: 'right wrist', 7: 'left wrist',
-                        8: 'spine base', 9: 'right hip', 14: 'left ankle', 15: 'right eye', 16: 'left eye',
-                        18: 'left ear', 19: 'left toe', 21: 'left heel', 22: 'right toe', 24: 'right heel'},
-             'mediapipe33': {0: 'nose', 2: 'left eye', 5: 'right eye', 7: 'left ear', 10: 'right mouth',
-                             11: 'left shoulder', 16: 'right wrist', 17: 'left pinky', 20: 'right index',
-                             21: 'left thumb', 24: 'right hip', 29: 'left heel', 32: 'right toe'}}
+    known = {
+        'ntu25': {
+            0: 'spine base',
+            1: 'spine middle',
+            2: 'neck',
+            3: 'head',
+            4: 'left shoulder',
+            7: 'left hand',
+            8: 'right shoulder',
+            16: 'right hip',
+            19: 'right foot',
+            20: 'spine top',
+            21: 'left tip',
+            22: 'left thumb',
+            24: 'right thumb',
+        },
+        'kinect20': {
+            0: 'spine base',
+            1: 'spine middle',
+            2: 'spine top',
+            3: 'head',
+            4: 'left shoulder',
+            7: 'left hand',
+            8: 'right shoulder',
+            12: 'left hip',
+            15: 'left foot',
+            19: 'right foot',
+        },
+        'coco17': {
+            0: 'nose',
+            1: 'left eye',
+            4: 'right ear',
+            5: 'left shoulder',
+            6: 'right shoulder',
+            9: 'left wrist',
+            11: 'left hip',
+            14: 'right knee',
+            16: 'right ankle',
+        },
+        'body25': {
+            0: 'nose',
+            1: 'spine top',
+            2: 'right shoulder',
+            4: 'right wrist',
+            7: 'left wrist',
+            8: 'spine base',
+            9: 'right hip',
+            14: 'left ankle',
+            15: 'right eye',
+            16: 'left eye',
+            18: 'left ear',
+            19: 'left toe',
+            21: 'left heel',
+            22: 'right toe',
+            24: 'right heel',
+        },
+        'mediapipe33': {
+            0: 'nose',
+            2: 'left eye',
+            5: 'right eye',
+            7: 'left ear',
+            10: 'right mouth',
+            11: 'left shoulder',
+            16: 'right wrist',
+            17: 'left pinky',
+            20: 'right index',
+            21: 'left thumb',
+            24: 'right hip',
+            29: 'left heel',
+            32: 'right toe',
+        },
+    }
     for joints, names in known.items():
         assert len(set(SKELETONS[joints].names)) == len(SKELETONS[joints].names) == int(joints[-2:])
         assert names == {index: SKELETONS[joints].names[index] for index in names}
@@ -68,8 +153,12 @@ def test_left_is_as_right(joints):
     before, after = ([group.index(mirrored(name)) for name in group] for group in (names, NTU25))
     assert NTU25[after[4]] == 'right shoulder'
     poses = np.random.default_rng(0).normal(size=(4, len(names), 3))
-    np.testing.assert_allclose(to_ntu(poses[:, before], joints, 'kinect'), to_ntu(poses, joints, 'kinect')[:, after],
-                               rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        to_ntu(poses[:, before], joints, 'kinect'),
+        to_ntu(poses, joints, 'kinect')[:, after],
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 @OTHERS
@@ -85,21 +174,34 @@ def test_joints_of_both_are_exact_copies(joints):
 @OTHERS
 def test_t_pose_is_one_of_ntu(joints):
     found, true = mapped(joints), dict(zip(NTU25, t_pose(NTU25), strict=True))
-    heights = [found[name][1] for name in ('head', 'neck', 'spine top', 'spine middle', 'spine base', 'left knee',
-                                          'left ankle', 'left foot')]
+    heights = [
+        found[name][1]
+        for name in (
+            'head',
+            'neck',
+            'spine top',
+            'spine middle',
+            'spine base',
+            'left knee',
+            'left ankle',
+            'left foot',
+        )
+    ]
     assert heights == sorted(set(heights), reverse=True)
     for name in NTU25:
         side = {'left': -1, 'right': 1}.get(name.split()[0], 0)
         assert np.sign(found[name][0].round(9)) == side, name
         assert found[name][2] > 2.8, name
-        assert np.linalg.norm(found[name] - true[name]) < (.12 if 'foot' in name else .06), name
+        assert np.linalg.norm(found[name] - true[name]) < (0.12 if 'foot' in name else 0.06), name
     reach = [found[f'left {name}'][0] for name in ('shoulder', 'elbow', 'wrist', 'hand', 'tip')]
     assert reach == sorted(set(reach), reverse=True)
 
 
 @OTHERS
 def test_normalised_t_pose_stands_upright(joints):
-    """What a flip of y alone would not give: it makes the mirror image, which normalisation turns over."""
+    """What a flip of y alone would not give: it makes the mirror image, which normalisation turns
+    over.
+    """
     xyz = np.zeros((3, 1, 25, 2))
     xyz[:, 0, :, 0] = np.array(list(mapped(joints).values())).T
     x, y, _ = normalize(xyz)[:, 0, :, 0]
@@ -116,15 +218,39 @@ def test_axes_keep_handedness():
 def test_openpose_joints_come_from_where_they_should():
     """By OpenPose's numbers: NTU joint <- BODY_25 joints and their weights."""
     weights = matrix(SKELETONS['body25'])
-    sources = {0: {8: 1}, 1: {8: .4, 1: .6}, 2: {1: 2 / 3, 17: 1 / 6, 18: 1 / 6}, 3: {17: .5, 18: .5}, 4: {5: 1},
-               5: {6: 1}, 6: {7: 1}, 7: {7: 1.3, 6: -.3}, 8: {2: 1}, 9: {3: 1}, 10: {4: 1}, 11: {4: 1.3, 3: -.3},
-               12: {12: 1}, 13: {13: 1}, 14: {14: 1}, 15: {14: .5, 19: .5}, 16: {9: 1}, 17: {10: 1}, 18: {11: 1},
-               19: {11: .5, 22: .5}, 20: {1: 1}, 21: {7: 1.6, 6: -.6}, 22: {7: 1.3, 6: -.3},
-               23: {4: 1.6, 3: -.6}, 24: {4: 1.3, 3: -.3}}
+    sources = {
+        0: {8: 1},
+        1: {8: 0.4, 1: 0.6},
+        2: {1: 2 / 3, 17: 1 / 6, 18: 1 / 6},
+        3: {17: 0.5, 18: 0.5},
+        4: {5: 1},
+        5: {6: 1},
+        6: {7: 1},
+        7: {7: 1.3, 6: -0.3},
+        8: {2: 1},
+        9: {3: 1},
+        10: {4: 1},
+        11: {4: 1.3, 3: -0.3},
+        12: {12: 1},
+        13: {13: 1},
+        14: {14: 1},
+        15: {14: 0.5, 19: 0.5},
+        16: {9: 1},
+        17: {10: 1},
+        18: {11: 1},
+        19: {11: 0.5, 22: 0.5},
+        20: {1: 1},
+        21: {7: 1.6, 6: -0.6},
+        22: {7: 1.3, 6: -0.3},
+        23: {4: 1.6, 3: -0.6},
+        24: {4: 1.3, 3: -0.3},
+    }
     for joint, parts in sources.items():
         expected = np.zeros(25)
         expected[list(parts)] = list(parts.values())
-        np.testing.assert_allclose(weights[joint], expected, rtol=0, atol=1e-12, err_msg=NTU25[joint])
+        np.testing.assert_allclose(
+            weights[joint], expected, rtol=0, atol=1e-12, err_msg=NTU25[joint]
+        )
 
 
 def test_a_body_that_is_not_seen_stays_zero():

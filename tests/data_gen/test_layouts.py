@@ -1,4 +1,5 @@
 """Padded and trimmed arrays hold the same data; `trimmed` folders of older versions can be read."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,9 @@ from feeder import dataset
 
 @pytest.fixture
 def prepared(tmp_path, write_skeleton):
-    """{layout: folder} of one x-sub benchmark: one body, two, bodies that leave, one frame, more than 300."""
+    """{layout: folder} of one x-sub benchmark: one body, two, bodies that leave, one frame, more
+    than 300.
+    """
     raw = tmp_path / 'recordings'
     raw.mkdir()
     (tmp_path / 'samples_with_missing_skeletons.txt').touch()
@@ -21,14 +24,30 @@ def prepared(tmp_path, write_skeleton):
             name = f'S001C001P{performer:03d}R001A{number + 1:03d}'
             write_skeleton(raw / f'{name}.skeleton', frames, 10 * number + performer)
     for layout in arrays.LAYOUTS:
-        ntu_gendata.main(['--dataset', 'ntu60', '--benchmark', 'xsub', '--data_path', str(raw), '--layout', layout,
-                          '--out_folder', str(tmp_path / layout), '-j', '1'])
+        ntu_gendata.main(
+            [
+                '--dataset',
+                'ntu60',
+                '--benchmark',
+                'xsub',
+                '--data_path',
+                str(raw),
+                '--layout',
+                layout,
+                '--out_folder',
+                str(tmp_path / layout),
+                '-j',
+                '1',
+            ]
+        )
     return {layout: tmp_path / layout / 'xsub' for layout in arrays.LAYOUTS}
 
 
 @pytest.fixture
 def older(prepared):
-    """The trimmed folder as version 1 left it: some clips keep more frames, and _trimmed.npz says where each begins."""
+    """The trimmed folder as version 1 left it: some clips keep more frames, and _trimmed.npz says
+    where each begins.
+    """
     rng = np.random.default_rng(0)
     for split in ('train', 'val'):
         reader = SplitReader(prepared['trimmed'], split)
@@ -38,23 +57,34 @@ def older(prepared):
             blocks += [reader.frames([clip]), more]
             stored.append(count + len(more))
         np.save(reader.file, np.concatenate(blocks))
-        np.savez(reader.folder / f'{split}_trimmed.npz', offset=np.cumsum([0, *stored]),
-                 period=np.zeros(len(stored), np.int64), max_frame=300)
+        np.savez(
+            reader.folder / f'{split}_trimmed.npz',
+            offset=np.cumsum([0, *stored]),
+            period=np.zeros(len(stored), np.int64),
+            max_frame=300,
+        )
     return prepared['trimmed']
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_files_of_each_layout(prepared, split):
     counts = np.load(prepared['padded'] / f'{split}_num_frame.npy')
-    files = {'padded': ('data_joint', (len(counts), 3, 300, 25, 2)),
-             'trimmed': ('frame_joint', (counts.sum(), 2, 25, 3))}
+    files = {
+        'padded': ('data_joint', (len(counts), 3, 300, 25, 2)),
+        'trimmed': ('frame_joint', (counts.sum(), 2, 25, 3)),
+    }
     for layout, (kind, shape) in files.items():
         assert {path.name for path in prepared[layout].glob(f'{split}_*')} == {
-            f'{split}_{kind}.npy', f'{split}_num_frame.npy', f'{split}_label.pkl'}
+            f'{split}_{kind}.npy',
+            f'{split}_num_frame.npy',
+            f'{split}_label.pkl',
+        }
         array = np.load(prepared[layout] / f'{split}_{kind}.npy')
         assert (array.shape, array.dtype) == (shape, np.float32)
         np.save(prepared[layout] / 'again.npy', array)
-        assert (prepared[layout] / 'again.npy').read_bytes() == (prepared[layout] / f'{split}_{kind}.npy').read_bytes()
+        assert (prepared[layout] / 'again.npy').read_bytes() == (
+            prepared[layout] / f'{split}_{kind}.npy'
+        ).read_bytes()
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
@@ -62,7 +92,10 @@ def test_either_layout_loads_the_same(prepared, split):
     padded, trimmed = (dataset.load_split(folder, split) for folder in prepared.values())
     assert_equal(padded, trimmed)
     rows = np.load(prepared['padded'] / f'{split}_data_joint.npy')
-    clips = [row.transpose(1, 3, 2, 0)[:count] for row, count in zip(rows, padded.num_frames, strict=True)]
+    clips = [
+        row.transpose(1, 3, 2, 0)[:count]
+        for row, count in zip(rows, padded.num_frames, strict=True)
+    ]
     assert (trimmed.frames.numpy() == np.concatenate(clips)).all()
 
 
@@ -89,9 +122,14 @@ def test_chunks_of_any_size_read_the_same(prepared, monkeypatch, layout):
         assert torch.equal(dataset.load_split(prepared[layout], 'train').frames, whole)
 
 
-@pytest.mark.parametrize(('offset', 'says'), [
-    ({'offset': [0, 3]}, 'train_frame_joint.npy: .* frames, not 3'), ({'period': [0]}, 'train_trimmed.npz is not'),
-    ({'offset': np.array([0, -1])}, 'frames, not -1')])
+@pytest.mark.parametrize(
+    ('offset', 'says'),
+    [
+        ({'offset': [0, 3]}, 'train_frame_joint.npy: .* frames, not 3'),
+        ({'period': [0]}, 'train_trimmed.npz is not'),
+        ({'offset': np.array([0, -1])}, 'frames, not -1'),
+    ],
+)
 def test_damaged_offsets_of_version_1_are_refused(older, offset, says):
     np.savez(older / 'train_trimmed.npz', **offset)
     with pytest.raises(InputError, match=says):

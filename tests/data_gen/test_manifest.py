@@ -1,4 +1,5 @@
 """The manifest: every change of the arrays that matters is noticed."""
+
 import json
 import pickle
 
@@ -21,9 +22,24 @@ def prepare(tmp_path, write_skeleton):
         write_skeleton(raw / name, [1] * (10 + number), number)
 
     def command(layout):
-        ntu_gendata.main(['--dataset', 'ntu60', '--benchmark', 'xsub', '--data_path', str(raw), '--out_folder',
-                          str(tmp_path / layout), '-j', '1', '--layout', layout])
+        ntu_gendata.main(
+            [
+                '--dataset',
+                'ntu60',
+                '--benchmark',
+                'xsub',
+                '--data_path',
+                str(raw),
+                '--out_folder',
+                str(tmp_path / layout),
+                '-j',
+                '1',
+                '--layout',
+                layout,
+            ]
+        )
         return tmp_path / layout / 'xsub'
+
     return command
 
 
@@ -72,11 +88,19 @@ def two_frame_counts(array):
     array[1] += 1
 
 
-@pytest.mark.parametrize(('layout', 'kind', 'edit'), [
-    ('padded', 'data_joint.npy', one_coordinate), ('padded', 'num_frame.npy', a_frame_count),
-    ('padded', 'label.pkl', two_labels), ('padded', 'label.pkl', a_name), ('trimmed', 'frame_joint.npy', one_frame),
-    ('trimmed', 'num_frame.npy', two_frame_counts), ('trimmed', 'label.pkl', two_labels),
-    ('trimmed', 'label.pkl', a_name)])
+@pytest.mark.parametrize(
+    ('layout', 'kind', 'edit'),
+    [
+        ('padded', 'data_joint.npy', one_coordinate),
+        ('padded', 'num_frame.npy', a_frame_count),
+        ('padded', 'label.pkl', two_labels),
+        ('padded', 'label.pkl', a_name),
+        ('trimmed', 'frame_joint.npy', one_frame),
+        ('trimmed', 'num_frame.npy', two_frame_counts),
+        ('trimmed', 'label.pkl', two_labels),
+        ('trimmed', 'label.pkl', a_name),
+    ],
+)
 def test_changed_arrays_are_refused(prepare, layout, kind, edit):
     folder = prepare(layout)
     load_split(folder, 'train')

@@ -1,4 +1,7 @@
-"""Preparation that is killed, run twice at once, out of disk space, or repeated: the arrays are always the same."""
+"""Preparation that is killed, run twice at once, out of disk space, or repeated: the arrays are
+always the same.
+"""
+
 import json
 import os
 import random
@@ -15,7 +18,16 @@ import pytest
 
 from data_gen import cli, interrupts, ntu_gendata, workers, writer
 
-COMMAND = [sys.executable, Path(ntu_gendata.__file__), '--dataset', 'ntu60', '--benchmark', 'xsub', '-j', '2']
+COMMAND = [
+    sys.executable,
+    Path(ntu_gendata.__file__),
+    '--dataset',
+    'ntu60',
+    '--benchmark',
+    'xsub',
+    '-j',
+    '2',
+]
 
 
 @pytest.fixture(scope='module')
@@ -25,8 +37,13 @@ def raw(tmp_path_factory, write_skeleton):
     folder.mkdir()
     folder.with_name('samples_with_missing_skeletons.txt').touch()
     for number in range(40):
-        path = folder / f'S001C001P{number % 8 + 1:03d}R{number // 8:03d}A{number % 5 + 1:03d}.skeleton'
-        write_skeleton(path, [0] * 5 if number in (3, 20) else [1 + number % 2] * (20 + number), seed=number)
+        path = (
+            folder
+            / f'S001C001P{number % 8 + 1:03d}R{number // 8:03d}A{number % 5 + 1:03d}.skeleton'
+        )
+        write_skeleton(
+            path, [0] * 5 if number in (3, 20) else [1 + number % 2] * (20 + number), seed=number
+        )
     return folder
 
 
@@ -35,27 +52,37 @@ def flags(raw, out, *more):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*')
-            if path.is_file() and path.name != '.lock'}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file() and path.name != '.lock'
+    }
 
 
 @pytest.fixture(scope='module', params=['padded', 'trimmed'])
 def undisturbed(request, raw, tmp_path_factory):
     """(layout, contents) of a run that nothing stopped."""
     out = tmp_path_factory.mktemp('undisturbed')
-    subprocess.run([*COMMAND, *flags(raw, out, '--layout', request.param)], check=True, capture_output=True)
+    subprocess.run(
+        [*COMMAND, *flags(raw, out, '--layout', request.param)], check=True, capture_output=True
+    )
     return request.param, contents(out)
 
 
 def test_killed_at_any_moment_and_run_again(raw, undisturbed, tmp_path):
-    """kill -9, again and again, each run resuming the one before; in the end the bytes of an undisturbed run."""
+    """kill -9, again and again, each run resuming the one before; in the end the bytes of an
+    undisturbed run.
+    """
     layout, expected = undisturbed
     rng = random.Random(0)
     journal = tmp_path / 'out/xsub/val_journal.jsonl'
     seen = []
     while not (tmp_path / 'out/xsub/manifest.json').is_file():
-        run = subprocess.Popen([*COMMAND, *flags(raw, tmp_path / 'out', '--layout', layout)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(
+            [*COMMAND, *flags(raw, tmp_path / 'out', '--layout', layout)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         until, more = time.monotonic() + 20, rng.randrange(2, 6)
         start = seen[-1] if seen else 0
         while run.poll() is None and time.monotonic() < until and lines(journal) < start + more:
@@ -77,7 +104,9 @@ def lines(path):
 @pytest.mark.parametrize('stop', ['finish', 'clean_up'])
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_stopped_just_before_the_end(raw, undisturbed, tmp_path, monkeypatch, split, stop):
-    """Between the last files of the splits, and between writing the manifest and removing the journals."""
+    """Between the last files of the splits, and between writing the manifest and removing the
+    journals.
+    """
     layout, expected = undisturbed
     original = getattr(writer.SplitWriter, stop)
 
@@ -85,6 +114,7 @@ def test_stopped_just_before_the_end(raw, undisturbed, tmp_path, monkeypatch, sp
         if self.split == split:
             raise SystemError('stopped')
         return original(self)
+
     with monkeypatch.context() as patch:
         patch.setattr(writer.SplitWriter, stop, fall)
         with pytest.raises(SystemError):
@@ -103,10 +133,13 @@ def test_a_full_disk_loses_nothing(raw, undisturbed, tmp_path, monkeypatch):
             self.file.write(data[:1000])
             raise OSError(28, 'No space left on device')
         original(self, record, data)
+
     arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout)]
     with monkeypatch.context() as patch:
         patch.setattr(writer.SplitWriter, 'append', append)
-        with pytest.raises(cli.InputError, match='No space left .* run the same command again to resume'):
+        with pytest.raises(
+            cli.InputError, match='No space left .* run the same command again to resume'
+        ):
             ntu_gendata.main(arguments)
     assert ntu_gendata.main(arguments) == 0
     assert contents(tmp_path / 'out') == expected
@@ -121,7 +154,9 @@ def test_too_little_space_is_reported_before_the_work(raw, tmp_path, monkeypatch
 
 def test_a_second_run_into_the_same_folder_stops(raw, tmp_path, monkeypatch):
     with interrupts.folder_lock({tmp_path / 'out/xsub'}):
-        done = subprocess.run([*COMMAND, *flags(raw, tmp_path / 'out')], capture_output=True, text=True)
+        done = subprocess.run(
+            [*COMMAND, *flags(raw, tmp_path / 'out')], capture_output=True, text=True
+        )
     assert done.returncode == 2
     assert 'another run is preparing data there' in done.stderr
     assert ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out')]) == 0
@@ -154,14 +189,20 @@ def test_other_recordings_start_anew(raw, undisturbed, tmp_path):
     shutil.copytree(raw.parent, tmp_path / 'raw')
     extra = tmp_path / 'raw/recordings/S001C001P001R009A001.skeleton'
     shutil.copy(min(raw.iterdir()), extra)
-    run = subprocess.Popen([*COMMAND, *flags(extra.parent, tmp_path / 'out', '--layout', layout)],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [*COMMAND, *flags(extra.parent, tmp_path / 'out', '--layout', layout)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while run.poll() is None and lines(tmp_path / 'out/xsub/train_journal.jsonl') < 4:
         time.sleep(0.001)
     run.kill()
     run.wait()
     extra.unlink()
-    assert ntu_gendata.main([*COMMAND[2:], *flags(extra.parent, tmp_path / 'out', '--layout', layout)]) == 0
+    assert (
+        ntu_gendata.main([*COMMAND[2:], *flags(extra.parent, tmp_path / 'out', '--layout', layout)])
+        == 0
+    )
     assert contents(tmp_path / 'out') == expected
 
 
@@ -169,17 +210,29 @@ def test_the_manifest_says_what_there_is(raw, tmp_path, capsys):
     ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out')])
     manifest = json.loads((tmp_path / 'out/xsub/manifest.json').read_text())
     assert list(manifest) == ['dataset', 'benchmark', 'layout', 'parts', 'skipped', 'version']
-    assert (manifest['dataset'], manifest['benchmark'], manifest['layout']) == ('ntu60', 'xsub', 'padded')
-    assert {split: entry['clips'] for split, entry in manifest['parts'].items()} == {'train': 23, 'val': 15}
+    assert (manifest['dataset'], manifest['benchmark'], manifest['layout']) == (
+        'ntu60',
+        'xsub',
+        'padded',
+    )
+    assert {split: entry['clips'] for split, entry in manifest['parts'].items()} == {
+        'train': 23,
+        'val': 15,
+    }
     assert list(manifest['parts']['train']) == ['clips', 'classes', 'hash', 'frames', 'plan']
     assert sum(manifest['parts']['train']['classes'].values()) == 23
     assert manifest['parts']['val']['frames']['max'] <= 60
     assert sorted(manifest['skipped'].values()) == ['no body in any frame'] * 2
-    assert 'NOT the official counts: 40091 + 16487; no setup 2-17, no action 6-60' in capsys.readouterr().out
+    assert (
+        'NOT the official counts: 40091 + 16487; no setup 2-17, no action 6-60'
+        in capsys.readouterr().out
+    )
 
 
 def test_ctrl_c_says_how_to_resume(raw, undisturbed, tmp_path):
-    """As a terminal sends it, to the workers too, while one of them waits for the last file: a pipe."""
+    """As a terminal sends it, to the workers too, while one of them waits for the last file: a
+    pipe.
+    """
     layout, expected = undisturbed
     shutil.copytree(raw.parent, tmp_path / 'raw')
     last = max((tmp_path / 'raw/recordings').iterdir())
@@ -187,7 +240,9 @@ def test_ctrl_c_says_how_to_resume(raw, undisturbed, tmp_path):
     last.unlink()
     os.mkfifo(last)
     command = [*COMMAND, *flags(last.parent, tmp_path / 'out', '--layout', layout)]
-    run = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     with open(last, 'wb') as pipe:  # waits until a worker has opened it
         os.killpg(run.pid, signal.SIGINT)
         pipe.write(content)
@@ -203,7 +258,10 @@ def test_ctrl_c_says_how_to_resume(raw, undisturbed, tmp_path):
 
 
 def test_a_killed_worker_says_how_to_resume():
-    with pytest.raises(cli.InputError, match='a worker process was killed .* again to resume'), interrupts.resumable():
+    with (
+        pytest.raises(cli.InputError, match='a worker process was killed .* again to resume'),
+        interrupts.resumable(),
+    ):
         list(workers.in_order([workers.Job(kill_itself, 'file', ('a',))], 'padded', 1))
 
 
@@ -212,8 +270,11 @@ def kill_itself(path):
 
 
 def test_workers_end_with_a_killed_run(raw, tmp_path):
-    run = subprocess.Popen([*COMMAND, *flags(raw, tmp_path / 'out')], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [*COMMAND, *flags(raw, tmp_path / 'out')],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     children = []
     while run.poll() is None and len(children) < 2:
         children = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
@@ -240,14 +301,18 @@ def test_overwriting_does_not_resume_an_older_run(raw, tmp_path):
         writer.SplitWriter.finish = stopped
     bad.write_text(max(raw.iterdir()).read_text())
     ntu_gendata.main([*arguments, '--layout', 'trimmed', '--overwrite'])
-    names = [entry['clips'] for entry in
-             json.loads((tmp_path / 'out/xsub/manifest.json').read_text())['parts'].values()]
+    names = [
+        entry['clips']
+        for entry in json.loads((tmp_path / 'out/xsub/manifest.json').read_text())['parts'].values()
+    ]
     assert sum(names) == 39
     assert not list((tmp_path / 'out').rglob('*.part'))
 
 
 @pytest.mark.parametrize('names', [['S018C001P001R001A061'], ['S001C001P001R001A001']])
-def test_only_the_data_sets_that_are_there(raw, tmp_path, names, write_skeleton, monkeypatch, mistake):
+def test_only_the_data_sets_that_are_there(
+    raw, tmp_path, names, write_skeleton, monkeypatch, mistake
+):
     folder = tmp_path / 'some/recordings'
     folder.mkdir(parents=True)
     for name in names:
@@ -255,9 +320,13 @@ def test_only_the_data_sets_that_are_there(raw, tmp_path, names, write_skeleton,
     monkeypatch.setattr(ntu_gendata, 'ROOT', tmp_path)
     ntu_gendata.main(['--data_path', str(folder), '-j', '1'])
     sixty = names[0].startswith('S001')
-    assert [path.name for path in (tmp_path / 'data').iterdir()] == [f'NTU-RGB-D-{"60" if sixty else "120"}-AGCN']
+    assert [path.name for path in (tmp_path / 'data').iterdir()] == [
+        f'NTU-RGB-D-{"60" if sixty else "120"}-AGCN'
+    ]
     other = 'xsetup' if sixty else 'nonsense'
-    assert f'--benchmark {other}' in mistake(ntu_gendata.main, ['--data_path', folder, '--benchmark', other])
+    assert f'--benchmark {other}' in mistake(
+        ntu_gendata.main, ['--data_path', folder, '--benchmark', other]
+    )
 
 
 def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
@@ -265,6 +334,7 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
 
     def refuse(*_):
         raise OSError(38, 'Function not implemented')
+
     monkeypatch.setattr(fcntl, 'flock', refuse)
     with interrupts.folder_lock({tmp_path}):
         pass
@@ -273,7 +343,8 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
 def test_a_reader_that_fails_skips_its_file():
     def fail(path):
         raise RuntimeError('unforeseen')
-    results, = workers.prepare_chunk([workers.Job(fail, 'file', ('a', 'b'))], 'padded')
+
+    (results,) = workers.prepare_chunk([workers.Job(fail, 'file', ('a', 'b'))], 'padded')
     assert results == [({'reason': 'cannot be read: RuntimeError: unforeseen'}, None)] * 2
 
 
@@ -286,16 +357,29 @@ def alive(pid):
 
 
 def test_preparing_again_in_the_other_layout_leaves_one(raw, tmp_path):
-    for layout, expected in (('padded', 'data_joint'), ('trimmed', 'frame_joint'), ('padded', 'data_joint')):
-        ntu_gendata.main([*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout, '--overwrite')])
+    for layout, expected in (
+        ('padded', 'data_joint'),
+        ('trimmed', 'frame_joint'),
+        ('padded', 'data_joint'),
+    ):
+        ntu_gendata.main(
+            [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', layout, '--overwrite')]
+        )
         assert {path.name for path in (tmp_path / 'out/xsub').glob('*_joint.npy')} == {
-            f'{split}_{expected}.npy' for split in ('train', 'val')}
+            f'{split}_{expected}.npy' for split in ('train', 'val')
+        }
 
 
 def test_folders_of_version_1_count_as_finished(tmp_path):
     """Their manifests hold this hash of names, labels, details and version."""
-    planned = writer.SplitWriter(tmp_path, 'val', ['S001C001P003R001A002.skeleton', 'S002C003P006R002A060.skeleton'],
-                                 [1, 59], 'padded', {'axes': 'kinect'})
+    planned = writer.SplitWriter(
+        tmp_path,
+        'val',
+        ['S001C001P003R001A002.skeleton', 'S002C003P006R002A060.skeleton'],
+        [1, 59],
+        'padded',
+        {'axes': 'kinect'},
+    )
     assert planned.plan == '5f73a0b41e118315a92f159764fe686fd6173036591ad23e32d14fcc1c3165a2'
 
 
@@ -309,7 +393,9 @@ def test_an_unfinished_run_of_version_1_is_not_resumed(raw, tmp_path, layout):
         array = next(folder.glob(f'{split}_*_joint.npy'))
         array.rename(array.with_name(array.name + '.part'))
         (folder / f'{split}_journal.jsonl').write_text(
-            f'{entry["plan"]} {layout}\n' + '{"frames": 20, "stored": 300, "period": 300, "digest": ""}\n' * 3)
+            f'{entry["plan"]} {layout}\n'
+            + '{"frames": 20, "stored": 300, "period": 300, "digest": ""}\n' * 3
+        )
     (folder / 'manifest.json').unlink()
     assert ntu_gendata.main(arguments) == 0
     assert contents(tmp_path / 'out') == expected

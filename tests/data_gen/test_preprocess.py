@@ -1,4 +1,5 @@
 """Normalisation: the recorded arrays, a naive recomputation, and what must hold afterwards."""
+
 import numpy as np
 import pytest
 
@@ -41,7 +42,9 @@ def rotation_between(line):
 
 
 def made_clip(*present, seed=0):
-    """A recording (3, T, 25, 2) with a body where its string has a 1; some joints of the first body are lost."""
+    """A recording (3, T, 25, 2) with a body where its string has a 1; some joints of the first body
+    are lost.
+    """
     clip = np.random.default_rng(seed).normal(1, 1, (3, len(present[0]), 25, 2)).astype(np.float32)
     clip[:, ::2, [3, 17], 0] = 0
     for body, pattern in enumerate(present):
@@ -52,7 +55,7 @@ def made_clip(*present, seed=0):
 def padded(xyz, size):
     """(3, T, 25, 2) -> (3, size, 25, 2) float32: zeros behind a short recording, a long one is cut."""
     clip = np.zeros((3, size, 25, 2), np.float32)
-    clip[:, :xyz.shape[1]] = xyz[:, :size]
+    clip[:, : xyz.shape[1]] = xyz[:, :size]
     return clip
 
 
@@ -60,14 +63,30 @@ def test_recorded_arrays(recorded):
     data = recorded('data_gen')
     for index, name in enumerate(data['files']):
         normalized = normalize(data[f'xyz_{index}'])
-        np.testing.assert_allclose(normalized, data['normalized'][index], rtol=0, atol=1e-6, err_msg=name)
-        np.testing.assert_array_equal(pre_normalization(padded(data[f'xyz_{index}'], 300)[None])[0], normalized)
+        np.testing.assert_allclose(
+            normalized, data['normalized'][index], rtol=0, atol=1e-6, err_msg=name
+        )
+        np.testing.assert_array_equal(
+            pre_normalization(padded(data[f'xyz_{index}'], 300)[None])[0], normalized
+        )
 
 
-@pytest.mark.parametrize('present', [
-    ('1111111', '1111111'), ('1111111', '0000000'), ('1111000', '1100000'), ('1011010', '0110100'),
-    ('0001101', '0000001'), ('0110100', '1111111'), ('1000000', '0100000'), ('0000000', '1111111'),
-    ('1', '0'), ('0000000', '0000000')], ids='-'.join)
+@pytest.mark.parametrize(
+    'present',
+    [
+        ('1111111', '1111111'),
+        ('1111111', '0000000'),
+        ('1111000', '1100000'),
+        ('1011010', '0110100'),
+        ('0001101', '0000001'),
+        ('0110100', '1111111'),
+        ('1000000', '0100000'),
+        ('0000000', '1111111'),
+        ('1', '0'),
+        ('0000000', '0000000'),
+    ],
+    ids='-'.join,
+)
 def test_equals_a_naive_recomputation(present):
     clip = made_clip(*present)
     normalized = pre_normalization(clip[None])
@@ -78,7 +97,10 @@ def test_equals_a_naive_recomputation(present):
 def test_a_batch_equals_its_recordings_and_leaves_them_alone():
     batch = np.stack([made_clip('111110', '011000', seed=seed) for seed in range(3)])
     before = batch.copy()
-    assert (pre_normalization(batch) == np.concatenate([pre_normalization(clip[None]) for clip in batch])).all()
+    assert (
+        pre_normalization(batch)
+        == np.concatenate([pre_normalization(clip[None]) for clip in batch])
+    ).all()
     assert (batch == before).all()
 
 
@@ -89,8 +111,10 @@ def test_spine_at_the_origin_shoulders_along_x_shape_kept():
     shoulders = normalized[0, 0, RIGHT_SHOULDER] - normalized[0, 0, LEFT_SHOULDER]
     assert shoulders[0] > 0
     assert np.abs(shoulders[1:]).max() < 1e-6
-    before, after = (np.linalg.norm(bodies[:, :, [5, 6, 7]] - bodies[:, :, [9, 10, 11]], axis=-1)
-                     for bodies in (clip.transpose(3, 1, 2, 0), normalized))
+    before, after = (
+        np.linalg.norm(bodies[:, :, [5, 6, 7]] - bodies[:, :, [9, 10, 11]], axis=-1)
+        for bodies in (clip.transpose(3, 1, 2, 0), normalized)
+    )
     np.testing.assert_allclose(after, before, atol=2e-6)
 
 
@@ -98,8 +122,12 @@ def test_spine_at_the_origin_shoulders_along_x_shape_kept():
 def test_shoulders_that_need_no_rotation(line):
     clip = made_clip('11', '11')
     clip[:, 0, RIGHT_SHOULDER, 0] = clip[:, 0, LEFT_SHOULDER, 0] + np.float32(line)
-    np.testing.assert_allclose(pre_normalization(clip[None])[0, :, :, 9, 1],
-                               clip[:, :, 9, 1] - clip[:, :, SPINE, 0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        pre_normalization(clip[None])[0, :, :, 9, 1],
+        clip[:, :, 9, 1] - clip[:, :, SPINE, 0],
+        rtol=0,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize('frames', [1, 3, 299, 300, 301, 500])

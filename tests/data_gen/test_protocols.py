@@ -1,4 +1,5 @@
 """Who trains in which protocol: the published tables, and the recorded splits."""
+
 import pickle
 from pathlib import Path
 
@@ -6,13 +7,26 @@ import numpy as np
 import pytest
 
 from data_gen.cli import InputError
-from data_gen.protocols import DATASETS, PROTOCOLS, Name, benchmark_folder, num_classes, number_ranges
+from data_gen.protocols import (
+    DATASETS,
+    PROTOCOLS,
+    Name,
+    benchmark_folder,
+    num_classes,
+    number_ranges,
+)
 
 NTU60_PERFORMERS = '1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38'
 NTU120_PERFORMERS = NTU60_PERFORMERS + (
-    ' 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 93 94 95 97 98 100 103')
-NAMES = [Name(setup, camera, performer, 1, 60)
-         for setup in range(1, 33) for camera in (1, 2, 3) for performer in range(1, 107)]
+    ' 45 46 47 49 50 52 53 54 55 56 57 58 59 70 74 78 80 81 82 83 84 85 86 89 91 92 93 94 95 97 98 '
+    '100 103'
+)
+NAMES = [
+    Name(setup, camera, performer, 1, 60)
+    for setup in range(1, 33)
+    for camera in (1, 2, 3)
+    for performer in range(1, 107)
+]
 
 
 def training(dataset, benchmark, number):
@@ -20,21 +34,31 @@ def training(dataset, benchmark, number):
     return {getattr(name, number) for name in NAMES if DATASETS[dataset].trains(name, benchmark)}
 
 
-@pytest.mark.parametrize(('dataset', 'benchmark', 'number', 'expected'), [
-    ('ntu60', 'xsub', 'performer', NTU60_PERFORMERS), ('ntu120', 'xsub', 'performer', NTU120_PERFORMERS),
-    ('ntu60', 'xview', 'camera', '2 3'), ('ntu120', 'xview', 'camera', '2 3'),
-    ('ntu120', 'xsetup', 'setup', ' '.join(map(str, range(2, 33, 2))))])
+@pytest.mark.parametrize(
+    ('dataset', 'benchmark', 'number', 'expected'),
+    [
+        ('ntu60', 'xsub', 'performer', NTU60_PERFORMERS),
+        ('ntu120', 'xsub', 'performer', NTU120_PERFORMERS),
+        ('ntu60', 'xview', 'camera', '2 3'),
+        ('ntu120', 'xview', 'camera', '2 3'),
+        ('ntu120', 'xsetup', 'setup', ' '.join(map(str, range(2, 33, 2)))),
+    ],
+)
 def test_training_split(dataset, benchmark, number, expected):
     trains = training(dataset, benchmark, number)
     assert trains == set(map(int, expected.split()))
     decided_by_it_alone = {name for name in NAMES if getattr(name, number) in trains}
-    assert decided_by_it_alone == {name for name in NAMES if DATASETS[dataset].trains(name, benchmark)}
+    assert decided_by_it_alone == {
+        name for name in NAMES if DATASETS[dataset].trains(name, benchmark)
+    }
 
 
 @pytest.mark.parametrize('benchmark', ['xsub', 'xview', 'xsetup'])
 def test_recorded_splits(reference, benchmark):
     for split in ('train', 'val'):
-        names, labels = pickle.loads((reference / 'gendata' / benchmark / f'{split}_label.pkl').read_bytes())
+        names, labels = pickle.loads(
+            (reference / 'gendata' / benchmark / f'{split}_label.pkl').read_bytes()
+        )
         assert names
         for text, label in zip(names, labels, strict=True):
             name = Name.parse(text.removesuffix('.skeleton'))
@@ -43,22 +67,48 @@ def test_recorded_splits(reference, benchmark):
 
 
 def test_which_recordings_a_data_set_holds():
-    inside, late_setup, new_action = Name(17, 1, 1, 1, 60), Name(18, 1, 1, 1, 60), Name(17, 1, 1, 1, 61)
-    assert [DATASETS['ntu60'].holds(name) for name in (inside, late_setup, new_action)] == [True, False, False]
-    assert all(DATASETS['ntu120'].holds(name) for name in (inside, late_setup, new_action, Name(32, 3, 106, 2, 120)))
+    inside, late_setup, new_action = (
+        Name(17, 1, 1, 1, 60),
+        Name(18, 1, 1, 1, 60),
+        Name(17, 1, 1, 1, 61),
+    )
+    assert [DATASETS['ntu60'].holds(name) for name in (inside, late_setup, new_action)] == [
+        True,
+        False,
+        False,
+    ]
+    assert all(
+        DATASETS['ntu120'].holds(name)
+        for name in (inside, late_setup, new_action, Name(32, 3, 106, 2, 120))
+    )
 
 
 def test_published_folders_and_protocols():
-    assert {key: (dataset.folder, dataset.classes, tuple(dataset.counts)) for key, dataset in DATASETS.items()} == {
+    assert {
+        key: (dataset.folder, dataset.classes, tuple(dataset.counts))
+        for key, dataset in DATASETS.items()
+    } == {
         'ntu60': ('NTU-RGB-D-60-AGCN', 60, ('xsub', 'xview')),
         'ntu120': ('NTU-RGB-D-120-AGCN', 120, ('xsub', 'xsetup')),
-        'pku1': ('PKU-MMD-1', 51, ('xsub', 'xview')), 'pku2': ('PKU-MMD-2', 51, ('xsub', 'xview')),
-        'custom': ('custom', 0, ('split',))}
-    assert PROTOCOLS == {'cross_subject': 'xsub', 'cross_view': 'xview', 'cross_setup': 'xsetup', 'own_split': 'split'}
+        'pku1': ('PKU-MMD-1', 51, ('xsub', 'xview')),
+        'pku2': ('PKU-MMD-2', 51, ('xsub', 'xview')),
+        'custom': ('custom', 0, ('split',)),
+    }
+    assert PROTOCOLS == {
+        'cross_subject': 'xsub',
+        'cross_view': 'xview',
+        'cross_setup': 'xsetup',
+        'own_split': 'split',
+    }
 
 
 def test_names_there_and_back_and_in_order():
-    texts = ['S001C002P003R002A013', 'S001C002P003R002A120', 'S001C003P001R001A001', 'S032C001P106R001A060']
+    texts = [
+        'S001C002P003R002A013',
+        'S001C002P003R002A120',
+        'S001C003P001R001A001',
+        'S032C001P106R001A060',
+    ]
     names = [Name.parse(text) for text in texts]
     assert [str(name) for name in names] == texts
     assert names == sorted(names)
@@ -66,35 +116,72 @@ def test_names_there_and_back_and_in_order():
     assert names[0].action - 1 == 12
 
 
-@pytest.mark.parametrize('text', ['', 'S001C002P003R002', 's001c002p003r002a013', 'S001C002P003R002A013.skeleton',
-                                  'S001C002P003R002A0133', 'S01C002P003R002A013', ' S001C002P003R002A013', 'readme'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        'S001C002P003R002',
+        's001c002p003r002a013',
+        'S001C002P003R002A013.skeleton',
+        'S001C002P003R002A0133',
+        'S01C002P003R002A013',
+        ' S001C002P003R002A013',
+        'readme',
+    ],
+)
 def test_not_a_name(text):
     assert Name.parse(text) is None
 
 
-@pytest.mark.parametrize(('dataset', 'class_names', 'labels', 'expected'), [
-    ('ntu60', None, [0, 3], 60), ('pku2', None, np.array([50]), 51), ('custom', ['a', 'b', 'c'], [1, 0], 3),
-    ('custom', None, [1, 4], 5), (None, None, [2], 3), (None, ['a', 'b'], [0], 2), ('another', None, [6], 7)])
+@pytest.mark.parametrize(
+    ('dataset', 'class_names', 'labels', 'expected'),
+    [
+        ('ntu60', None, [0, 3], 60),
+        ('pku2', None, np.array([50]), 51),
+        ('custom', ['a', 'b', 'c'], [1, 0], 3),
+        ('custom', None, [1, 4], 5),
+        (None, None, [2], 3),
+        (None, ['a', 'b'], [0], 2),
+        ('another', None, [6], 7),
+    ],
+)
 def test_number_of_classes(dataset, class_names, labels, expected):
     assert num_classes(dataset, class_names, labels) == expected
 
 
-@pytest.mark.parametrize(('dataset', 'class_names', 'labels', 'says'), [
-    ('ntu60', None, [0, 60], 'labels run from 0 to 60, but ntu60 has 60 classes'),
-    ('custom', ['a', 'b'], [2, 1], 'custom has 2 classes'), ('custom', None, [-1, 1], 'from -1 to 1')])
+@pytest.mark.parametrize(
+    ('dataset', 'class_names', 'labels', 'says'),
+    [
+        ('ntu60', None, [0, 60], 'labels run from 0 to 60, but ntu60 has 60 classes'),
+        ('custom', ['a', 'b'], [2, 1], 'custom has 2 classes'),
+        ('custom', None, [-1, 1], 'from -1 to 1'),
+    ],
+)
 def test_a_label_outside_the_classes_is_a_mistake(dataset, class_names, labels, says):
     with pytest.raises(InputError, match=says):
         num_classes(dataset, class_names, labels)
 
 
 def test_folders_of_benchmarks():
-    assert benchmark_folder('data', 'ntu120', 'cross_setup') == Path('data/NTU-RGB-D-120-AGCN/xsetup')
+    assert benchmark_folder('data', 'ntu120', 'cross_setup') == Path(
+        'data/NTU-RGB-D-120-AGCN/xsetup'
+    )
     assert benchmark_folder(Path('/d'), 'custom', 'own_split') == Path('/d/custom/split')
-    with pytest.raises(InputError, match='ntu60 has no protocol cross_setup: choose cross_subject or cross_view'):
+    with pytest.raises(
+        InputError, match='ntu60 has no protocol cross_setup: choose cross_subject or cross_view'
+    ):
         benchmark_folder('data', 'ntu60', 'cross_setup')
 
 
-@pytest.mark.parametrize(('numbers', 'text'), [
-    ([], ''), ([4], '4'), ([1, 2], '1-2'), ([1, 2, 3, 7], '1-3 7'), ([0, 2, 3, 5, 8, 9], '0 2-3 5 8-9')])
+@pytest.mark.parametrize(
+    ('numbers', 'text'),
+    [
+        ([], ''),
+        ([4], '4'),
+        ([1, 2], '1-2'),
+        ([1, 2, 3, 7], '1-3 7'),
+        ([0, 2, 3, 5, 8, 9], '0 2-3 5 8-9'),
+    ],
+)
 def test_number_ranges(numbers, text):
     assert number_ranges(numbers) == text

@@ -1,4 +1,5 @@
 """Reading: the recorded recordings, a naive reader, and files that are not whole."""
+
 import re
 from itertools import count
 
@@ -22,7 +23,9 @@ def naive_read(path):
     energy = []
     for body in xyz:
         seen = [frame for frame in body if frame.sum() != 0]
-        energy.append(sum(np.std([frame[:, axis] for frame in seen]) for axis in range(3)) if seen else 0)
+        energy.append(
+            sum(np.std([frame[:, axis] for frame in seen]) for axis in range(3)) if seen else 0
+        )
     liveliest = sorted(range(4), key=lambda slot: -energy[slot])[:2]
     return xyz[liveliest].transpose(3, 1, 2, 0)
 
@@ -31,12 +34,20 @@ def test_recorded_recordings(reference, recorded):
     files = recorded('data_gen')['files']
     assert len(files) == 16
     for index, name in enumerate(files):
-        np.testing.assert_allclose(read_xyz(reference / 'raw' / name), recorded('data_gen')[f'xyz_{index}'],
-                                   rtol=0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            read_xyz(reference / 'raw' / name),
+            recorded('data_gen')[f'xyz_{index}'],
+            rtol=0,
+            atol=1e-6,
+            err_msg=name,
+        )
 
 
-@pytest.mark.parametrize('frames', [
-    [1], [1] * 5, [2, 1, 0, 3], [0, 0, 2, 2], [5, 6, 4], [0, 1, 0, 1, 0], [1, 3, 3, 3]], ids=str)
+@pytest.mark.parametrize(
+    'frames',
+    [[1], [1] * 5, [2, 1, 0, 3], [0, 0, 2, 2], [5, 6, 4], [0, 1, 0, 1, 0], [1, 3, 3, 3]],
+    ids=str,
+)
 def test_equals_a_naive_reader(tmp_path, write_skeleton, frames):
     path = tmp_path / 'recording'
     write_skeleton(path, frames)
@@ -52,8 +63,13 @@ def test_liveliest_two_slots_of_the_first_four(tmp_path, write_skeleton):
 
 def test_energy_leaves_empty_frames_out(tmp_path, write_skeleton):
     rng = np.random.default_rng(0)
-    near, far = rng.normal(1, 0.5, (6, 25, 3)), rng.normal(9, 0.1, (6, 25, 3))  # far jumps from 0 to 9, but is still
-    write_skeleton(tmp_path / 'recording', [[near[t], far[t]] if t % 2 else [near[t]] for t in range(6)])
+    near, far = (
+        rng.normal(1, 0.5, (6, 25, 3)),
+        rng.normal(9, 0.1, (6, 25, 3)),
+    )  # far jumps from 0 to 9, but is still
+    write_skeleton(
+        tmp_path / 'recording', [[near[t], far[t]] if t % 2 else [near[t]] for t in range(6)]
+    )
     assert (read_xyz(tmp_path / 'recording')[..., 0] == near.transpose(2, 0, 1)).all()
 
 
@@ -66,8 +82,11 @@ def test_body_ids_do_not_matter(tmp_path, write_skeleton):
     assert (read_xyz(tmp_path / 'other') == read_xyz(tmp_path / 'recording')).all()
 
 
-@pytest.mark.parametrize('change', [lambda text: text.replace('\n', '\r\n'), str.rstrip, lambda text: text + '\n\n'],
-                         ids=['windows lines', 'no last newline', 'blank lines at the end'])
+@pytest.mark.parametrize(
+    'change',
+    [lambda text: text.replace('\n', '\r\n'), str.rstrip, lambda text: text + '\n\n'],
+    ids=['windows lines', 'no last newline', 'blank lines at the end'],
+)
 def test_line_endings_do_no_harm(tmp_path, write_skeleton, change):
     write_skeleton(tmp_path / 'recording', [1, 2])
     (tmp_path / 'other').write_bytes(change((tmp_path / 'recording').read_text()).encode())
@@ -91,10 +110,21 @@ def test_cut_off_after_any_line(tmp_path, write_skeleton):
             read_xyz(path)
 
 
-@pytest.mark.parametrize(('line', 'text', 'reason'), [
-    (1, 'three', 'number of frames'), (1, '-3', 'number of frames'), (2, '', 'number of bodies'),
-    (2, '1.0', 'number of bodies'), (4, '24', '25 joints, not 24'), (4, '1 2', 'number of joints'),
-    (5, 'nan 0 0', 'finite'), (9, '0 inf 0', 'finite'), (29, '1.5 x 2', 'finite'), (12, '1.0 2.0', 'finite')])
+@pytest.mark.parametrize(
+    ('line', 'text', 'reason'),
+    [
+        (1, 'three', 'number of frames'),
+        (1, '-3', 'number of frames'),
+        (2, '', 'number of bodies'),
+        (2, '1.0', 'number of bodies'),
+        (4, '24', '25 joints, not 24'),
+        (4, '1 2', 'number of joints'),
+        (5, 'nan 0 0', 'finite'),
+        (9, '0 inf 0', 'finite'),
+        (29, '1.5 x 2', 'finite'),
+        (12, '1.0 2.0', 'finite'),
+    ],
+)
 def test_a_wrong_line_is_named(tmp_path, write_skeleton, line, text, reason):
     path = tmp_path / 'recording'
     write_skeleton(path, [1, 2])

@@ -1,4 +1,5 @@
 """The augmentations, given their draws: the recorded views, and recomputations clip by clip."""
+
 from itertools import count, takewhile
 
 import numpy as np
@@ -6,7 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from feeder.augmentations import apply_map, corruption_map, joint_corruption, pose_augmentation, temporal_crop_resize
+from feeder.augmentations import (
+    apply_map,
+    corruption_map,
+    joint_corruption,
+    pose_augmentation,
+    temporal_crop_resize,
+)
 
 
 @pytest.fixture
@@ -27,19 +34,25 @@ def assert_close(actual, expected):
 def test_recorded_crops(recorded, ours):
     arrays = recorded('augmentation')
     _, start, length = torch.from_numpy(arrays['crop_args']).T
-    assert_close(temporal_crop_resize(ours(arrays['clip']), start, length, 64), ours(arrays['crop_out']))
+    assert_close(
+        temporal_crop_resize(ours(arrays['clip']), start, length, 64), ours(arrays['crop_out'])
+    )
 
 
 def test_recorded_downstream_resize(recorded, ours):
     arrays = recorded('augmentation')
     length = torch.from_numpy(arrays['center_crop_frames'])
-    assert_close(temporal_crop_resize(ours(arrays['clip']), torch.zeros_like(length), length, 64),
-                 ours(arrays['center_crop_full']))
+    assert_close(
+        temporal_crop_resize(ours(arrays['clip']), torch.zeros_like(length), length, 64),
+        ours(arrays['center_crop_full']),
+    )
 
 
 def test_recorded_joint_corruption(recorded, ours):
     arrays = recorded('augmentation')
-    joints, matrix = (torch.from_numpy(stack(arrays, f'corrupt_*_{draw}')) for draw in ('joints', 'matrix'))
+    joints, matrix = (
+        torch.from_numpy(stack(arrays, f'corrupt_*_{draw}')) for draw in ('joints', 'matrix')
+    )
     assert len(joints) >= 3
     views = ours(arrays['view']).repeat(len(joints), 1, 1, 1, 1)
     assert_close(joint_corruption(views, joints, matrix), ours(stack(arrays, 'corrupt_*')))
@@ -53,22 +66,37 @@ def test_recorded_shear(recorded, ours):
     assert_close(pose_augmentation(views, matrix), ours(stack(arrays, 'shear_*')))
 
 
-@pytest.mark.parametrize(('size', 'atol'), [(64, 4e-6), (7, 1e-4), (1, 1e-4)])  # length / 64 is exact in float32
+@pytest.mark.parametrize(
+    ('size', 'atol'), [(64, 4e-6), (7, 1e-4), (1, 1e-4)]
+)  # length / 64 is exact in float32
 def test_crop_resize_is_interpolation_of_each_clip(generator, size, atol):
     frames = torch.randn(700, 2, 25, 3, generator=generator)
-    crops = [(0, 1), (699, 1), (3, 2), (50, 40), (636, 64), (100, 65), (17, 300), (0, 299), (400, 128), (0, 300)]
+    crops = [
+        (0, 1),
+        (699, 1),
+        (3, 2),
+        (50, 40),
+        (636, 64),
+        (100, 65),
+        (17, 300),
+        (0, 299),
+        (400, 128),
+        (0, 300),
+    ]
     made = temporal_crop_resize(frames, *torch.tensor(crops).T, size)
     assert made.shape == (len(crops), size, 2, 25, 3)
     assert made.dtype == torch.float32
     for clip, (start, length) in zip(made, crops, strict=True):
-        rows = frames[start:start + length].flatten(1).T[None]
+        rows = frames[start : start + length].flatten(1).T[None]
         expected = interpolate(rows, size, mode='linear', align_corners=False)[0].T
         torch.testing.assert_close(clip.flatten(1), expected, rtol=0, atol=atol)
 
 
 def test_a_crop_of_64_frames_is_a_copy(generator):
     frames = torch.randn(100, 2, 25, 3, generator=generator)
-    assert temporal_crop_resize(frames, torch.tensor([20]), torch.tensor([64]), 64)[0].equal(frames[20:84])
+    assert temporal_crop_resize(frames, torch.tensor([20]), torch.tensor([64]), 64)[0].equal(
+        frames[20:84]
+    )
 
 
 def test_joint_corruption_of_each_clip(random_clips, generator):
@@ -90,7 +118,9 @@ def test_joint_corruption_of_each_clip(random_clips, generator):
 
 def test_shear_of_each_clip(random_clips, generator):
     x, matrix = random_clips(3), torch.rand(3, 3, 3, generator=generator) * 2 - 1
-    expected = np.stack([clip @ shear.T for clip, shear in zip(x.numpy(), matrix.numpy(), strict=True)])
+    expected = np.stack(
+        [clip @ shear.T for clip, shear in zip(x.numpy(), matrix.numpy(), strict=True)]
+    )
     assert_close(pose_augmentation(x, matrix), torch.from_numpy(expected))
 
 

@@ -1,4 +1,7 @@
-"""A split in memory: the valid frames of arrays on disk, and the errors for arrays that cannot be used."""
+"""A split in memory: the valid frames of arrays on disk, and the errors for arrays that cannot be
+used.
+"""
+
 import os
 import pickle
 
@@ -22,10 +25,14 @@ def assert_equal_to(clips, made, ours):
     assert clips.names == names
     assert clips.labels.tolist() == labels
     assert clips.num_frames.tolist() == num_frame.tolist()
-    assert (clips.frames.dtype, clips.num_frames.dtype, clips.labels.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert (clips.frames.dtype, clips.num_frames.dtype, clips.labels.dtype) == (
+        torch.float32,
+        torch.int64,
+        torch.int64,
+    )
     assert len(clips.frames) == num_frame.sum()
     for clip, start, length in zip(data, clips.start, num_frame, strict=True):
-        assert clips.frames[start:start + length].equal(ours(clip)[:length])
+        assert clips.frames[start : start + length].equal(ours(clip)[:length])
 
 
 @pytest.mark.parametrize('rows_at_once', [1, 3, 64])
@@ -65,9 +72,17 @@ def test_frame_counts_beyond_the_stored_frames_are_cut_with_a_note(tmp_path, pad
 def test_labels_as_numpy_numbers(tmp_path, padded_arrays, kind, protocol):
     *_, names, labels = padded_arrays(tmp_path)['train']
     numbers = np.array(labels)
-    for written in ([kind(label) for label in labels], numbers, numbers[:, None], numbers.astype('>i2'),
-                    numbers.astype(object), numbers.astype(np.float32)):
-        (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((np.array(names), written), protocol))
+    for written in (
+        [kind(label) for label in labels],
+        numbers,
+        numbers[:, None],
+        numbers.astype('>i2'),
+        numbers.astype(object),
+        numbers.astype(np.float32),
+    ):
+        (tmp_path / 'train_label.pkl').write_bytes(
+            pickle.dumps((np.array(names), written), protocol)
+        )
         assert dataset.load_split(tmp_path, 'train').labels.tolist() == labels
 
 
@@ -85,7 +100,9 @@ def test_labels_that_are_not_whole_numbers_are_refused(tmp_path, padded_arrays, 
     *_, names, labels = padded_arrays(tmp_path)['train']
     labels[3] = wrong
     (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, labels)))
-    with pytest.raises(InputError, match=f'train_label.pkl: label {wrong} of clip 3 is not a whole number'):
+    with pytest.raises(
+        InputError, match=f'train_label.pkl: label {wrong} of clip 3 is not a whole number'
+    ):
         dataset.load_split(tmp_path, 'train')
     (tmp_path / 'train_label.pkl').unlink()
     np.save(tmp_path / 'train_label.npy', labels)
@@ -100,13 +117,19 @@ def test_any_file_names(tmp_path, padded_arrays):
     assert dataset.load_split(tmp_path, 'train').names == list(map(str, names))
 
 
-@pytest.mark.parametrize(('tilt', 'warned'), [(0, True), (10, True), (20, False), (90, False), (180, False)])
+@pytest.mark.parametrize(
+    ('tilt', 'warned'), [(0, True), (10, True), (20, False), (90, False), (180, False)]
+)
 def test_spines_along_z_get_a_warning(tmp_path, padded_arrays, capsys, tilt, warned):
     """The rule of CMD's arrays; joint 0 is the base of the spine, joint 1 its middle."""
+
     def turn(data):
         data[:, :, :, 0] = 0
-        data[:, :, :, 1] = np.array([np.sin(np.radians(tilt)), 0, np.cos(np.radians(tilt))])[:, None, None]
+        data[:, :, :, 1] = np.array([np.sin(np.radians(tilt)), 0, np.cos(np.radians(tilt))])[
+            :, None, None
+        ]
         return data
+
     padded_arrays(tmp_path)
     for split in ('train', 'val'):
         rewrite(tmp_path / f'{split}_data_joint.npy', turn)
@@ -116,14 +139,20 @@ def test_spines_along_z_get_a_warning(tmp_path, padded_arrays, capsys, tilt, war
 
 @pytest.mark.parametrize('upright', [False, True])
 def test_spines_of_synthetic_recordings(tmp_path, capsys, upright):
-    """As prepared here, no spine is along z; 2s-AGCN's script turns the spine along z, then the shoulders along x."""
+    """As prepared here, no spine is along z; 2s-AGCN's script turns the spine along z, then the
+    shoulders along x.
+    """
     demo_recordings.write_recordings(tmp_path / 'raw', performers=4, classes=3, frames=(10, 20))
-    clips = np.stack([normalize(read_xyz(path)) for path in sorted((tmp_path / 'raw').rglob('*.skeleton'))])
+    clips = np.stack(
+        [normalize(read_xyz(path)) for path in sorted((tmp_path / 'raw').rglob('*.skeleton'))]
+    )
     for clip in clips if upright else ():
         z_first = np.eye(3)[[2, 0, 1]]
         to_z = z_first.T @ rotation_to_x(z_first @ (clip[:, 0, 1, 0] - clip[:, 0, 0, 0])) @ z_first
         clip[:] = np.einsum('ij,jtvm->itvm', to_z, clip)
-        clip[:] = np.einsum('ij,jtvm->itvm', rotation_to_x(clip[:, 0, 8, 0] - clip[:, 0, 4, 0]), clip)
+        clip[:] = np.einsum(
+            'ij,jtvm->itvm', rotation_to_x(clip[:, 0, 8, 0] - clip[:, 0, 4, 0]), clip
+        )
     np.save(tmp_path / 'train_data_joint.npy', clips)
     np.save(tmp_path / 'train_num_frame.npy', np.full(len(clips), 10))
     np.save(tmp_path / 'train_label.npy', np.zeros(len(clips), int))
@@ -133,7 +162,9 @@ def test_spines_of_synthetic_recordings(tmp_path, capsys, upright):
 
 def test_moves_every_tensor_to_a_device(random_dataset):
     clips = random_dataset([3, 4]).to('meta')
-    assert {tensor.device.type for tensor in (clips.frames, clips.start, clips.num_frames, clips.labels)} == {'meta'}
+    assert {
+        tensor.device.type for tensor in (clips.frames, clips.start, clips.num_frames, clips.labels)
+    } == {'meta'}
 
 
 class Harm:
@@ -144,7 +175,9 @@ class Harm:
 
 
 class ForgedDtype:
-    """Objects, but with flags that say plain numbers: numpy would take the array's bytes for pointers, and crash."""
+    """Objects, but with flags that say plain numbers: numpy would take the array's bytes for
+    pointers, and crash.
+    """
 
     def __reduce__(self):
         return np.dtype, ('O8', False, True), (3, '|', None, None, None, -1, -1, 0)
@@ -152,7 +185,11 @@ class ForgedDtype:
 
 class ForgedArray:
     def __reduce__(self):
-        return np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b'b'), (1, (1,), ForgedDtype(), False, b'A' * 8)
+        return (
+            np.zeros(0).__reduce__()[0],
+            (np.ndarray, (0,), b'b'),
+            (1, (1,), ForgedDtype(), False, b'A' * 8),
+        )
 
 
 def cut(file):
@@ -163,6 +200,7 @@ def spoil(clip, frame, value):
     def change(data):
         data[clip, 1, frame, 5, 1] = value
         return data
+
     return change
 
 
@@ -179,31 +217,76 @@ UNUSABLE = {
     'counts cut off': ('num_frame.npy', cut, 'not a numpy array'),
     'labels cut off': ('label.pkl', cut, 'not a pickle of'),
     'empty data': ('data_joint.npy', lambda file: file.write_bytes(b''), 'not a numpy array'),
-    'text for data': ('data_joint.npy', lambda file: file.write_text('frames'), 'not a numpy array'),
-    'objects for data': ('data_joint.npy', lambda file: np.save(file, np.array([{}])), 'not a numpy array'),
-    'other shape': ('data_joint.npy', lambda file: rewrite(file, lambda data: data[:, :, :, :20]), 'expected'),
-    'one clip less': ('data_joint.npy', lambda file: rewrite(file, lambda data: data[1:]),
-                      '{fewer} clips, {all} frame counts'),
-    'one count less': ('num_frame.npy', lambda file: rewrite(file, lambda count: count[1:]),
-                       '{all} clips, {fewer} frame counts'),
-    'no frame': ('num_frame.npy', lambda file: rewrite(file, lambda count: count * (count != count[3])), 'clip 3 '),
-    'nan': ('data_joint.npy', lambda file: rewrite(file, spoil(4, 0, np.nan)), r'clip 4 \(S001C001P005R001A002'),
+    'text for data': (
+        'data_joint.npy',
+        lambda file: file.write_text('frames'),
+        'not a numpy array',
+    ),
+    'objects for data': (
+        'data_joint.npy',
+        lambda file: np.save(file, np.array([{}])),
+        'not a numpy array',
+    ),
+    'other shape': (
+        'data_joint.npy',
+        lambda file: rewrite(file, lambda data: data[:, :, :, :20]),
+        'expected',
+    ),
+    'one clip less': (
+        'data_joint.npy',
+        lambda file: rewrite(file, lambda data: data[1:]),
+        '{fewer} clips, {all} frame counts',
+    ),
+    'one count less': (
+        'num_frame.npy',
+        lambda file: rewrite(file, lambda count: count[1:]),
+        '{all} clips, {fewer} frame counts',
+    ),
+    'no frame': (
+        'num_frame.npy',
+        lambda file: rewrite(file, lambda count: count * (count != count[3])),
+        'clip 3 ',
+    ),
+    'nan': (
+        'data_joint.npy',
+        lambda file: rewrite(file, spoil(4, 0, np.nan)),
+        r'clip 4 \(S001C001P005R001A002',
+    ),
     'infinity': ('data_joint.npy', lambda file: rewrite(file, spoil(6, 9, np.inf)), 'clip 6 '),
     'one name less': ('label.pkl', lose_a_name, '{all} labels and {fewer} names'),
-    'labels that run code': ('label.pkl', lambda file: file.write_bytes(pickle.dumps(Harm())), 'system'),
-    'labels without names': ('label.pkl', lambda file: file.write_bytes(pickle.dumps([0] * 8)), 'not a pickle of'),
-    'a label that is no number': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ['b']))),
-                                  'labels must be'),
-    'a forged dtype': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], ForgedArray()))),
-                       'not a pickle of'),
-    'labels in a table': ('label.pkl', lambda file: file.write_bytes(pickle.dumps((['a'], np.eye(3)))),
-                          r'labels must be .* found \(3, 3\)'),
+    'labels that run code': (
+        'label.pkl',
+        lambda file: file.write_bytes(pickle.dumps(Harm())),
+        'system',
+    ),
+    'labels without names': (
+        'label.pkl',
+        lambda file: file.write_bytes(pickle.dumps([0] * 8)),
+        'not a pickle of',
+    ),
+    'a label that is no number': (
+        'label.pkl',
+        lambda file: file.write_bytes(pickle.dumps((['a'], ['b']))),
+        'labels must be',
+    ),
+    'a forged dtype': (
+        'label.pkl',
+        lambda file: file.write_bytes(pickle.dumps((['a'], ForgedArray()))),
+        'not a pickle of',
+    ),
+    'labels in a table': (
+        'label.pkl',
+        lambda file: file.write_bytes(pickle.dumps((['a'], np.eye(3)))),
+        r'labels must be .* found \(3, 3\)',
+    ),
 }
 
 
 @pytest.mark.parametrize(('kind', 'damage', 'reason'), UNUSABLE.values(), ids=UNUSABLE)
 @pytest.mark.parametrize('clips', [8, 20], ids=['small', 'by memory map'])
-def test_unusable_arrays_are_named(tmp_path, padded_arrays, monkeypatch, clips, kind, damage, reason):
+def test_unusable_arrays_are_named(
+    tmp_path, padded_arrays, monkeypatch, clips, kind, damage, reason
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', 3)
     padded_arrays(tmp_path, train=clips)
@@ -223,9 +306,16 @@ def test_a_part_without_clips(tmp_path, padded_arrays):
         dataset.load_split(tmp_path, 'val')
 
 
-@pytest.mark.parametrize(('kind', 'array'), [
-    ('num_frame', np.full(4, 5.)), ('num_frame', np.full((4, 1), 5)), ('num_frame', np.array(5)),
-    ('data_joint', np.full((4, 3, 100, 25, 2), 'a')), ('data_joint', np.full((4, 3, 100, 25, 2), 1e300))])
+@pytest.mark.parametrize(
+    ('kind', 'array'),
+    [
+        ('num_frame', np.full(4, 5.0)),
+        ('num_frame', np.full((4, 1), 5)),
+        ('num_frame', np.array(5)),
+        ('data_joint', np.full((4, 3, 100, 25, 2), 'a')),
+        ('data_joint', np.full((4, 3, 100, 25, 2), 1e300)),
+    ],
+)
 def test_arrays_of_another_kind_are_refused(tmp_path, padded_arrays, kind, array):
     padded_arrays(tmp_path)
     np.save(tmp_path / f'val_{kind}.npy', array)

@@ -1,4 +1,7 @@
-"""The random draws, by large seeded samples: a share or count may be off by five standard deviations."""
+"""The random draws, by large seeded samples: a share or count may be off by five standard
+deviations.
+"""
+
 import pytest
 import torch
 
@@ -50,11 +53,13 @@ def test_short_clips_are_taken_whole(generator, num_frame):
 def test_crop_lengths(generator, num_frame):
     _, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
     expected = crop_lengths(num_frame)
-    assert abs(length.double().mean() - expected.mean()) <= 5 * expected.std() / CLIPS ** 0.5
+    assert abs(length.double().mean() - expected.mean()) <= 5 * expected.std() / CLIPS**0.5
     assert length.min() == expected.min()
     assert num_frame - 2 <= length.max() <= num_frame
     assert_share((length == 64).sum(), CLIPS, (expected == 64).double().mean())
-    assert_share((length > 0.7 * num_frame).sum(), CLIPS, (expected > 0.7 * num_frame).double().mean())
+    assert_share(
+        (length > 0.7 * num_frame).sum(), CLIPS, (expected > 0.7 * num_frame).double().mean()
+    )
 
 
 @pytest.mark.parametrize('num_frame', [30, 64, 100, 300])
@@ -67,11 +72,17 @@ def test_crop_lengths_are_the_recorded_ones(recorded, generator, num_frame):
 
 @pytest.mark.parametrize('ratio', [0.95, 0.5, 0.9, 1])
 def test_centre_crops_are_those_of_the_peers(ratio):
-    """crop_subsequence: clip[int((1 - ratio) * n / 2):n - int((1 - ratio) * n / 2)], in Python's floats."""
+    """crop_subsequence: clip[int((1 - ratio) * n / 2):n - int((1 - ratio) * n / 2)], in Python's
+    floats.
+    """
     num_frames = torch.arange(1, 301)
     start, length = center_crops(num_frames, ratio)
-    for frames, first, cropped in zip(num_frames.tolist(), start.tolist(), length.tolist(), strict=True):
-        expected = list(range(frames))[int((1 - ratio) * frames / 2):frames - int((1 - ratio) * frames / 2)]
+    for frames, first, cropped in zip(
+        num_frames.tolist(), start.tolist(), length.tolist(), strict=True
+    ):
+        expected = list(range(frames))[
+            int((1 - ratio) * frames / 2) : frames - int((1 - ratio) * frames / 2)
+        ]
         assert list(range(first, first + cropped)) == expected
 
 
@@ -154,8 +165,15 @@ def test_one_matrix_for_all_corrupted_joints(generator):
 
 def draws(*arguments):
     generator = generator_at(*arguments)
-    return torch.cat([draw.double().flatten() for draw in (
-        *draw_crops(torch.full((50,), 300), generator), draw_maps(50, 25, generator))])
+    return torch.cat(
+        [
+            draw.double().flatten()
+            for draw in (
+                *draw_crops(torch.full((50,), 300), generator),
+                draw_maps(50, 25, generator),
+            )
+        ]
+    )
 
 
 def test_draws_are_a_function_of_seed_epoch_and_step():
@@ -163,6 +181,16 @@ def test_draws_are_a_function_of_seed_epoch_and_step():
     first = draws(1, 2, 3)
     torch.manual_seed(2)
     assert draws(1, 2, 3).equal(first)
-    places = [(1, 2, 3), (5, 2, 3), (1, 5, 3), (1, 2, 5), (2, 1, 3), (1, 3, 2), (0, 0, 0), (0, 0, 1), (0, 1, 0),
-              (1, 0, 0)]
+    places = [
+        (1, 2, 3),
+        (5, 2, 3),
+        (1, 5, 3),
+        (1, 2, 5),
+        (2, 1, 3),
+        (1, 3, 2),
+        (0, 0, 0),
+        (0, 0, 1),
+        (0, 1, 0),
+        (1, 0, 0),
+    ]
     assert len({tuple(draws(*place).tolist()) for place in places}) == len(places)

@@ -1,4 +1,7 @@
-"""A split on disk is, to everybody who reads clips, the split in memory: bit for bit, in every layout."""
+"""A split on disk is, to everybody who reads clips, the split in memory: bit for bit, in every
+layout.
+"""
+
 import json
 import os
 import pickle
@@ -35,8 +38,10 @@ def trimmed_float16(folder, clips):
 
 def trimmed_with_offsets(folder, clips):
     """As version 1 wrote it: some clips have more rows than frames."""
-    longer = [np.concatenate((clip, np.full((number % 3, *clip.shape[1:]), 55, np.float32)))
-              for number, clip in enumerate(clips)]
+    longer = [
+        np.concatenate((clip, np.full((number % 3, *clip.shape[1:]), 55, np.float32)))
+        for number, clip in enumerate(clips)
+    ]
     np.save(folder / 'train_frame_joint.npy', np.concatenate(longer))
     np.savez(folder / 'train_trimmed.npz', offset=np.cumsum([0, *map(len, longer)]))
 
@@ -47,7 +52,10 @@ LAYOUTS = [padded, fortran_float64, trimmed_float16, trimmed_with_offsets]
 @pytest.fixture(params=LAYOUTS, ids=lambda write: write.__name__)
 def folder(request, tmp_path, padded_arrays):
     data, counts, *_ = padded_arrays(tmp_path, train=CLIPS)['train']
-    request.param(tmp_path, [clip.transpose(1, 3, 2, 0)[:count] for clip, count in zip(data, counts, strict=True)])
+    request.param(
+        tmp_path,
+        [clip.transpose(1, 3, 2, 0)[:count] for clip, count in zip(data, counts, strict=True)],
+    )
     if request.param.__name__.startswith('trimmed'):
         (tmp_path / 'train_data_joint.npy').unlink()
     return tmp_path
@@ -63,7 +71,11 @@ def tensors(value):
     """All tensors in nested dicts, lists and tuples."""
     if torch.is_tensor(value):
         return [value]
-    return [tensor for each in (value.values() if isinstance(value, dict) else value) for tensor in tensors(each)]
+    return [
+        tensor
+        for each in (value.values() if isinstance(value, dict) else value)
+        for tensor in tensors(each)
+    ]
 
 
 def assert_same(one, other):
@@ -73,21 +85,30 @@ def assert_same(one, other):
 
 
 def assert_same_clips(one, other):
-    assert_same([one.frames, one.num_frames, one.start, one.labels],
-                [other.frames, other.num_frames, other.start, other.labels])
+    assert_same(
+        [one.frames, one.num_frames, one.start, one.labels],
+        [other.frames, other.num_frames, other.start, other.labels],
+    )
     assert one.names == other.names
 
 
 def test_views_of_pre_training(both):
     resident, mapped = both
     assert isinstance(PretrainFeeder(mapped, 4, seed=1).source, Prefetcher)
-    assert_same(*(list(PretrainFeeder(clips, 4, seed=1).epoch(3, first_step=1)) for clips in (resident, mapped)))
+    assert_same(
+        *(
+            list(PretrainFeeder(clips, 4, seed=1).epoch(3, first_step=1))
+            for clips in (resident, mapped)
+        )
+    )
 
 
 def test_downstream_streams(both):
     crops = both[0].num_frames // 4, both[0].num_frames // 2
     for more in ({}, {'crops': crops}, {'crops': crops, 'clips': torch.tensor([7, 2, 2, 0, 13])}):
-        assert_same(*(list(downstream_batches(clips, 3, ('joint', 'motion'), **more)) for clips in both))
+        assert_same(
+            *(list(downstream_batches(clips, 3, ('joint', 'motion'), **more)) for clips in both)
+        )
 
 
 def test_selected_clips_and_all_parts(both, monkeypatch):
@@ -102,26 +123,42 @@ def test_selected_clips_and_all_parts(both, monkeypatch):
 
 
 def test_clips_are_announced_before_they_are_read(folder, monkeypatch):
-    """The announced parts of the file hold the clips; of Fortran order, where each clip is everywhere, anything."""
+    """The announced parts of the file hold the clips; of Fortran order, where each clip is
+    everywhere, anything.
+    """
     clips, announced, mapped = [3, 0, 9], [], load_split(folder, 'train', data_device='disk')
     if not hasattr(os, 'posix_fadvise'):
         pytest.skip('this system reads clips when they are touched')
-    monkeypatch.setattr(os, 'posix_fadvise', lambda file, start, size, advice: announced.append((start, size)))
+    monkeypatch.setattr(
+        os, 'posix_fadvise', lambda file, start, size, advice: announced.append((start, size))
+    )
     mapped.select(torch.tensor(clips))
     reader, content = mapped.frames, mapped.frames.file.read_bytes()
     assert len(announced) == 3
     assert all(0 < start < start + size <= len(content) for start, size in announced)
     for clip, (start, size) in zip(clips, announced, strict=True):
-        values = np.frombuffer(content[start:start + size], reader.data.dtype).astype(np.float32)
+        values = np.frombuffer(content[start : start + size], reader.data.dtype).astype(np.float32)
         frames = reader.frames([clip])
         if reader.layout == 'padded':
-            values = values.reshape(3, 100, 25, 2)[:, :len(frames)].transpose(1, 3, 2, 0)
-        assert np.array_equal(values.reshape(frames.shape), frames) or reader.data.flags.f_contiguous
+            values = values.reshape(3, 100, 25, 2)[:, : len(frames)].transpose(1, 3, 2, 0)
+        assert (
+            np.array_equal(values.reshape(frames.shape), frames) or reader.data.flags.f_contiguous
+        )
 
 
-@pytest.mark.parametrize(('share', 'data_device', 'mapped'), [
-    (2, 'auto', False), (1.99, 'auto', True), (0, 'cpu', False), (0, 'cuda', False), (99, 'disk', True)])
-def test_half_of_the_free_memory_decides(tmp_path, padded_arrays, monkeypatch, capsys, share, data_device, mapped):
+@pytest.mark.parametrize(
+    ('share', 'data_device', 'mapped'),
+    [
+        (2, 'auto', False),
+        (1.99, 'auto', True),
+        (0, 'cpu', False),
+        (0, 'cuda', False),
+        (99, 'disk', True),
+    ],
+)
+def test_half_of_the_free_memory_decides(
+    tmp_path, padded_arrays, monkeypatch, capsys, share, data_device, mapped
+):
     counts = padded_arrays(tmp_path)['train'][1]
     monkeypatch.setattr(dataset, 'free_memory', lambda: share * counts.sum() * 600)
     assert load_split(tmp_path, 'train', data_device=data_device).mapped is mapped
@@ -139,20 +176,28 @@ def test_a_clip_that_is_not_finite_is_named_by_the_step_that_reads_it(folder):
     np.save(reader.file, data)
     mapped = load_split(folder, 'train', True, 'disk')
     assert len(list(downstream_batches(mapped, 2, clips=torch.arange(9)))) == 5
-    with pytest.raises(InputError, match=r'clip 9 \(S001C001P010R001A001.skeleton\) has coordinates that are not fin'):
+    with pytest.raises(
+        InputError,
+        match=r'clip 9 \(S001C001P010R001A001.skeleton\) has coordinates that are not fin',
+    ):
         list(PretrainFeeder(mapped, 4, seed=0).epoch(0))
 
 
 @pytest.mark.parametrize('wrong', ['labels', 'counts', 'clips', None])
 def test_what_the_manifest_says_besides_its_hash_is_checked(tmp_path, padded_arrays, wrong):
     _, counts, names, labels = padded_arrays(tmp_path)['train']
-    manifest.write(tmp_path, parts={'train': manifest.split_summary(names, labels, counts, 'abcdefgh')})
+    manifest.write(
+        tmp_path, parts={'train': manifest.split_summary(names, labels, counts, 'abcdefgh')}
+    )
     if wrong == 'labels':
         (tmp_path / 'train_label.pkl').write_bytes(pickle.dumps((names, [*labels[1:], 2])))
     elif wrong == 'counts':
         np.save(tmp_path / 'train_num_frame.npy', counts - (counts == counts.max()))
     elif wrong == 'clips':
-        manifest.write(tmp_path, parts={'train': manifest.split_summary(names[1:], labels[1:], counts[1:], 'abcdefg')})
+        manifest.write(
+            tmp_path,
+            parts={'train': manifest.split_summary(names[1:], labels[1:], counts[1:], 'abcdefg')},
+        )
     if wrong is None:
         assert len(load_split(tmp_path, 'train', data_device='disk')) == 8
     else:
@@ -164,22 +209,52 @@ def test_commands_give_the_same(tmp_path, padded_arrays, monkeypatch, capsys):
     """Everything that reads a split, once with memory for it and once without."""
     padded_arrays(tmp_path / 'NTU-RGB-D-60-AGCN/xsub', train=12, val=5)
     data, found = ['--data-root', str(tmp_path), '--device', 'cpu'], []
-    for free, notes in ((10 ** 9, 0), (0, 2)):
+    for free, notes in ((10**9, 0), (0, 2)):
         out = tmp_path / str(free)
-        encoder, results = str(out / 'checkpoint_0001.pth.tar'), [out / 'r.json', out / 'finetune.json']
+        encoder, results = (
+            str(out / 'checkpoint_0001.pth.tar'),
+            [out / 'r.json', out / 'finetune.json'],
+        )
         monkeypatch.setattr(dataset, 'free_memory', lambda free=free: free)
-        pretrain.main([*data, '--checkpoint-path', str(out), '--hidden-size', '8', '--batch-size', '4', '--epochs', '2',
-                       '--knn-every', '1'])
+        pretrain.main(
+            [
+                *data,
+                '--checkpoint-path',
+                str(out),
+                '--hidden-size',
+                '8',
+                '--batch-size',
+                '4',
+                '--epochs',
+                '2',
+                '--knn-every',
+                '1',
+            ]
+        )
         capsys.readouterr()
         robustness.main([encoder, *data, '--results', str(results[0])])
         assert capsys.readouterr().err.count('is read batch by batch') == notes
-        action_recognition.main([*data, '--pretrained', encoder, '--results', str(results[1]), '--finetune',
-                                 '--epochs', '1'])
+        action_recognition.main(
+            [
+                *data,
+                '--pretrained',
+                encoder,
+                '--results',
+                str(results[1]),
+                '--finetune',
+                '--epochs',
+                '1',
+            ]
+        )
         explorer.main([encoder, *data, '--out', str(out / 'page.html'), '--map', 'pca'])
         robust, finetuned = (json.loads(path.read_text()) for path in results)
         log = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()[1:]]
-        found.append({'log': [{key: line[key] for key in ('total', 'grad_norm', 'knn')} for line in log],
-                      'robustness': [*robust['accuracies'].values()],
-                      'finetuning': [finetuned['predictions'], finetuned['training_loss']],
-                      'page': (out / 'page.html').read_text()})
+        found.append(
+            {
+                'log': [{key: line[key] for key in ('total', 'grad_norm', 'knn')} for line in log],
+                'robustness': [*robust['accuracies'].values()],
+                'finetuning': [finetuned['predictions'], finetuned['training_loss']],
+                'page': (out / 'page.html').read_text(),
+            }
+        )
     assert found[0] == found[1]

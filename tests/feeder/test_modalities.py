@@ -1,13 +1,38 @@
 """Bone, motion and streams: the recorded ones exactly, and by loops."""
+
 import pytest
 import torch
 
 from feeder.modalities import MODALITIES, bone, motion, streams
 
 # The published pairs (joint, parent), 1-based.
-PAIRS = [(1, 2), (2, 21), (3, 21), (4, 3), (5, 21), (6, 5), (7, 6), (8, 7), (9, 21), (10, 9), (11, 10), (12, 11),
-         (13, 1), (14, 13), (15, 14), (16, 15), (17, 1), (18, 17), (19, 18), (20, 19), (21, 21), (22, 23), (23, 8),
-         (24, 25), (25, 12)]
+PAIRS = [
+    (1, 2),
+    (2, 21),
+    (3, 21),
+    (4, 3),
+    (5, 21),
+    (6, 5),
+    (7, 6),
+    (8, 7),
+    (9, 21),
+    (10, 9),
+    (11, 10),
+    (12, 11),
+    (13, 1),
+    (14, 13),
+    (15, 14),
+    (16, 15),
+    (17, 1),
+    (18, 17),
+    (19, 18),
+    (20, 19),
+    (21, 21),
+    (22, 23),
+    (23, 8),
+    (24, 25),
+    (25, 12),
+]
 
 
 @pytest.mark.parametrize('modality', MODALITIES)
@@ -16,7 +41,7 @@ def test_recorded_streams(recorded, ours, modality):
     for stream, name in zip(made, ('temporal', 'spatial'), strict=True):
         expected = torch.from_numpy(recorded('pretrain')[f'{modality}_{name}'])
         assert len(expected)
-        assert stream[:len(expected)].equal(expected)
+        assert stream[: len(expected)].equal(expected)
 
 
 def test_bone_is_a_joint_minus_its_parent(random_clips):
@@ -56,4 +81,6 @@ def test_streams_of_the_chosen_modalities_alone(random_clips, chosen):
     view = {'joint': x, 'bone': bone(x), 'motion': motion(x)}
     for modality in chosen:
         expected = streams(view[modality], ('joint',))['joint']
-        assert all(stream.equal(other) for stream, other in zip(made[modality], expected, strict=True))
+        assert all(
+            stream.equal(other) for stream, other in zip(made[modality], expected, strict=True)
+        )

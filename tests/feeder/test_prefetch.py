@@ -1,4 +1,5 @@
 """Where the clips lie does not change what a step sees."""
+
 import queue
 import threading
 
@@ -13,14 +14,18 @@ CPU, CUDA = torch.device('cpu'), torch.device('cuda')
 
 
 def tensors(batches):
-    return [stream for batch in batches for half in batch for pair in half.values() for stream in pair]
+    return [
+        stream for batch in batches for half in batch for pair in half.values() for stream in pair
+    ]
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 11])
 def test_clips_copied_batch_by_batch_give_the_same_streams(random_dataset, batch_size):
     dataset = random_dataset(LENGTHS)
     resident = tensors(PretrainFeeder(dataset, batch_size, seed=3).epoch(2))
-    copied = tensors(PretrainFeeder(dataset, batch_size, seed=3, source=Prefetcher(dataset, CPU)).epoch(2))
+    copied = tensors(
+        PretrainFeeder(dataset, batch_size, seed=3, source=Prefetcher(dataset, CPU)).epoch(2)
+    )
     assert len(copied) == len(resident) > 0
     assert all(map(torch.equal, copied, resident))
 
@@ -28,16 +33,22 @@ def test_clips_copied_batch_by_batch_give_the_same_streams(random_dataset, batch
 def test_only_the_clips_of_a_batch_are_copied(random_dataset):
     dataset = random_dataset(LENGTHS)
     batches = [torch.tensor([3, 0]), torch.tensor([10, 4, 4])]
-    for clips, (frames, start) in zip(batches, Prefetcher(dataset, CPU).batches(batches), strict=True):
+    for clips, (frames, start) in zip(
+        batches, Prefetcher(dataset, CPU).batches(batches), strict=True
+    ):
         assert len(frames) == sum(LENGTHS[clip] for clip in clips)
         for clip, first in zip(clips, start, strict=True):
-            whole = dataset.frames[dataset.start[clip]:dataset.start[clip] + dataset.num_frames[clip]]
-            assert frames[first:first + len(whole)].equal(whole)
+            whole = dataset.frames[
+                dataset.start[clip] : dataset.start[clip] + dataset.num_frames[clip]
+            ]
+            assert frames[first : first + len(whole)].equal(whole)
 
 
 def test_the_next_batch_is_on_its_way_while_one_is_worked_on(random_dataset, monkeypatch):
     source, begun = Prefetcher(random_dataset(LENGTHS), CPU), queue.Queue()
-    monkeypatch.setattr(source, 'start_copy', lambda clips: begun.put(int(clips)) or (None, None, None))
+    monkeypatch.setattr(
+        source, 'start_copy', lambda clips: begun.put(int(clips)) or (None, None, None)
+    )
     batches = source.batches(torch.arange(4))
     for current in range(4):
         next(batches)
@@ -61,7 +72,9 @@ def test_no_thread_stays_behind_an_epoch_that_is_broken_off(random_dataset, step
 def test_an_error_in_the_thread_ends_the_epoch(random_dataset, monkeypatch):
     before, source = threading.active_count(), Prefetcher(random_dataset(LENGTHS), CPU)
     select = source.dataset.select
-    monkeypatch.setattr(source.dataset, 'select', lambda clips: select(clips if 3 not in clips else clips + 100))
+    monkeypatch.setattr(
+        source.dataset, 'select', lambda clips: select(clips if 3 not in clips else clips + 100)
+    )
     batches = source.batches(torch.arange(8).split(2))
     next(batches)
     with pytest.raises(IndexError, match='out of bounds'):
@@ -70,12 +83,16 @@ def test_an_error_in_the_thread_ends_the_epoch(random_dataset, monkeypatch):
 
 
 @pytest.mark.parametrize(('free', 'source'), [(2_399_999, Prefetcher), (2_400_000, Resident)])
-def test_a_split_stays_on_the_gpu_if_it_takes_at_most_a_quarter_of_it(random_dataset, monkeypatch, free, source):
+def test_a_split_stays_on_the_gpu_if_it_takes_at_most_a_quarter_of_it(
+    random_dataset, monkeypatch, free, source
+):
     dataset = random_dataset([1000])  # 600,000 bytes
     monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda device: (free, 10_000_000))
     made = []
     for kind in (Prefetcher, Resident):
-        monkeypatch.setattr(f'feeder.prefetch.{kind.__name__}', lambda *_, kind=kind: made.append(kind))
+        monkeypatch.setattr(
+            f'feeder.prefetch.{kind.__name__}', lambda *_, kind=kind: made.append(kind)
+        )
     for data_device in ('auto', 'cuda', 'cpu'):
         frames_source(dataset, CUDA, data_device)
         frames_source(dataset, CPU, data_device)

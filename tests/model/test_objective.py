@@ -1,4 +1,7 @@
-"""The objective: by D x D covariance matrices, and the recorded losses, gradients and optimizer steps."""
+"""The objective: by D x D covariance matrices, and the recorded losses, gradients and optimizer
+steps.
+"""
+
 import pytest
 import torch
 
@@ -41,22 +44,29 @@ def with_gradient(function, z):
 
 def assert_same(actual, expected, relative):
     """Equal to `relative` times the largest value expected."""
-    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=relative * expected.abs().max().item())
+    torch.testing.assert_close(
+        actual.double(), expected.double(), rtol=0, atol=relative * expected.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize(('dtype', 'relative'), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize('shape', [(6, 200), (64, 64), (200, 12), (2, 5)], ids=str)
 def test_variance_covariance_equals_the_matrix_form(shape, dtype, relative):
     z = made(*shape)[0]
-    for result, expected in zip(with_gradient(variance_covariance, z.to(dtype)),
-                                with_gradient(naive_variance_covariance, z), strict=True):
+    for result, expected in zip(
+        with_gradient(variance_covariance, z.to(dtype)),
+        with_gradient(naive_variance_covariance, z),
+        strict=True,
+    ):
         assert result.dtype == dtype
         assert_same(result, expected, relative)
 
 
 def test_variance_covariance_of_several_at_once():
     z = made(8, 20)
-    torch.testing.assert_close(variance_covariance(z), torch.stack([naive_variance_covariance(one) for one in z]))
+    torch.testing.assert_close(
+        variance_covariance(z), torch.stack([naive_variance_covariance(one) for one in z])
+    )
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
@@ -64,7 +74,9 @@ def test_variance_covariance_of_several_at_once():
 @pytest.mark.parametrize('term', Losses._fields)
 def test_objective_equals_the_naive_one(term, shape, dtype):
     z = made(*shape)
-    value, gradient = with_gradient(lambda z: getattr(umurl_objective(Projections(*z)), term), z.to(dtype))
+    value, gradient = with_gradient(
+        lambda z: getattr(umurl_objective(Projections(*z)), term), z.to(dtype)
+    )
     expected, expected_gradient = with_gradient(lambda z: getattr(naive_objective(z), term), z)
     assert_same(value, expected, 1e-5)
     assert_same(gradient, expected_gradient, 1e-5)
@@ -77,18 +89,30 @@ def test_each_weight_is_of_its_own_term(field):
     all_but = umurl_objective(z, Weights()._replace(**{field: 0}))
     naive = naive_objective(z)
     hinge = sum(torch.relu(1 - torch.sqrt(one.var(0) + 1e-4)).mean() for one in z)
-    term = {'intra': naive.intra, 'inter': naive.inter, 'variance': hinge, 'covariance': naive.reg - 5 * hinge}[field]
+    term = {
+        'intra': naive.intra,
+        'inter': naive.inter,
+        'variance': hinge,
+        'covariance': naive.reg - 5 * hinge,
+    }[field]
     torch.testing.assert_close(alone.total, 2 * term, rtol=1e-5, atol=0, check_dtype=False)
-    torch.testing.assert_close(naive.total - all_but.total, getattr(Weights(), field) * term, rtol=1e-4, atol=0,
-                               check_dtype=False)
+    torch.testing.assert_close(
+        naive.total - all_but.total,
+        getattr(Weights(), field) * term,
+        rtol=1e-4,
+        atol=0,
+        check_dtype=False,
+    )
 
 
 @pytest.mark.parametrize('modalities', [1, 2])
 def test_objective_of_fewer_modalities(modalities):
-    uni, fused = made(8, 20)[:2 * modalities].chunk(2)
+    uni, fused = made(8, 20)[: 2 * modalities].chunk(2)
     mean = uni.sum(0) / modalities
     losses = umurl_objective([*uni, *fused])
-    assert_same(losses.intra, sum(((a - b) ** 2).mean() for a, b in zip(uni, fused, strict=True)), 1e-5)
+    assert_same(
+        losses.intra, sum(((a - b) ** 2).mean() for a, b in zip(uni, fused, strict=True)), 1e-5
+    )
     expected = sum(((a - mean) ** 2).mean() for a in uni)
     torch.testing.assert_close(losses.inter.double(), expected, rtol=1e-5, atol=1e-12)
     assert_same(losses.reg, sum(naive_variance_covariance(one) for one in (*uni, *fused)), 1e-5)
@@ -97,7 +121,9 @@ def test_objective_of_fewer_modalities(modalities):
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_single(dtype):
     z = made(8, 40, dtype)
-    for loss, expected in zip(umurl_objective(Projections(*z)), umurl_objective(Projections(*z.float())), strict=True):
+    for loss, expected in zip(
+        umurl_objective(Projections(*z)), umurl_objective(Projections(*z.float())), strict=True
+    ):
         assert loss.dtype == torch.float32
         assert loss == expected
 
@@ -148,11 +174,18 @@ def test_recorded_optimizer_trajectory(trained, recorded):
 
 
 def test_recorded_checkpoint_after_the_steps(trained, recorded_checkpoint):
-    """Adam moves by about LR whatever the gradient's size, so a bias whose gradient is rounding alone (a BatchNorm, or
-    the softmax over keys, takes it away again) wanders: two runs part by up to 2 LR a step. The means that the
-    BatchNorms keep contain these biases. Elsewhere only single elements may be a step apart.
+    """Adam moves by about LR whatever the gradient's size, so a bias whose gradient is rounding
+    alone (a BatchNorm, or the softmax over keys, takes it away again) wanders: two runs part by up
+    to 2 LR a step. The means that the BatchNorms keep contain these biases. Elsewhere only single
+    elements may be a step apart.
     """
-    wandering = ('projector.0.bias', 'projector.3.bias', 'norm2.bias', 'in_proj_bias', 'running_mean')
+    wandering = (
+        'projector.0.bias',
+        'projector.3.bias',
+        'norm2.bias',
+        'in_proj_bias',
+        'running_mean',
+    )
     state = trained[0].state_dict()
     for name, expected in recorded_checkpoint('checkpoint_0000')['state_dict'].items():
         wanders = name.endswith(wandering)

@@ -1,4 +1,5 @@
 """The network: what the official code computes with the same weights, its paths, and its size."""
+
 import copy
 import math
 
@@ -23,21 +24,46 @@ def model():
 @pytest.fixture
 def batch(random_clips):
     """(uni, fused) of five made clips."""
-    uni = {modality: streams(random_clips(5, seed), (modality,))[modality] for seed, modality in enumerate(MODALITIES)}
+    uni = {
+        modality: streams(random_clips(5, seed), (modality,))[modality]
+        for seed, modality in enumerate(MODALITIES)
+    }
     return uni, streams(random_clips(5, 3))
 
 
 def assert_same(actual, expected, relative=1e-4):
     """Equal to `relative` times the largest value expected."""
-    torch.testing.assert_close(actual, expected, rtol=0, atol=relative * expected.abs().max().item())
+    torch.testing.assert_close(
+        actual, expected, rtol=0, atol=relative * expected.abs().max().item()
+    )
 
 
 def expected_keys():
     affine = ('weight', 'bias')
-    keys = {f'backbone.{m}_emb.{s}_embedding.{i}.{p}' for m in 'jbm' for s in 'ts' for i in (0, 1, 3) for p in affine}
-    keys |= {f'backbone.mm_fusion.{s}_fusion.0.weight' for s in 'ts'} | {'backbone.ma_encoder.pe.pe'}
-    parts = ('self_attn.in_proj_', 'self_attn.out_proj.', 'linear1.', 'linear2.', 'norm1.', 'norm2.')
-    keys |= {f'backbone.ma_encoder.{s}_tr.layers.0.{part}{p}' for s in 'ts' for part in parts for p in affine}
+    keys = {
+        f'backbone.{m}_emb.{s}_embedding.{i}.{p}'
+        for m in 'jbm'
+        for s in 'ts'
+        for i in (0, 1, 3)
+        for p in affine
+    }
+    keys |= {f'backbone.mm_fusion.{s}_fusion.0.weight' for s in 'ts'} | {
+        'backbone.ma_encoder.pe.pe'
+    }
+    parts = (
+        'self_attn.in_proj_',
+        'self_attn.out_proj.',
+        'linear1.',
+        'linear2.',
+        'norm1.',
+        'norm2.',
+    )
+    keys |= {
+        f'backbone.ma_encoder.{s}_tr.layers.0.{part}{p}'
+        for s in 'ts'
+        for part in parts
+        for p in affine
+    }
     keys |= {f'{m}_projector.{i}.{p}' for m in 'jbm' for i in (0, 1, 3, 4, 6) for p in affine}
     statistics = ('running_mean', 'running_var', 'num_batches_tracked')
     return keys | {f'{m}_projector.{i}.{p}' for m in 'jbm' for i in (1, 4) for p in statistics}
@@ -50,7 +76,9 @@ def test_state_dict_has_the_published_tensors(model):
 
 
 def test_published_checkpoint_fits_and_its_optimizer(recorded_checkpoint, width):
-    """The optimizer's state is kept by position, so the order of the parameters is part of the format."""
+    """The optimizer's state is kept by position, so the order of the parameters is part of the
+    format.
+    """
     saved, model = recorded_checkpoint('checkpoint_0000'), UmURL(150, 192, width)
     assert list(model.state_dict()) == list(saved['state_dict'])
     assert model.backbone.ma_encoder.pe.pe.equal(saved['state_dict']['backbone.ma_encoder.pe.pe'])
@@ -105,8 +133,13 @@ def test_one_modality_does_not_pass_the_fusion(model, batch):
 def test_fusion_is_a_map_of_the_mean_embedding(model, batch, chosen):
     backbone, fused = model.backbone, batch[1]
     embeddings = {'joint': backbone.j_emb, 'bone': backbone.b_emb, 'motion': backbone.m_emb}
-    for stream, made in enumerate(backbone.embed({modality: fused[modality] for modality in chosen})):
-        embedded = [(embeddings[m].t_embedding, embeddings[m].s_embedding)[stream](fused[m][stream]) for m in chosen]
+    for stream, made in enumerate(
+        backbone.embed({modality: fused[modality] for modality in chosen})
+    ):
+        embedded = [
+            (embeddings[m].t_embedding, embeddings[m].s_embedding)[stream](fused[m][stream])
+            for m in chosen
+        ]
         weight = (backbone.mm_fusion.t_fusion, backbone.mm_fusion.s_fusion)[stream][0].weight
         assert_same(made, torch.stack(embedded).mean(0) @ weight.T, 1e-5)
 
@@ -133,8 +166,15 @@ def test_layer_starts_as_the_one_of_torch():
 def test_features_are_the_maximum_over_tokens_behind_the_layers(batch):
     model = UmURL(150, 192, HIDDEN, num_layer=2)
     encoder, (temporal, spatial) = model.backbone.ma_encoder, model.backbone.embed(batch[1])
-    position = torch.tensor([[(math.cos if i % 2 else math.sin)(t / 10000 ** (i // 2 * 2 / HIDDEN))
-                              for i in range(HIDDEN)] for t in range(64)])
+    position = torch.tensor(
+        [
+            [
+                (math.cos if i % 2 else math.sin)(t / 10000 ** (i // 2 * 2 / HIDDEN))
+                for i in range(HIDDEN)
+            ]
+            for t in range(64)
+        ]
+    )
     made = []
     for tokens, transformer in ((temporal + position, encoder.t_tr), (spatial, encoder.s_tr)):
         first, second = transformer.layers
@@ -171,7 +211,9 @@ def test_gradient_reaches_every_parameter(model, batch):
         assert parameter.grad.any(), name
 
 
-SUBSETS = pytest.mark.parametrize('chosen', [('bone',), ('joint', 'motion'), MODALITIES], ids='-'.join)
+SUBSETS = pytest.mark.parametrize(
+    'chosen', [('bone',), ('joint', 'motion'), MODALITIES], ids='-'.join
+)
 
 
 @SUBSETS
@@ -181,7 +223,11 @@ def test_projections_of_a_subset(model, batch, chosen):
     assert len(made) == 2 * len(chosen)
     y_u = model.backbone.encode(fused)
     for number, modality in enumerate(chosen):
-        projector = {'joint': model.j_projector, 'bone': model.b_projector, 'motion': model.m_projector}[modality]
+        projector = {
+            'joint': model.j_projector,
+            'bone': model.b_projector,
+            'motion': model.m_projector,
+        }[modality]
         assert_same(made[number], projector(model.backbone.encode({modality: uni[modality]})), 1e-4)
         assert_same(made[len(chosen) + number], projector(y_u), 1e-4)
 
@@ -227,7 +273,9 @@ def test_number_of_parameters(full_size):
     assert millions(full_size) == pytest.approx(72.45, abs=0.01)
 
 
-@pytest.mark.parametrize(('chosen', 'gflops'), [(('bone',), 1.740), (MODALITIES, 2.536)], ids=['uni-modal', 'fused'])
+@pytest.mark.parametrize(
+    ('chosen', 'gflops'), [(('bone',), 1.740), (MODALITIES, 2.536)], ids=['uni-modal', 'fused']
+)
 def test_operations_of_a_clip(full_size, chosen, gflops):
     clip = torch.empty(1, 64, 150, device='meta'), torch.empty(1, 50, 192, device='meta')
     with FlopCounterMode(display=False) as counter:

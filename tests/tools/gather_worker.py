@@ -1,7 +1,9 @@
-"""Run by torchrun in test_distributed.py: one rank's share of an epoch; rank 0 saves what `train` returns to argv[1].
+"""Run by torchrun in test_distributed.py: one rank's share of an epoch; rank 0 saves what `train`
+returns to argv[1].
 
 argv[2]: --encoder-chunks (1), argv[3]: 1 to trace the model as torch.compile does, without a break.
 """
+
 import sys
 from functools import partial
 
@@ -19,7 +21,8 @@ CLIPS, BATCH = 14, 8  # the last batch is incomplete
 
 
 def train(chunks=1, traced=0):
-    """Loss, gradients and buffers of each step of two epochs in float64, each rank computing its share.
+    """Loss, gradients and buffers of each step of two epochs in float64, each rank computing its
+    share.
 
     The published objective would compute in float32.
     """
@@ -31,8 +34,12 @@ def train(chunks=1, traced=0):
         compilation.compiled(model, variance_covariance, torch.device('cpu'))
     trained = data_parallel(model, torch.device('cpu'))
     lengths = torch.full((CLIPS,), 70)
-    frames = torch.randn(CLIPS * 70, 2, 25, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    feeder = PretrainFeeder(ClipDataset(frames, lengths, lengths, []), BATCH // world_size(), 0, rank(), world_size())
+    frames = torch.randn(
+        CLIPS * 70, 2, 25, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    feeder = PretrainFeeder(
+        ClipDataset(frames, lengths, lengths, []), BATCH // world_size(), 0, rank(), world_size()
+    )
     steps = []
     for epoch in range(2):  # the first step of a static graph goes another way than those behind it
         for uni, fused in feeder.epoch(epoch):
@@ -40,8 +47,13 @@ def train(chunks=1, traced=0):
             projections = torch.stack(tuple(gather(trained(uni, fused))))
             loss = variance_covariance(projections).sum() + mse_loss(*projections.chunk(2))
             (world_size() * loss).backward()
-            steps.append({'loss': loss.item(), 'gradients': [p.grad.clone() for p in model.parameters()],
-                          'buffers': [buffer.clone() for buffer in model.buffers()]})
+            steps.append(
+                {
+                    'loss': loss.item(),
+                    'gradients': [p.grad.clone() for p in model.parameters()],
+                    'buffers': [buffer.clone() for buffer in model.buffers()],
+                }
+            )
             for parameter in model.parameters():
                 parameter.data -= 1e-5 * parameter.grad
     return steps

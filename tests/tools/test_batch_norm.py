@@ -1,4 +1,7 @@
-"""BatchNorm over a process group of one: torch's own numbers. Two processes: see test_distributed.py."""
+"""BatchNorm over a process group of one: torch's own numbers. Two processes: see
+test_distributed.py.
+"""
+
 import copy
 
 import pytest
@@ -37,8 +40,15 @@ def step(norm, x):
     return [y.detach(), x.grad, *(parameter.grad for parameter in norm.parameters())]
 
 
-@pytest.mark.parametrize(('dtype', 'offset', 'tolerance'), [
-    (torch.float64, 0, 1e-12), (torch.float32, 0, 1e-5), (torch.float32, 100, 1e-4), (torch.bfloat16, 0, 0.02)])
+@pytest.mark.parametrize(
+    ('dtype', 'offset', 'tolerance'),
+    [
+        (torch.float64, 0, 1e-12),
+        (torch.float32, 0, 1e-5),
+        (torch.float32, 100, 1e-4),
+        (torch.bfloat16, 0, 0.02),
+    ],
+)
 def test_training_and_evaluation_are_torchs(norms, dtype, offset, tolerance):
     if dtype == torch.float64:
         norms = [norm.double() for norm in norms]
@@ -55,13 +65,17 @@ def test_training_and_evaluation_are_torchs(norms, dtype, offset, tolerance):
 
 def test_one_message_each_way(norms, monkeypatch):
     messages, all_reduce = [], dist.all_reduce
-    monkeypatch.setattr(dist, 'all_reduce', lambda tensor: messages.append(tensor.shape) or all_reduce(tensor))
+    monkeypatch.setattr(
+        dist, 'all_reduce', lambda tensor: messages.append(tensor.shape) or all_reduce(tensor)
+    )
     step(norms[1], torch.randn(4, 6))
     assert messages == [(2, 6), (2, 6)]
 
 
 def test_a_large_mean_costs_no_digits(norms):
-    """Against float64; the difference of float32 mean square and squared mean would be off by about 1."""
+    """Against float64; the difference of float32 mean square and squared mean would be off by about
+    1.
+    """
     x = torch.randn(64, 6) + 1000
     step(norms[1], x)
     expected = 0.9 + 0.1 * x.double().var(0)

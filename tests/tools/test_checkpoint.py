@@ -1,4 +1,5 @@
 """One reader: official checkpoints and ours, with and without `module.`, and never half of one."""
+
 import pytest
 import torch
 
@@ -28,7 +29,9 @@ def test_width_and_depth_are_read_from_the_file(saved):
     path, model = saved
     read, config = checkpoint.load_model(path)
     assert config is None
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in read.state_dict().items())
+    assert all(
+        torch.equal(value, model.state_dict()[key]) for key, value in read.state_dict().items()
+    )
     assert not read.training
 
 
@@ -48,13 +51,16 @@ def test_official_checkpoints(reference, width):
 KEY = 'module.backbone.mm_fusion.t_fusion.0.weight'
 
 
-@pytest.mark.parametrize(('edit', 'message'), [
-    (lambda state: state.pop(KEY), '1 missing tensors'),
-    (lambda state: state.pop('module.j_projector.6.bias'), '1 missing tensors'),
-    (lambda state: state.pop('module.backbone.ma_encoder.pe.pe'), 'no usable tensor'),
-    (lambda state: state.update(extra=torch.ones(1)), '1 unexpected tensors, such as extra'),
-    (lambda state: state.update({KEY: torch.ones(4, 4)}), '1 misshapen tensors'),
-])
+@pytest.mark.parametrize(
+    ('edit', 'message'),
+    [
+        (lambda state: state.pop(KEY), '1 missing tensors'),
+        (lambda state: state.pop('module.j_projector.6.bias'), '1 missing tensors'),
+        (lambda state: state.pop('module.backbone.ma_encoder.pe.pe'), 'no usable tensor'),
+        (lambda state: state.update(extra=torch.ones(1)), '1 unexpected tensors, such as extra'),
+        (lambda state: state.update({KEY: torch.ones(4, 4)}), '1 misshapen tensors'),
+    ],
+)
 def test_a_tensor_too_few_too_many_or_of_another_shape(saved, edit, message):
     change(saved[0], edit)
     with pytest.raises(InputError, match=message):
@@ -66,14 +72,17 @@ class Harmful:
         return print, ('this ran',)
 
 
-@pytest.mark.parametrize('content', [
-    lambda path: path.write_bytes(b''),
-    lambda path: path.write_text('not a checkpoint'),
-    lambda path: torch.save([1, 2], path),
-    lambda path: torch.save({'model': 1}, path),
-    lambda path: torch.save({'state_dict': Harmful()}, path),
-    lambda path: path.write_bytes(path.read_bytes()[:5000]),
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        lambda path: path.write_bytes(b''),
+        lambda path: path.write_text('not a checkpoint'),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save({'model': 1}, path),
+        lambda path: torch.save({'state_dict': Harmful()}, path),
+        lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    ],
+)
 def test_other_files_are_refused(saved, content, capsys):
     content(saved[0])
     with pytest.raises(InputError, match='checkpoint_0004'):
@@ -89,7 +98,9 @@ def test_newest(tmp_path):
     assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 10000)
 
 
-@pytest.mark.parametrize('error', [OSError('a full disk fails'), RuntimeError('PytorchStreamWriter failed')])
+@pytest.mark.parametrize(
+    'error', [OSError('a full disk fails'), RuntimeError('PytorchStreamWriter failed')]
+)
 def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch, error):
     path, model = saved
     before = path.read_bytes()
@@ -97,6 +108,7 @@ def test_a_failed_save_leaves_the_earlier_file(saved, monkeypatch, error):
     def full_disk(state, file):
         file.write(b'half')
         raise error
+
     monkeypatch.setattr(torch, 'save', full_disk)
     with pytest.raises(InputError, match='could not be written .is the disk full.*kept: .*fail'):
         checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 6)
@@ -110,7 +122,15 @@ def test_a_file_of_another_name_is_no_epoch(tmp_path):
     assert checkpoint.newest(tmp_path) == checkpoint.path_of(tmp_path, 2)
 
 
-PREFIXES = ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'model.', 'model.module._orig_mod.']
+PREFIXES = [
+    '',
+    'module.',
+    '_orig_mod.',
+    'module._orig_mod.',
+    '_orig_mod.module.',
+    'model.',
+    'model.module._orig_mod.',
+]
 
 
 @pytest.mark.parametrize('wrapping', ['state_dict', 'model', 'model_state_dict', None])
@@ -120,29 +140,58 @@ def test_other_wrappings_are_read(saved, tmp_path, wrapping, prefix):
     state = {prefix + key: value for key, value in model.state_dict().items()}
     torch.save({wrapping: state, 'epoch': 3} if wrapping else state, tmp_path / 'other.pth')
     loaded, _ = checkpoint.load_model(tmp_path / 'other.pth')
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
+    assert all(
+        torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items()
+    )
     assert checkpoint.read(tmp_path / 'other.pth').get('epoch') == (3 if wrapping else None)
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
 def test_a_backbone_alone_is_enough_to_evaluate(saved, tmp_path, prefix):
     _, model = saved
-    torch.save({prefix + key: value for key, value in model.backbone.state_dict().items()}, tmp_path / 'b.pth')
+    torch.save(
+        {prefix + key: value for key, value in model.backbone.state_dict().items()},
+        tmp_path / 'b.pth',
+    )
     loaded, _ = checkpoint.load_model(tmp_path / 'b.pth')
-    assert all(torch.equal(value, model.backbone.state_dict()[key])
-               for key, value in loaded.backbone.state_dict().items())
+    assert all(
+        torch.equal(value, model.backbone.state_dict()[key])
+        for key, value in loaded.backbone.state_dict().items()
+    )
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    (lambda path: path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:00\n'), 'a Git LFS pointer'),
-    (lambda path: path.write_text('\n<!DOCTYPE html><html></html>'), 'a web page'),
-    (lambda path: path.write_text('weights'), 'not a PyTorch checkpoint'),
-    (lambda path: torch.save({'state_dict': Harmful()}, path), r'holds a [\w.]*print, which could run'),
-    (lambda path: torch.save(torch.ones(2), path), 'holds a Tensor, not a checkpoint'),
-    (lambda path: torch.save({'hyper': 1, 'epoch': 2}, path), 'no state_dict of tensors; its keys: hyper, epoch'),
-    (lambda path: torch.save({'state_dict': {'fc.weight': 'text'}}, path), 'its keys: fc.weight'),
-    (lambda path: torch.save({'resnet.conv1': torch.ones(1), 'resnet.fc': torch.ones(1)}, path),
-     '2 tensors, such as resnet.conv1, resnet.fc')])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            lambda path: path.write_text(
+                'version https://git-lfs.github.com/spec/v1\noid sha256:00\n'
+            ),
+            'a Git LFS pointer',
+        ),
+        (lambda path: path.write_text('\n<!DOCTYPE html><html></html>'), 'a web page'),
+        (lambda path: path.write_text('weights'), 'not a PyTorch checkpoint'),
+        (
+            lambda path: torch.save({'state_dict': Harmful()}, path),
+            r'holds a [\w.]*print, which could run',
+        ),
+        (lambda path: torch.save(torch.ones(2), path), 'holds a Tensor, not a checkpoint'),
+        (
+            lambda path: torch.save({'hyper': 1, 'epoch': 2}, path),
+            'no state_dict of tensors; its keys: hyper, epoch',
+        ),
+        (
+            lambda path: torch.save({'state_dict': {'fc.weight': 'text'}}, path),
+            'its keys: fc.weight',
+        ),
+        (
+            lambda path: torch.save(
+                {'resnet.conv1': torch.ones(1), 'resnet.fc': torch.ones(1)}, path
+            ),
+            '2 tensors, such as resnet.conv1, resnet.fc',
+        ),
+    ],
+)
 def test_another_file_is_described(tmp_path, content, message):
     content(tmp_path / 'file.pth.tar')
     with pytest.raises(InputError, match=message):
@@ -162,9 +211,11 @@ def test_the_optimizer_is_written_as_torch_1_12_did(saved, reference):
     assert {type(values['step']) for values in ours['state'].values()} == {torch.Tensor}
     assert {values['step'].device.type for values in ours['state'].values()} == {'cpu'}
     again = torch.optim.Adam(model.parameters(), fused=True)
-    checkpoint.load_optimizer(again, checkpoint.read(path), path, 0.)
-    assert all(torch.equal(one['exp_avg'], two['exp_avg'])
-               for one, two in zip(optimizer.state.values(), again.state.values(), strict=True))
+    checkpoint.load_optimizer(again, checkpoint.read(path), path, 0.0)
+    assert all(
+        torch.equal(one['exp_avg'], two['exp_avg'])
+        for one, two in zip(optimizer.state.values(), again.state.values(), strict=True)
+    )
 
 
 def write(path, epoch, **more):
@@ -194,7 +245,10 @@ def test_the_furthest_checkpoint_is_resumed(tmp_path, capsys):
     flip(kept[1])
     path, saved = checkpoint.read_furthest(tmp_path)
     assert (path, saved['epoch'], saved['step']) == (last, 40, 3)
-    assert f'note: left out: {kept[1]} is damaged: the checksum of its record' in capsys.readouterr().err
+    assert (
+        f'note: left out: {kept[1]} is damaged: the checksum of its record'
+        in capsys.readouterr().err
+    )
     flip(last)
     assert checkpoint.read_furthest(tmp_path)[0] == kept[0]
     flip(kept[0])
@@ -208,16 +262,23 @@ def test_only_the_last_checkpoint_is_evaluated_if_none_was_kept(tmp_path):
     assert checkpoint.newest(tmp_path) == last
 
 
-@pytest.mark.parametrize(('change_tensor', 'message'), [
-    (lambda tensor: tensor.index_fill(0, torch.tensor(1), float('nan')), 'not finite'),
-    (lambda tensor: tensor.index_fill(0, torch.tensor(1), -float('inf')), 'not finite'),
-    (lambda tensor: tensor.int(), 'is torch.int32, where'),
-    (lambda tensor: tensor > 0, 'is torch.bool, where'),
-    (lambda tensor: tensor.to(torch.complex64), 'is torch.complex64, where'),
-    (lambda tensor: tensor.to_sparse(), 'not an ordinary dense tensor'),
-    (lambda tensor: torch.zeros(1, 1).expand(10**6, 10**6), r'\(1000000, 1000000\) is expanded'),
-    (lambda tensor: 'text', 'no state_dict of tensors'),
-    (lambda tensor: None, 'no state_dict of tensors')])
+@pytest.mark.parametrize(
+    ('change_tensor', 'message'),
+    [
+        (lambda tensor: tensor.index_fill(0, torch.tensor(1), float('nan')), 'not finite'),
+        (lambda tensor: tensor.index_fill(0, torch.tensor(1), -float('inf')), 'not finite'),
+        (lambda tensor: tensor.int(), 'is torch.int32, where'),
+        (lambda tensor: tensor > 0, 'is torch.bool, where'),
+        (lambda tensor: tensor.to(torch.complex64), 'is torch.complex64, where'),
+        (lambda tensor: tensor.to_sparse(), 'not an ordinary dense tensor'),
+        (
+            lambda tensor: torch.zeros(1, 1).expand(10**6, 10**6),
+            r'\(1000000, 1000000\) is expanded',
+        ),
+        (lambda tensor: 'text', 'no state_dict of tensors'),
+        (lambda tensor: None, 'no state_dict of tensors'),
+    ],
+)
 def test_what_is_no_weight_is_refused(saved, change_tensor, message):
     path, _ = saved
     change(path, lambda state: state.update({KEY: change_tensor(state[KEY])}))
@@ -235,29 +296,56 @@ def test_other_precisions_are_converted(saved, dtype):
 
 
 def test_a_model_of_a_false_size_is_refused_before_it_is_built(saved):
-    change(saved[0], lambda state: state.update({'module.backbone.ma_encoder.pe.pe': torch.zeros(1, 1, 2 * 10**6)}))
+    change(
+        saved[0],
+        lambda state: state.update(
+            {'module.backbone.ma_encoder.pe.pe': torch.zeros(1, 1, 2 * 10**6)}
+        ),
+    )
     with pytest.raises(InputError, match='does not fit the model'):
         checkpoint.load_model(saved[0])
 
 
-@pytest.mark.parametrize('config', [5, {}, {'dataset': 3, 'protocol': 'x', 'objective': 'x', 'modalities': []},
-                                    {'dataset': 'ntu60', 'protocol': 'x', 'objective': 'x', 'modalities': 'joint'}])
+@pytest.mark.parametrize(
+    'config',
+    [
+        5,
+        {},
+        {'dataset': 3, 'protocol': 'x', 'objective': 'x', 'modalities': []},
+        {'dataset': 'ntu60', 'protocol': 'x', 'objective': 'x', 'modalities': 'joint'},
+    ],
+)
 def test_a_config_of_another_kind_is_refused(tmp_path, config):
     with pytest.raises(InputError, match='its config'):
         checkpoint.load_model(write(tmp_path / 'file.pth.tar', 1, config=config))
 
 
-@pytest.mark.parametrize(('change_state', 'message'), [
-    (lambda state: state.update(exp_avg=torch.full_like(state['exp_avg'], float('nan'))), 'not finite'),
-    (lambda state: state.update(exp_avg_sq=torch.ones(3)), r'moments of shape'),
-    (lambda state: state.update(step='many'), 'no Adam optimizer'),
-    (lambda state: state.update(step=float('inf')), 'not finite'),
-    (lambda state: state.pop('exp_avg'), 'no Adam optimizer')])
+@pytest.mark.parametrize(
+    ('change_state', 'message'),
+    [
+        (
+            lambda state: state.update(exp_avg=torch.full_like(state['exp_avg'], float('nan'))),
+            'not finite',
+        ),
+        (lambda state: state.update(exp_avg_sq=torch.ones(3)), r'moments of shape'),
+        (lambda state: state.update(step='many'), 'no Adam optimizer'),
+        (lambda state: state.update(step=float('inf')), 'not finite'),
+        (lambda state: state.pop('exp_avg'), 'no Adam optimizer'),
+    ],
+)
 def test_an_optimizer_with_other_contents_is_refused(change_state, message):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    state = {index: {'step': torch.tensor(3.), 'exp_avg': torch.ones(shape), 'exp_avg_sq': torch.ones(shape)}
-             for index, shape in ((0, (2, 2)), (1, (2,)))}
+    state = {
+        index: {
+            'step': torch.tensor(3.0),
+            'exp_avg': torch.ones(shape),
+            'exp_avg_sq': torch.ones(shape),
+        }
+        for index, shape in ((0, (2, 2)), (1, (2,)))
+    }
     change_state(state[1])
     with pytest.raises(InputError, match=message):
-        checkpoint.load_optimizer(optimizer, {'optimizer': optimizer.state_dict() | {'state': state}}, 'file', 0.)
+        checkpoint.load_optimizer(
+            optimizer, {'optimizer': optimizer.state_dict() | {'state': state}}, 'file', 0.0
+        )

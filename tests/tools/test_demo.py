@@ -1,4 +1,7 @@
-"""The demo's own part: running commands, and the table at the end. The stages have tests of their own."""
+"""The demo's own part: running commands, and the table at the end. The stages have tests of their
+own.
+"""
+
 import json
 
 import pytest
@@ -31,7 +34,7 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
             accuracy += 5 * (words[0] == 'action_retrieval.py')
             with open(words[words.index('--results') + 1], 'w') as file:
                 json.dump({'accuracy': accuracy}, file)
-        return 2.
+        return 2.0
 
     monkeypatch.setattr(demo, 'run_command', run_command)
     demo.main(['--folder', str(tmp_path)])

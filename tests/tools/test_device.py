@@ -1,4 +1,5 @@
 """Choosing a device, with the GPUs of a machine made up where there is none."""
+
 import pytest
 import torch
 
@@ -9,15 +10,20 @@ from tools import device
 @pytest.fixture
 def gpus(monkeypatch):
     """gpus(count, capability): as if torch saw so many; returns the list of devices made current."""
+
     def pretend(count, capability=(9, 0)):
         current = []
         monkeypatch.setattr(torch.cuda, 'is_available', lambda: count > 0)
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
         monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: capability)
         # the real one takes an index, or a device that has one
-        monkeypatch.setattr(torch.cuda, 'set_device', lambda chosen: current.append(
-            torch.cuda._utils._get_device_index(chosen)))
+        monkeypatch.setattr(
+            torch.cuda,
+            'set_device',
+            lambda chosen: current.append(torch.cuda._utils._get_device_index(chosen)),
+        )
         return current
+
     return pretend
 
 
@@ -51,11 +57,19 @@ def test_auto_precision(gpus):
     assert device.amp_dtype('bf16', cpu) == torch.bfloat16
 
 
-@pytest.mark.parametrize('error', [
-    MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
-    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')])
+@pytest.mark.parametrize(
+    'error',
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'),
+    ],
+)
 def test_out_of_memory_is_one_line_with_a_remedy(error):
-    with pytest.raises(InputError, match='out of memory: use less'), device.memory_advice('use less'):
+    with (
+        pytest.raises(InputError, match='out of memory: use less'),
+        device.memory_advice('use less'),
+    ):
         raise error
 
 

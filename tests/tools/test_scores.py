@@ -1,4 +1,5 @@
 """Scores by hand; the interval against a bootstrap over clips."""
+
 import csv
 
 import numpy as np
@@ -24,7 +25,9 @@ def test_the_interval_is_that_of_resampled_clips():
     rng = np.random.default_rng(1)
     hits = np.arange(400) < 280
     resampled = [100 * rng.choice(hits, len(hits)).mean() for _ in range(4000)]
-    assert scores.interval(280, 400) == pytest.approx(np.percentile(resampled, (2.5, 97.5)).tolist(), abs=0.5)
+    assert scores.interval(280, 400) == pytest.approx(
+        np.percentile(resampled, (2.5, 97.5)).tolist(), abs=0.5
+    )
 
 
 def test_the_interval_of_nothing_or_all_correct():
@@ -35,7 +38,7 @@ def test_the_interval_of_nothing_or_all_correct():
 
 
 def test_classification_by_hand():
-    logits = torch.tensor([[5., 4, 3, 2, 1, 0, -1], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0]])
+    logits = torch.tensor([[5.0, 4, 3, 2, 1, 0, -1], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0]])
     summary = scores.classification_summary(logits, torch.tensor([0, 2, 6]), 7)
     assert summary['accuracy'] == pytest.approx(100 / 3)
     assert summary['top5_accuracy'] == pytest.approx(200 / 3)
@@ -44,12 +47,17 @@ def test_classification_by_hand():
 
 
 def test_the_interval_by_performer_is_that_of_resampled_performers():
-    """Against one resample at a time. Clips alike within a performer make it much wider than the one by clip."""
+    """Against one resample at a time. Clips alike within a performer make it much wider than the
+    one by clip.
+    """
     rng = np.random.default_rng(3)
     performers = rng.integers(0, 12, 600)
     hits = rng.random(600) < np.linspace(0.4, 1, 12)[performers]
     clips = [hits[performers == performer] for performer in range(12)]
-    resampled = [100 * np.concatenate([clips[each] for each in rng.integers(0, 12, 12)]).mean() for _ in range(4000)]
+    resampled = [
+        100 * np.concatenate([clips[each] for each in rng.integers(0, 12, 12)]).mean()
+        for _ in range(4000)
+    ]
     made = scores.bootstrap_interval(hits, [f'P{performer}' for performer in performers])
     assert made == pytest.approx(np.percentile(resampled, (2.5, 97.5)).tolist(), abs=1.5)
     assert made == scores.bootstrap_interval(hits, performers.tolist())
@@ -72,26 +80,34 @@ def test_calibration_by_hand():
     made = scores.classification_summary(logits, torch.tensor([0, 0, 2]), 3)
     assert made['calibration_error'] == pytest.approx(100 * 0.1 / 3, abs=1e-5)
     assert made['nll'] == pytest.approx(-np.log([0.5, 0.25, 0.9]).mean(), abs=1e-6)
-    wrong = scores.calibration_error(torch.tensor([[100., 0]] * 4), torch.tensor([1, 1, 1, 0]))
+    wrong = scores.calibration_error(torch.tensor([[100.0, 0]] * 4), torch.tensor([1, 1, 1, 0]))
     assert wrong == pytest.approx(75)
 
 
 def test_best_seen_is_the_first_of_equals():
-    assert scores.best_seen({5: 10., 10: 30., 15: 30.}) == {'best_accuracy': 30, 'best_epoch': 10}
+    assert scores.best_seen({5: 10.0, 10: 30.0, 15: 30.0}) == {
+        'best_accuracy': 30,
+        'best_epoch': 10,
+    }
 
 
 def test_mean_and_deviation():
-    assert scores.mean_std([1., 2., 6.]) == pytest.approx((3, 7 ** 0.5))
-    assert scores.mean_std([5.]) == (5, 0)
+    assert scores.mean_std([1.0, 2.0, 6.0]) == pytest.approx((3, 7**0.5))
+    assert scores.mean_std([5.0]) == (5, 0)
 
 
 def test_per_class_file(tmp_path):
-    scores.write_per_class(tmp_path / 'c.csv', LABELS, PREDICTIONS, 4, ['sit, down', 'wave', 'kick', 'fall'])
+    scores.write_per_class(
+        tmp_path / 'c.csv', LABELS, PREDICTIONS, 4, ['sit, down', 'wave', 'kick', 'fall']
+    )
     with open(tmp_path / 'c.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [tuple(row.values()) for row in rows] == [
-        ('0', 'sit, down', '4', '2', '50.00', 'wave'), ('1', 'wave', '2', '1', '50.00', 'fall'),
-        ('2', 'kick', '0', '0', '', ''), ('3', 'fall', '1', '1', '100.00', '')]
+        ('0', 'sit, down', '4', '2', '50.00', 'wave'),
+        ('1', 'wave', '2', '1', '50.00', 'fall'),
+        ('2', 'kick', '0', '0', '', ''),
+        ('3', 'fall', '1', '1', '100.00', ''),
+    ]
 
 
 def test_per_class_file_without_names(tmp_path):
@@ -110,4 +126,6 @@ def test_table():
 
 
 def test_rows_without_predictions():
-    assert list(scores.without_predictions([{'predictions': 1, 'accuracy': 2}])) == [{'accuracy': 2}]
+    assert list(scores.without_predictions([{'predictions': 1, 'accuracy': 2}])) == [
+        {'accuracy': 2}
+    ]

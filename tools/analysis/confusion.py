@@ -1,10 +1,13 @@
-"""Which classes are taken for which? The confusion matrix of a results file, and the accuracy of each class.
+"""Which classes are taken for which? The confusion matrix of a results file, and the accuracy of
+each class.
 
     python -m tools.analysis.confusion results.json --out confusion
 
-A row holds the test clips of a class, as shares of them. Classes that are often taken for each other are side by side.
-The colours follow the square root of the share, so that rare mistakes show, too. The ten most frequent are printed.
+A row holds the test clips of a class, as shares of them. Classes that are often taken for each
+other are side by side. The colours follow the square root of the share, so that rare mistakes show,
+too. The ten most frequent are printed.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +26,28 @@ NUMBERED = 20  # classes, up to which the cells have numbers
 def main(argv=None):
     parser = cli.Parser(__doc__)
     parser.add_argument('file', type=Path, metavar='RESULTS.json', help='of --results')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf'
+    )
     args = parser.parse_args(argv)
     record, out = compare.read(args.file), drawing.output(args.out)
     classes, counts = count(record['labels'], record['predictions'])
     class_names = record.get('class_names')
     names = [class_names[label] if class_names else f'A{label + 1:03d}' for label in classes]
     for true, taken_for in worst(counts)[:10]:
-        print(f'{names[true]} taken for {names[taken_for]}: {counts[true, taken_for]} of {counts[true].sum()} clips')
+        print(
+            f'{names[true]} taken for {names[taken_for]}: {counts[true, taken_for]} of '
+            f'{counts[true].sum()} clips'
+        )
     order = by_confusion(counts)
     drawing.save(out, draw(counts[np.ix_(order, order)], [names[index] for index in order]))
     print(f'{out}.png and .pdf')
 
 
 def count(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
-    """The classes (C,) that occur, and how many clips of each (row) are taken for each (column): (C, C)."""
+    """The classes (C,) that occur, and how many clips of each (row) are taken for each (column):
+    (C, C).
+    """
     classes = np.union1d(labels, predictions)
     if len(classes) < 2:
         raise cli.InputError('there is only one class, so nothing can be confused')
@@ -57,21 +67,28 @@ def by_confusion(counts: np.ndarray) -> np.ndarray:
 
 
 def worst(counts: np.ndarray) -> list[tuple[int, int]]:
-    """All confusions, the most frequent first, by share of the class's clips: (class, the class it is taken for)."""
+    """All confusions, the most frequent first, by share of the class's clips: (class, the class it
+    is taken for).
+    """
     wrong = shares(counts) * (1 - np.eye(len(counts)))
-    order = np.argsort(-wrong, axis=None, kind='stable')[:np.count_nonzero(wrong)]
+    order = np.argsort(-wrong, axis=None, kind='stable')[: np.count_nonzero(wrong)]
     return [divmod(int(index), len(counts)) for index in order]
 
 
 @drawing.styled
 def draw(counts: np.ndarray, names: list[str]) -> Figure:
-    """The matrix of counts (C, C), in this order, and beside it a bar for the accuracy of each class."""
+    """The matrix of counts (C, C), in this order, and beside it a bar for the accuracy of each
+    class.
+    """
     percent, number = 100 * shares(counts), len(names)
     side = np.clip(6 / number, 0.085, 0.35)  # inches, of a cell
     size = min(7, 60 * side)
     names = [name if len(name) <= 30 else f'{name[:29]}…' for name in map(str, names)]
     margin, many = max(map(len, names)) * size / 110, number > NUMBERED  # inches
-    figure = Figure((number * side + 2.4 + margin * (1 + many), number * side + 0.5 + margin), layout='constrained')
+    figure = Figure(
+        (number * side + 2.4 + margin * (1 + many), number * side + 0.5 + margin),
+        layout='constrained',
+    )
     matrix, bars = figure.subplots(1, 2, sharey=True, width_ratios=(number * side, 1.3))
     image = matrix.imshow(percent, 'Blues', PowerNorm(0.5, 0, 100), aspect='auto')
     matrix.set_xticks(range(number), names, rotation=90, fontsize=size)
@@ -83,9 +100,22 @@ def draw(counts: np.ndarray, names: list[str]) -> Figure:
     bars.tick_params(axis='y', left=False, labelleft=many, labelsize=size)
     for (row, column), share in np.ndenumerate(percent):
         if share >= 0.5 and not many:
-            matrix.text(column, row, f'{share:.0f}', ha='center', va='center', color='white' if share > 30 else 'black')
-    figure.colorbar(image, ax=[matrix, bars], label='share of the class (%)', ticks=(0, 1, 5, 20, 50, 100), aspect=40,
-                    fraction=0.03)
+            matrix.text(
+                column,
+                row,
+                f'{share:.0f}',
+                ha='center',
+                va='center',
+                color='white' if share > 30 else 'black',
+            )
+    figure.colorbar(
+        image,
+        ax=[matrix, bars],
+        label='share of the class (%)',
+        ticks=(0, 1, 5, 20, 50, 100),
+        aspect=40,
+        fraction=0.03,
+    )
     return figure
 
 

@@ -1,4 +1,5 @@
 """What the pictures share: colours, the style of papers, writing a figure, and skeletons."""
+
 from pathlib import Path
 
 import matplotlib
@@ -11,25 +12,54 @@ from data_gen.cli import InputError
 from data_gen.skeleton import PARENTS
 from tools.options import try_outputs
 
-# Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour blindness.
-COLOURS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#56B4E9', '#CC79A7', '#F0E442', '#6600CC', '#663300', '#000000')
+# Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour
+# blindness.
+COLOURS = (
+    '#0072B2',
+    '#E69F00',
+    '#009E73',
+    '#D55E00',
+    '#56B4E9',
+    '#CC79A7',
+    '#F0E442',
+    '#6600CC',
+    '#663300',
+    '#000000',
+)
 BODY_COLOURS, FLOOR = ('#0072B2', '#D55E00'), '#E8E8E8'
 COLUMN, PAGE = 3.35, 7.0  # inches: the widths of one column and of both
-STYLE = {'font.size': 7, 'axes.titlesize': 8, 'axes.linewidth': 0.5, 'legend.frameon': False, 'text.parse_math': False,
-         'legend.title_fontsize': 6, 'legend.handletextpad': 0.2, 'savefig.bbox': 'tight', 'savefig.pad_inches': 0.02,
-         'savefig.dpi': 300, 'pdf.fonttype': 42}  # fonts that journals take
+STYLE = {
+    'font.size': 7,
+    'axes.titlesize': 8,
+    'axes.linewidth': 0.5,
+    'legend.frameon': False,
+    'text.parse_math': False,
+    'legend.title_fontsize': 6,
+    'legend.handletextpad': 0.2,
+    'savefig.bbox': 'tight',
+    'savefig.pad_inches': 0.02,
+    'savefig.dpi': 300,
+    'pdf.fonttype': 42,
+}  # fonts that journals take
 styled = matplotlib.rc_context(STYLE)  # for functions that draw
 
-# Joints (x, y, z) @ CAMERA are the picture's (right, up): seen from the sensor, whose left is x, but from 20 degrees to
-# its side and 10 above.
+# Joints (x, y, z) @ CAMERA are the picture's (right, up): seen from the sensor, whose left is x,
+# but from 20 degrees to its side and 10 above.
 SIDE, ABOVE = np.radians((20, 10))
-CAMERA = np.array([[-np.cos(SIDE), np.sin(SIDE) * np.sin(ABOVE)], [0, np.cos(ABOVE)],
-                   [np.sin(SIDE), np.cos(SIDE) * np.sin(ABOVE)]])
+CAMERA = np.array(
+    [
+        [-np.cos(SIDE), np.sin(SIDE) * np.sin(ABOVE)],
+        [0, np.cos(ABOVE)],
+        [np.sin(SIDE), np.cos(SIDE) * np.sin(ABOVE)],
+    ]
+)
 FLOOR_MARGIN = 0.15  # metres
 
 
 def output(path: Path) -> Path:
-    """--out without its ending, in a folder that can be written to; InputError if it cannot be used."""
+    """--out without its ending, in a folder that can be written to; InputError if it cannot be
+    used.
+    """
     if path.suffix not in ('', '.png', '.pdf') or path.is_dir():
         raise InputError(f'--out {path}: name a file, FILE.png; FILE.png and FILE.pdf are written')
     try_outputs(path)
@@ -45,14 +75,19 @@ def save(path: Path, figure: Figure) -> None:
 
 
 def canvas(columns: float, rows: float, side: float):
-    """The axes of a new figure of square cells, `side` inches each; the lowest cell on the left is at (0, 0)."""
-    ax = Figure((columns * side, rows * side)).add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows))
+    """The axes of a new figure of square cells, `side` inches each; the lowest cell on the left is
+    at (0, 0).
+    """
+    ax = Figure((columns * side, rows * side)).add_axes(
+        (0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows)
+    )
     ax.set_axis_off()
     return ax
 
 
 def bones(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (K, M, 25, 3) of one clip as lines in a square of side 1: bones (K, M, 25, 2, 2) and the floor (4, 2).
+    """Poses (K, M, 25, 3) of one clip as lines in a square of side 1: bones (K, M, 25, 2, 2) and
+    the floor (4, 2).
 
     All poses are to the same scale. A body that is missing, all zeros, is NaN.
     """
@@ -60,29 +95,40 @@ def bones(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     joints = poses[seen] if seen.any() else np.zeros((1, 1, 3))
     low, high = joints.min((0, 1)), joints.max((0, 1))
     (left, near), (right, far) = low[::2] - FLOOR_MARGIN, high[::2] + FLOOR_MARGIN
-    floor = [(x, low[1], z) for x, z in ((left, near), (right, near), (right, far), (left, far))] @ CAMERA
+    floor = [
+        (x, low[1], z) for x, z in ((left, near), (right, near), (right, far), (left, far))
+    ] @ CAMERA
     drawn = np.concatenate((floor, (joints @ CAMERA).reshape(-1, 2)))
     low, high = drawn.min(0), drawn.max(0)
-    flat, floor = (0.5 + 0.96 * (points - (low + high) / 2) / (high - low).max()
-                   for points in (np.where(seen[..., None, None], poses, np.nan) @ CAMERA, floor))
+    flat, floor = (
+        0.5 + 0.96 * (points - (low + high) / 2) / (high - low).max()
+        for points in (np.where(seen[..., None, None], poses, np.nan) @ CAMERA, floor)
+    )
     return np.stack((flat, flat[:, :, list(PARENTS)]), 3), floor
 
 
-def draw_poses(ax, poses: np.ndarray, at: np.ndarray, width: float = 1.) -> list[LineCollection]:
-    """Draw poses (K, M, 25, 3) of one clip in squares whose lower left corners are `at` (K, 2), with lines of a width.
+def draw_poses(ax, poses: np.ndarray, at: np.ndarray, width: float = 1.0) -> list[LineCollection]:
+    """Draw poses (K, M, 25, 3) of one clip in squares whose lower left corners are `at` (K, 2),
+    with lines of a width.
 
     Returns the lines of each body.
     """
     lines, floor = bones(poses)
-    ax.add_collection(PolyCollection(floor + at[:, None], facecolors=FLOOR, zorder=0), autolim=False)
+    ax.add_collection(
+        PolyCollection(floor + at[:, None], facecolors=FLOOR, zorder=0), autolim=False
+    )
     lines = (lines + at[:, None, None, None]).swapaxes(0, 1).reshape(poses.shape[1], -1, 2, 2)
-    return [ax.add_collection(LineCollection(body, colors=colour, linewidths=width), autolim=False)
-            for body, colour in zip(lines, BODY_COLOURS, strict=False)]
+    return [
+        ax.add_collection(LineCollection(body, colors=colour, linewidths=width), autolim=False)
+        for body, colour in zip(lines, BODY_COLOURS, strict=False)
+    ]
 
 
 @styled
 def sheet(rows: list[tuple[str, np.ndarray]], count: int) -> Figure:
-    """A row for each (title, poses (T, M, 25, 3)): `count` of the frames, from the first to the last."""
+    """A row for each (title, poses (T, M, 25, 3)): `count` of the frames, from the first to the
+    last.
+    """
     ax = canvas(count, 1.2 * len(rows), PAGE / count)
     for row, (title, poses) in enumerate(reversed(rows)):
         poses = evenly(poses, count)

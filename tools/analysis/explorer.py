@@ -1,10 +1,13 @@
-"""One HTML page to explore an encoder: a map of clips, each with its skeleton and its nearest neighbours.
+"""One HTML page to explore an encoder: a map of clips, each with its skeleton and its nearest
+neighbours.
 
     python -m tools.analysis.explorer checkpoint.pth.tar --out explorer.html
 
-Open the file in a browser: it holds everything and needs no network. Neighbours are by cosine, among the training clips
-on the page, or among all if it has test clips only; a clip is right if its nearest neighbour has its class.
+Open the file in a browser: it holds everything and needs no network. Neighbours are by cosine,
+among the training clips on the page, or among all if it has test clips only; a clip is right if its
+nearest neighbour has its class.
 """
+
 import base64
 import json
 import re
@@ -35,35 +38,72 @@ def main(argv=None):
     args = parse_args(argv)
     data, splits = (args.data_root, args.dataset, args.protocol), args.split.split('+')
     folder = options.data_folder(*data)
-    features = read_features(args.source, tuple(args.modalities), *data, args.extract_batch, args.amp,
-                             select(args.device))
+    features = read_features(
+        args.source,
+        tuple(args.modalities),
+        *data,
+        args.extract_batch,
+        args.amp,
+        select(args.device),
+    )
     clips = zip(*[read_split(folder, split) for split in splits], strict=True)
     names, labels, num_frames, train, poses = (np.concatenate(parts) for parts in clips)
-    if labels.tolist() != torch.cat([getattr(features, f'{split}_labels') for split in splits]).tolist():
-        raise cli.InputError(f'{args.source} has features of other clips than {folder}: see --data-root')
+    if (
+        labels.tolist()
+        != torch.cat([getattr(features, f'{split}_labels') for split in splits]).tolist()
+    ):
+        raise cli.InputError(
+            f'{args.source} has features of other clips than {folder}: see --data-root'
+        )
     count, class_names = classes_of(*data, torch.from_numpy(labels))
-    class_names = [str(name) for name in class_names or (f'A{label + 1:03d}' for label in range(count))]
+    class_names = [
+        str(name) for name in class_names or (f'A{label + 1:03d}' for label in range(count))
+    ]
     shown = draw_clips(labels, class_names, args.classes, args.max_points, args.seed)
     method = args.map or ('tsne' if len(shown) <= TSNE_LIMIT else 'pca')
     if method == 'tsne' and len(shown) <= args.perplexity:
-        raise cli.InputError(f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add some')
+        raise cli.InputError(
+            f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add '
+            'some'
+        )
     values, train = torch.cat([getattr(features, split) for split in splits])[shown], train[shown]
     neighbours, cosine = nearest(values, train, args.neighbours)
     points = embed(values.numpy(), args.perplexity, args.seed, args.source.name, method)
     low, high = points.min(0), points.max(0)
-    points = 0.5 + (points - (low + high) / 2) / (high - low).max() * (1, -1)  # into the unit square, y down
+    points = 0.5 + (points - (low + high) / 2) / (high - low).max() * (
+        1,
+        -1,
+    )  # into the unit square, y down
     classes, label, counts = np.unique(labels[shown], return_inverse=True, return_counts=True)
     right, (bodies, packed) = label[neighbours[:, 0]] == label, pack_poses(poses[shown])
     parsed = [Name.parse(Path(name).stem) for name in names[shown]]
-    about = {'classes': [class_names[number] for number in classes], 'counts': counts.tolist(), 'parents': PARENTS,
-             'names': names[shown].tolist(), 'performers': [name and name.performer for name in parsed],
-             'frames': FRAMES, 'k': neighbours.shape[1]}
-    arrays = {'points': points.astype('<f4'), 'label': label.astype('<u2'), 'train': train, 'right': right,
-              'num_frames': num_frames[shown].astype('<u4'), 'neighbours': neighbours.astype('<u4'),
-              'cosine': cosine.astype('<f4'), 'bodies': bodies, 'poses': packed}
+    about = {
+        'classes': [class_names[number] for number in classes],
+        'counts': counts.tolist(),
+        'parents': PARENTS,
+        'names': names[shown].tolist(),
+        'performers': [name and name.performer for name in parsed],
+        'frames': FRAMES,
+        'k': neighbours.shape[1],
+    }
+    arrays = {
+        'points': points.astype('<f4'),
+        'label': label.astype('<u2'),
+        'train': train,
+        'right': right,
+        'num_frames': num_frames[shown].astype('<u4'),
+        'neighbours': neighbours.astype('<u4'),
+        'cosine': cosine.astype('<f4'),
+        'bodies': bodies,
+        'poses': packed,
+    }
     among = f'{train.sum():,} training clips' if train.any() else f'{len(shown):,} clips'
-    summary = (f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; {100 * right.mean():.1f} % have the '
-               f'class of their nearest neighbour: by cosine, among the {among} here, never the clip itself')
+    summary = (
+        f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; '
+        f'{100 * right.mean():.1f} % have the '
+        f'class of their nearest neighbour: by cosine, among the {among} here, never the clip '
+        'itself'
+    )
     title = f'{args.source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
     with replacing(args.out) as file:
         file.write(page(title, summary, about, arrays).encode())
@@ -75,15 +115,38 @@ def parse_args(argv):
     flag = parser.add_argument
     flag('source', type=Path, metavar='FILE', help='a checkpoint, or an .npz of --save-features')
     flag('--out', type=Path, required=True, metavar='FILE.html', help='write this file')
-    flag('--split', choices=('train+val', 'train', 'val'), default='train+val', help='default train+val')
+    flag(
+        '--split',
+        choices=('train+val', 'train', 'val'),
+        default='train+val',
+        help='default train+val',
+    )
     flag('--classes', nargs='+', metavar='NAME', help='show only these classes')
-    flag('--max-points', type=cli.positive_int, default=20000, metavar='N', help='at most N, at random (default 20000)')
-    flag('--neighbours', type=cli.positive_int, default=5, metavar='K', help='of each clip (default 5)')
-    flag('--map', choices=('tsne', 'pca'), help=f'default: tsne up to {TSNE_LIMIT} clips, pca for more')
+    flag(
+        '--max-points',
+        type=cli.positive_int,
+        default=20000,
+        metavar='N',
+        help='at most N, at random (default 20000)',
+    )
+    flag(
+        '--neighbours',
+        type=cli.positive_int,
+        default=5,
+        metavar='K',
+        help='of each clip (default 5)',
+    )
+    flag(
+        '--map',
+        choices=('tsne', 'pca'),
+        help=f'default: tsne up to {TSNE_LIMIT} clips, pca for more',
+    )
     add_feature_flags(parser)
     source = parser.parse_args(argv).source
     if not source.is_file():
-        raise cli.InputError(f'{source} is not a file: name a checkpoint, or an .npz of --save-features')
+        raise cli.InputError(
+            f'{source} is not a file: name a checkpoint, or an .npz of --save-features'
+        )
     parser.set_defaults(load_features=source if source.suffix == '.npz' else None)
     args = options.parse_args(parser, argv, read_source)
     options.try_outputs(args.out)
@@ -91,29 +154,45 @@ def parse_args(argv):
 
 
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, ...]:
-    """Names, labels, frame counts, whether they are training clips (N,), and 16 frames (N, 16, M, 25, 3) of a split."""
+    """Names, labels, frame counts, whether they are training clips (N,), and 16 frames (N, 16, M,
+    25, 3) of a split.
+    """
     clips = load_split(folder, split)
     poses = []
     for part in clips.parts():
         steps = (part.num_frames[:, None] - 1) * torch.linspace(0, 1, FRAMES)
         poses.append(part.frames[part.start[:, None] + steps.round().long(), :BODIES])
-    return (np.array(clips.names, object), clips.labels.numpy(), clips.num_frames.numpy(),
-            np.full(len(clips), split == 'train'), torch.cat(poses).numpy())
+    return (
+        np.array(clips.names, object),
+        clips.labels.numpy(),
+        clips.num_frames.numpy(),
+        np.full(len(clips), split == 'train'),
+        torch.cat(poses).numpy(),
+    )
 
 
-def draw_clips(labels: np.ndarray, names: list[str], classes: list[str] | None, limit: int, seed: int) -> np.ndarray:
-    """Clips to show, as ascending indices into labels (N,): at most `limit`, at random, of these classes or of all."""
+def draw_clips(
+    labels: np.ndarray, names: list[str], classes: list[str] | None, limit: int, seed: int
+) -> np.ndarray:
+    """Clips to show, as ascending indices into labels (N,): at most `limit`, at random, of these
+    classes or of all.
+    """
     for name in classes or ():
         cli.position(name, names, 'class')
     chosen = [number for number, name in enumerate(names) if not classes or name in classes]
-    clips = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(labels, chosen)))[:limit])
+    clips = np.sort(
+        np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(labels, chosen)))[:limit]
+    )
     if len(np.unique(labels[clips])) < 2:
-        raise cli.InputError(f'{cli.plural(len(clips), "clip")} of fewer than two classes: show at least two')
+        raise cli.InputError(
+            f'{cli.plural(len(clips), "clip")} of fewer than two classes: show at least two'
+        )
     return clips
 
 
 def nearest(values: torch.Tensor, train: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest neighbours of each row of values (N, D), of length 1: their rows and cosines (N, k or fewer).
+    """The nearest neighbours of each row of values (N, D), of length 1: their rows and cosines (N,
+    k or fewer).
 
     They are rows that are true in `train` (N,), or any if none is; never the row itself.
     """
@@ -122,20 +201,31 @@ def nearest(values: torch.Tensor, train: np.ndarray, k: int) -> tuple[np.ndarray
         raise cli.InputError('one training clip is too few for neighbours: show more clips')
     found = candidates[knn_search([values[candidates]], [values], min(k + 1, len(candidates)))[0]]
     itself = found == torch.arange(len(values))[:, None]
-    found = found.gather(1, itself.int().argsort(dim=1, stable=True))[:, :-1]  # without itself, or the farthest
-    return found.numpy(), torch.stack([(values * values[column]).sum(1) for column in found.T], 1).numpy()
+    found = found.gather(1, itself.int().argsort(dim=1, stable=True))[
+        :, :-1
+    ]  # without itself, or the farthest
+    return found.numpy(), torch.stack(
+        [(values * values[column]).sum(1) for column in found.T], 1
+    ).numpy()
 
 
 def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of bodies of each clip (N,), and all x and y (bodies of all clips, 2, 25, 16); both uint8.
+    """The number of bodies of each clip (N,), and all x and y (bodies of all clips, 2, 25, 16);
+    both uint8.
 
-    poses (N, 16, M, 25, 3), metres. x is to the right as the camera saw it, y down, 1..255, or 0 if a body is missing;
-    after the first frame come differences (mod 256), which compress well. A second body never there is left out.
+    poses (N, 16, M, 25, 3), metres. x is to the right as the camera saw it, y down, 1..255, or 0 if
+    a body is missing; after the first frame come differences (mod 256), which compress well. A
+    second body never there is left out.
     """
-    xy, there = -poses[..., :2], poses.any((3, 4))  # Kinect's x points to the sensor's left, its y up
+    xy, there = (
+        -poses[..., :2],
+        poses.any((3, 4)),
+    )  # Kinect's x points to the sensor's left, its y up
     low, high = xy.min((1, 2, 3), keepdims=True), xy.max((1, 2, 3), keepdims=True)
     size = np.maximum((high - low).max(-1, keepdims=True), 1e-6)
-    levels = np.rint(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255) * there[..., None, None]
+    levels = (
+        np.rint(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255) * there[..., None, None]
+    )
     changes = np.diff(levels.astype(np.uint8).transpose(0, 2, 4, 3, 1), axis=4, prepend=np.uint8(0))
     bodies = 1 + there[:, :, 1:].any((1, 2))
     return bodies.astype(np.uint8), changes[np.arange(poses.shape[2]) < bodies[:, None]]
@@ -143,10 +233,22 @@ def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def page(title: str, summary: str, about: dict, arrays: dict[str, np.ndarray]) -> str:
     """The HTML page. The data are compressed and in base64, so no name among them can break it."""
-    content = {'about': json.dumps(about).encode()} | {name: array.tobytes() for name, array in arrays.items()}
-    packed = {name: base64.b64encode(zlib.compress(values, 9)).decode() for name, values in content.items()}
-    template, script = (Path(__file__).with_suffix(suffix).read_text('utf-8') for suffix in ('.html', '.js'))
-    parts = {'title': escape(title), 'summary': escape(summary), 'script': script, 'data': json.dumps(packed)}
+    content = {'about': json.dumps(about).encode()} | {
+        name: array.tobytes() for name, array in arrays.items()
+    }
+    packed = {
+        name: base64.b64encode(zlib.compress(values, 9)).decode()
+        for name, values in content.items()
+    }
+    template, script = (
+        Path(__file__).with_suffix(suffix).read_text('utf-8') for suffix in ('.html', '.js')
+    )
+    parts = {
+        'title': escape(title),
+        'summary': escape(summary),
+        'script': script,
+        'data': json.dumps(packed),
+    }
     return re.sub('{{(title|summary|script|data)}}', lambda match: parts[match[1]], template)
 
 

@@ -1,13 +1,16 @@
-"""What does an encoder find alike? Test clips with the training clips nearest to them, as a contact sheet.
+"""What does an encoder find alike? Test clips with the training clips nearest to them, as a contact
+sheet.
 
     python action_retrieval.py --pretrained checkpoint_0450.pth.tar --save-features features.npz
     python -m tools.analysis.neighbours features.npz --worst --out mistakes
 
-A row is a test clip, on the left, and the training clips nearest to it, with their cosine similarities. Right ones, of
-the same class, have a check mark and a solid blue frame, wrong ones a cross and a dashed orange frame. Three poses
-stand for a clip. The test clips are drawn at random (--seed) or named by --names. --worst shows clips whose nearest
-neighbour is wrong, one for each of the most frequent confusions.
+A row is a test clip, on the left, and the training clips nearest to it, with their cosine
+similarities. Right ones, of the same class, have a check mark and a solid blue frame, wrong ones a
+cross and a dashed orange frame. Three poses stand for a clip. The test clips are drawn at random
+(--seed) or named by --names. --worst shows clips whose nearest neighbour is wrong, one for each of
+the most frequent confusions.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +37,41 @@ def main(argv=None):
     flag('features', type=Path, metavar='FEATURES.npz', help='of --save-features')
     flag('--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf')
     flag('--queries', type=cli.positive_int, default=6, metavar='N', help='test clips (default 6)')
-    flag('-k', '--neighbours', type=cli.positive_int, default=5, metavar='K', help='of each (default 5)')
+    flag(
+        '-k',
+        '--neighbours',
+        type=cli.positive_int,
+        default=5,
+        metavar='K',
+        help='of each (default 5)',
+    )
     flag('--worst', action='store_true', help='clips of the classes that are confused most')
     flag('--names', nargs='+', metavar='NAME', help='these test clips')
     flag('--seed', type=cli.non_negative_int, default=0, help='of the test clips drawn (default 0)')
     options.add_data_flags(parser, '--finetune-dataset', before='that of the features, else ')
     args = parser.parse_args(argv)
     out, source = drawing.output(args.out), feature_files.read_source(args.features)
-    data = (args.data_root, args.dataset or source.dataset or 'ntu60',
-            args.protocol or source.protocol or 'cross_subject')
-    train_clips, val_clips = (SplitReader(options.data_folder(*data), split) for split in ('train', 'val'))
+    data = (
+        args.data_root,
+        args.dataset or source.dataset or 'ntu60',
+        args.protocol or source.protocol or 'cross_subject',
+    )
+    train_clips, val_clips = (
+        SplitReader(options.data_folder(*data), split) for split in ('train', 'val')
+    )
     subset = (source.subsets or [()])[-1]
     train, train_labels, val, val_labels = feature_files.load(args.features, [subset])[subset]
-    if ([train_labels.tolist(), val_labels.tolist()] != [train_clips.labels, val_clips.labels]
-            or source.origin.val_names not in (None, val_clips.names)):
-        raise cli.InputError(f'{args.features} has features of other clips than {train_clips.folder}')
+    if [train_labels.tolist(), val_labels.tolist()] != [
+        train_clips.labels,
+        val_clips.labels,
+    ] or source.origin.val_names not in (None, val_clips.names):
+        raise cli.InputError(
+            f'{args.features} has features of other clips than {train_clips.folder}'
+        )
     if args.neighbours > len(train):
-        raise cli.InputError(f'--neighbours {args.neighbours}: there are {len(train)} training clips')
+        raise cli.InputError(
+            f'--neighbours {args.neighbours}: there are {len(train)} training clips'
+        )
     train, val = normalize(train), normalize(val)
     neighbours, _ = knn_search([train], [val], args.neighbours)
     if args.names:
@@ -58,11 +79,16 @@ def main(argv=None):
     elif args.worst:
         queries = mistakes(val_labels.numpy(), train_labels[neighbours[:, 0]].numpy(), args.queries)
     else:
-        queries = np.random.default_rng(args.seed).permutation(len(val))[:args.queries].tolist()
+        queries = np.random.default_rng(args.seed).permutation(len(val))[: args.queries].tolist()
     _, class_names = classes_of(*data, train_labels, val_labels)
-    rows = [[read_cell(val_clips, query, class_names, '')]
-            + [read_cell(train_clips, near, class_names, f'{train[near] @ val[query]:.3f}  ')
-               for near in neighbours[query].tolist()] for query in queries]
+    rows = [
+        [read_cell(val_clips, query, class_names, '')]
+        + [
+            read_cell(train_clips, near, class_names, f'{train[near] @ val[query]:.3f}  ')
+            for near in neighbours[query].tolist()
+        ]
+        for query in queries
+    ]
     drawing.save(out, draw(rows))
     print(f'{out}.png and .pdf')
 
@@ -74,11 +100,15 @@ def read_cell(clips: SplitReader, number: int, class_names: list | None, similar
 
 
 def mistakes(labels: np.ndarray, nearest: np.ndarray, number: int) -> list[int]:
-    """One clip of each of the most frequent confusions of labels (M,) with those of the nearest neighbours (M,)."""
+    """One clip of each of the most frequent confusions of labels (M,) with those of the nearest
+    neighbours (M,).
+    """
     classes, counts = confusion.count(labels, nearest)
     pairs = [classes[list(pair)] for pair in confusion.worst(counts)[:number]]
     if not pairs:
-        raise cli.InputError('--worst: the nearest neighbour of each test clip is right; leave --worst out')
+        raise cli.InputError(
+            '--worst: the nearest neighbour of each test clip is right; leave --worst out'
+        )
     return [int(np.flatnonzero((labels == true) & (nearest == other))[0]) for true, other in pairs]
 
 
@@ -91,12 +121,25 @@ def draw(rows: list[list[tuple]]) -> Figure:
         for column, (label, caption, poses) in enumerate(cells):
             x, y = column * width + 0.1, row * height + 0.05
             poses = drawing.evenly(poses, 5)[1:-1] if len(poses) > 4 else poses[:3]
-            drawing.draw_poses(ax, poses, np.array([(x + STEP * number, y) for number in range(len(poses))]), 0.8)
+            drawing.draw_poses(
+                ax, poses, np.array([(x + STEP * number, y) for number in range(len(poses))]), 0.8
+            )
             mark, colour, line = MARKS[label == cells[0][0]] if column else ('', 'black', '')
             if column:
-                ax.add_patch(Rectangle((x, y), WIDTH, 1, fill=False, edgecolor=colour, linestyle=line))
-            size = np.clip(145 / len(label), 4.5, 7)  # a long name must fit: its end may tell two classes apart
-            ax.text(x, y + 1.22, f'{mark} {label[:40]}'.strip(), color=colour, va='center', fontsize=size)
+                ax.add_patch(
+                    Rectangle((x, y), WIDTH, 1, fill=False, edgecolor=colour, linestyle=line)
+                )
+            size = np.clip(
+                145 / len(label), 4.5, 7
+            )  # a long name must fit: its end may tell two classes apart
+            ax.text(
+                x,
+                y + 1.22,
+                f'{mark} {label[:40]}'.strip(),
+                color=colour,
+                va='center',
+                fontsize=size,
+            )
             ax.text(x, y + 1.08, caption[:40], fontsize=4.5, va='center')
     return ax.figure
 

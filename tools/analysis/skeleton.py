@@ -3,10 +3,12 @@
     python -m tools.analysis.skeleton S001C001P001R001A001.skeleton --out waving
     python -m tools.analysis.skeleton 12 --dataset ntu60 --split val --views --out clip12
 
-RECORDING is a raw .skeleton file, or a clip of prepared arrays: its name, or its number from 0. The second body has
-another colour. The floor is drawn at the lowest joint. --views adds the augmented views that pre-training makes of the
-recording to FILE.png, with what was drawn; --seed draws others.
+RECORDING is a raw .skeleton file, or a clip of prepared arrays: its name, or its number from 0. The
+second body has another colour. The floor is drawn at the lowest joint. --views adds the augmented
+views that pre-training makes of the recording to FILE.png, with what was drawn; --seed draws
+others.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,16 @@ def main(argv=None):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('recording', metavar='RECORDING', help='a .skeleton file, or the name or number of a clip')
-    flag('--out', type=Path, required=True, metavar='FILE', help='write FILE.gif, FILE.png and FILE.pdf')
-    flag('--frames', type=cli.positive_int, default=10, metavar='N', help='side by side (default 10)')
+    flag(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='FILE',
+        help='write FILE.gif, FILE.png and FILE.pdf',
+    )
+    flag(
+        '--frames', type=cli.positive_int, default=10, metavar='N', help='side by side (default 10)'
+    )
     flag('--split', choices=('train', 'val'), default='train', help='of the arrays (default train)')
     flag('--views', action='store_true', help='also show its augmented views')
     flag('--seed', type=cli.non_negative_int, default=0, help='of the views (default 0)')
@@ -44,15 +54,21 @@ def main(argv=None):
         poses, parsed = read_recording(raw), Name.parse(raw.stem)
         title = f'{raw.stem}  A{parsed.action:03d}' if parsed else raw.stem
     else:
-        folder = options.data_folder(args.data_root, dataset, args.protocol or DATASETS[dataset].protocols[0])
+        folder = options.data_folder(
+            args.data_root, dataset, args.protocol or DATASETS[dataset].protocols[0]
+        )
         title, poses = read_clip(folder, args.split, args.recording)
     rows = [(f'{title}  {cli.plural(len(poses), "frame")}', poses)]
     if args.views:
         clip = poses
         if raw.is_file():
-            clip = normalize(poses.transpose(3, 0, 2, 1), min(len(poses), MAX_FRAME)).transpose(1, 3, 2, 0)
+            clip = normalize(poses.transpose(3, 0, 2, 1), min(len(poses), MAX_FRAME)).transpose(
+                1, 3, 2, 0
+            )
         frames = torch.from_numpy(clip.copy())
-        feeder = PretrainFeeder(ClipDataset(frames, torch.tensor([len(frames)]), torch.tensor([0]), [title]), 1, 0)
+        feeder = PretrainFeeder(
+            ClipDataset(frames, torch.tensor([len(frames)]), torch.tensor([0]), [title]), 1, 0
+        )
         rows += view_rows(feeder, frames, args.seed)
     drawing.save(out, drawing.sheet(rows, args.frames))
     animate(out.with_suffix('.gif'), title, poses)
@@ -60,26 +76,42 @@ def main(argv=None):
 
 
 def read_clip(folder: Path, split: str, clip: str) -> tuple[str, np.ndarray]:
-    """Title and poses (T, M, 25, 3) of a clip, by its name, with or without .skeleton, or by its number from 0."""
-    reader, class_names = SplitReader(folder, split), (manifest.read(folder) or {}).get('class_names')
+    """Title and poses (T, M, 25, 3) of a clip, by its name, with or without .skeleton, or by its
+    number from 0.
+    """
+    reader, class_names = (
+        SplitReader(folder, split),
+        (manifest.read(folder) or {}).get('class_names'),
+    )
     if clip.isdecimal() and int(clip) < len(reader):
         number = int(clip)
     else:
         name = clip if clip in reader.names else f'{clip.removesuffix(".skeleton")}.skeleton'
-        number = cli.position(name, reader.names, f'clip in {folder}, {split} (0 to {len(reader) - 1}), named')
+        number = cli.position(
+            name, reader.names, f'clip in {folder}, {split} (0 to {len(reader) - 1}), named'
+        )
     label = reader.labels[number]
     label = class_names[label] if class_names else f'A{label + 1:03d}'
     return f'{reader.names[number].removesuffix(".skeleton")}  {label}', reader.frames([number])
 
 
-def view_rows(feeder: PretrainFeeder, frames: torch.Tensor, seed: int) -> list[tuple[str, np.ndarray]]:
-    """Title and poses of each view that a feeder makes of a clip's frames (T, M, 25, 3), with the draws of a seed."""
+def view_rows(
+    feeder: PretrainFeeder, frames: torch.Tensor, seed: int
+) -> list[tuple[str, np.ndarray]]:
+    """Title and poses of each view that a feeder makes of a clip's frames (T, M, 25, 3), with the
+    draws of a seed.
+    """
     num_frames = torch.tensor([len(frames)])
     draws = feeder.draws(num_frames, generator_at(seed, 0))
     views = feeder.views(frames, torch.tensor([0]), num_frames, generator_at(seed, 0))
     names = [*map('+'.join, feeder.first_views), 'fused']
-    return [(f'{name} view: frames {int(start)} to {int(start + length) - 1}, {describe(maps[0])}', view[0].numpy())
-            for name, view, (start, length, maps) in zip(names, views, draws, strict=True)]
+    return [
+        (
+            f'{name} view: frames {int(start)} to {int(start + length) - 1}, {describe(maps[0])}',
+            view[0].numpy(),
+        )
+        for name, view, (start, length, maps) in zip(names, views, draws, strict=True)
+    ]
 
 
 def describe(maps: torch.Tensor) -> str:
@@ -87,7 +119,9 @@ def describe(maps: torch.Tensor) -> str:
     changed = (maps != torch.eye(3)).any(2).any(1)
     if changed.all():
         return f'sheared by up to {(maps[0] - torch.eye(3)).abs().max():.2f}'
-    return f'{int(changed.sum())} joints ' + ('multiplied by a random matrix' if maps[changed].any() else 'set to zero')
+    return f'{int(changed.sum())} joints ' + (
+        'multiplied by a random matrix' if maps[changed].any() else 'set to zero'
+    )
 
 
 @drawing.styled
@@ -106,7 +140,9 @@ def animate(path: Path, title: str, poses: np.ndarray) -> None:
         images.append(Image.fromarray(np.asarray(surface.buffer_rgba())[..., :3]))
     milliseconds = round(100 * step / FPS) * 10  # GIFs count hundredths of a second
     with replacing(path) as file:
-        images[0].save(file, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+        images[0].save(
+            file, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+        )
 
 
 if __name__ == '__main__':

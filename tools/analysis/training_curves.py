@@ -1,9 +1,12 @@
-"""The losses of one or several runs in one figure, with a panel for each number that pretrain.py logs.
+"""The losses of one or several runs in one figure, with a panel for each number that pretrain.py
+logs.
 
     python -m tools.analysis.training_curves checkpoints/ntu60_xsub checkpoints/baseline --out curves
 
-A run is its folder or its log.jsonl. --numbers picks others of those in the logs: lr, grad_norm, clips_per_second, …
+A run is its folder or its log.jsonl. --numbers picks others of those in the logs: lr, grad_norm,
+clips_per_second, …
 """
+
 import json
 from pathlib import Path
 
@@ -20,20 +23,36 @@ LINES = ('-', '--', ':', '-.')
 def main(argv=None):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
-    flag('runs', nargs='+', type=Path, metavar='RUN', help='folders of --checkpoint-path, or log.jsonl files')
+    flag(
+        'runs',
+        nargs='+',
+        type=Path,
+        metavar='RUN',
+        help='folders of --checkpoint-path, or log.jsonl files',
+    )
     flag('--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf')
     flag('--numbers', nargs='+', metavar='NAME', help=f'which (default: {" ".join(NUMBERS)})')
-    flag('--titles', nargs='+', metavar='TITLE', help='of the runs (default: the names of their folders)')
+    flag(
+        '--titles',
+        nargs='+',
+        metavar='TITLE',
+        help='of the runs (default: the names of their folders)',
+    )
     args = parser.parse_args(argv)
     paths = [path / 'log.jsonl' if path.is_dir() else path for path in args.runs]
-    titles, runs = args.titles or [path.absolute().parent.name for path in paths], [*map(read, paths)]
+    titles, runs = (
+        args.titles or [path.absolute().parent.name for path in paths],
+        [*map(read, paths)],
+    )
     if len(titles) != len(runs):
         raise cli.InputError(f'--titles: {len(titles)} titles for {len(runs)} runs')
     known = list(dict.fromkeys(name for run in runs for line in run for name in line))
     for name in args.numbers or ():
         cli.position(name, known, 'number in these logs named')
     out = drawing.output(args.out)
-    drawing.save(out, draw(runs, titles, args.numbers or [name for name in NUMBERS if name in known]))
+    drawing.save(
+        out, draw(runs, titles, args.numbers or [name for name in NUMBERS if name in known])
+    )
     print(f'{out}.png and .pdf')
 
 
@@ -52,15 +71,30 @@ def read(path: Path) -> list[dict]:
 def draw(runs: list[list[dict]], titles: list[str], numbers: list[str]) -> Figure:
     """A panel for each of `numbers` by epoch; the runs are told apart by colour and dashes."""
     columns = 2 if len(numbers) in (2, 4) else min(3, len(numbers))
-    figure = Figure((drawing.PAGE * max(columns, 1.5) / 3, -(-len(numbers) // columns) * 1.8), layout='constrained')
+    figure = Figure(
+        (drawing.PAGE * max(columns, 1.5) / 3, -(-len(numbers) // columns) * 1.8),
+        layout='constrained',
+    )
     for panel, name in enumerate(numbers, 1):
-        ax = figure.add_subplot(-(-len(numbers) // columns), columns, panel, title=name, xlabel='epoch')
+        ax = figure.add_subplot(
+            -(-len(numbers) // columns), columns, panel, title=name, xlabel='epoch'
+        )
         ax.grid(linewidth=0.3)
         for index, run in enumerate(runs):
-            points = np.array([(line['epoch'], line[name]) for line in run if name in line]).reshape(-1, 2)
-            ax.plot(*points.T, LINES[index % 4], color=drawing.COLOURS[index % 10], linewidth=1, marker='.',
-                    markersize=3 if len(points) < 20 else 0)
-    figure.legend(ax.lines, titles, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=min(4, len(runs)))
+            points = np.array(
+                [(line['epoch'], line[name]) for line in run if name in line]
+            ).reshape(-1, 2)
+            ax.plot(
+                *points.T,
+                LINES[index % 4],
+                color=drawing.COLOURS[index % 10],
+                linewidth=1,
+                marker='.',
+                markersize=3 if len(points) < 20 else 0,
+            )
+    figure.legend(
+        ax.lines, titles, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=min(4, len(runs))
+    )
     return figure
 
 

@@ -1,7 +1,10 @@
-"""Features in one .npz file: `train`, `train_labels`, `train_names`, the same of `val`, and what they are features of.
+"""Features in one .npz file: `train`, `train_labels`, `train_names`, the same of `val`, and what
+they are features of.
 
-With several subsets of the modalities, `train` and `val` become `train_joint`, `train_joint+bone` and so on.
+With several subsets of the modalities, `train` and `val` become `train_joint`, `train_joint+bone`
+and so on.
 """
+
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +22,7 @@ NAMES = ('train_names', 'val_names')  # arrays of the clips' names
 
 class Features(NamedTuple):
     """train (N, 2H), train_labels (N,), val (M, 2H), val_labels (M,); float32 and int64."""
+
     train: torch.Tensor
     train_labels: torch.Tensor
     val: torch.Tensor
@@ -27,18 +31,28 @@ class Features(NamedTuple):
 
 class Source(NamedTuple):
     """What the features of a file were extracted from; None where the file does not say."""
+
     dataset: str | None = None
     protocol: str | None = None
     subsets: list[Subset] | None = None
     origin: Origin = Origin()
 
 
-def save(path: Path, features: dict[Subset, Features], dataset: str, protocol: str, origin: Origin) -> None:
-    arrays = {name: tensor.cpu().numpy() for subset, values in features.items()
-              for name, tensor in zip(array_names(subset, len(features) == 1), values, strict=True)}
+def save(
+    path: Path, features: dict[Subset, Features], dataset: str, protocol: str, origin: Origin
+) -> None:
+    arrays = {
+        name: tensor.cpu().numpy()
+        for subset, values in features.items()
+        for name, tensor in zip(array_names(subset, len(features) == 1), values, strict=True)
+    }
     arrays |= {name: getattr(origin, name) for name in NAMES if getattr(origin, name)}
-    about = {'dataset': dataset, 'protocol': protocol, 'subsets': list(features),
-             **origin._replace(**dict.fromkeys(NAMES))._asdict()}
+    about = {
+        'dataset': dataset,
+        'protocol': protocol,
+        'subsets': list(features),
+        **origin._replace(**dict.fromkeys(NAMES))._asdict(),
+    }
     with replacing(path) as file:
         np.savez(file, **arrays, about=json.dumps(about))
 
@@ -48,19 +62,31 @@ def read_source(path: Path) -> Source:
     with open_arrays(path) as arrays:
         about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
         about |= {name: arrays[name].tolist() for name in NAMES if name in arrays}
-    subsets = about.get('subsets') or ([about['modalities']] if 'modalities' in about else None)  # version 1 wrote that
-    return Source(about.get('dataset'), about.get('protocol'), subsets and [tuple(subset) for subset in subsets],
-                  Origin(**{name: about.get(name) for name in Origin._fields}))
+    subsets = about.get('subsets') or (
+        [about['modalities']] if 'modalities' in about else None
+    )  # version 1 wrote that
+    return Source(
+        about.get('dataset'),
+        about.get('protocol'),
+        subsets and [tuple(subset) for subset in subsets],
+        Origin(**{name: about.get(name) for name in Origin._fields}),
+    )
 
 
 def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
     """The features of these subsets; InputError if the file does not hold them."""
     stored = read_source(path).subsets
     if stored and (absent := [subset for subset in subsets if subset not in stored]):
-        raise InputError(f'--load-features {path} holds {", ".join(map("+".join, stored))}, not {"+".join(absent[0])}')
+        raise InputError(
+            f'--load-features {path} holds {", ".join(map("+".join, stored))}, not '
+            f'{"+".join(absent[0])}'
+        )
     single = not stored or len(stored) == 1
     if single and len(subsets) > 1:
-        raise InputError(f'--load-features {path} holds one set of features; several subsets need a file of several')
+        raise InputError(
+            f'--load-features {path} holds one set of features; several subsets need a file of '
+            'several'
+        )
     features = {}
     with open_arrays(path) as arrays:
         for subset in subsets:
@@ -68,10 +94,16 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
             train, train_labels, val, val_labels = found = [arrays[name] for name in names]
-            if [train.shape, val.shape] != [(len(each), *train.shape[-1:]) for each in (train_labels, val_labels)]:
-                raise InputError(f'--load-features {path}: the shapes of {", ".join(names)} disagree')
+            if [train.shape, val.shape] != [
+                (len(each), *train.shape[-1:]) for each in (train_labels, val_labels)
+            ]:
+                raise InputError(
+                    f'--load-features {path}: the shapes of {", ".join(names)} disagree'
+                )
             kinds = zip(found, (np.float32, np.int64) * 2, strict=True)
-            features[subset] = Features(*(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds))
+            features[subset] = Features(
+                *(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds)
+            )
     return features
 
 
@@ -90,4 +122,6 @@ def open_arrays(path: Path):
         {name: arrays[name].dtype for name in ('train_labels', 'val_labels')}
         return arrays
     except Exception as error:  # a damaged file can raise almost anything
-        raise InputError(f'--load-features {path}: not an .npz file with features and labels ({error})') from error
+        raise InputError(
+            f'--load-features {path}: not an .npz file with features and labels ({error})'
+        ) from error

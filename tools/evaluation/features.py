@@ -1,4 +1,5 @@
 """Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
+
 import math
 import sys
 from collections.abc import Callable
@@ -27,17 +28,34 @@ from tools.results import Origin, data_sha256, file_sha256
 MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
 
 
-def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
-                    load_features: Path | None, save_features: Path | None, batch_size: int, amp: str,
-                    device: torch.device, recipe: Recipe = RECIPES['probe'],
-                    seed: int = 0) -> tuple[dict[Subset, Features], Origin, Callable | None]:
-    """From a file or from a checkpoint, what `extract_splits` returns; the features are on the device."""
+def load_or_extract(
+    subsets: list[Subset],
+    data_root: Path,
+    dataset: str,
+    protocol: str,
+    pretrained: Path | None,
+    load_features: Path | None,
+    save_features: Path | None,
+    batch_size: int,
+    amp: str,
+    device: torch.device,
+    recipe: Recipe = RECIPES['probe'],
+    seed: int = 0,
+) -> tuple[dict[Subset, Features], Origin, Callable | None]:
+    """From a file or from a checkpoint, what `extract_splits` returns; the features are on the
+    device.
+    """
     draw_again = None
     if load_features:
         source = feature_files.read_source(load_features)
-        for name, stored, wanted in (('data set', source.dataset, dataset), ('protocol', source.protocol, protocol)):
+        for name, stored, wanted in (
+            ('data set', source.dataset, dataset),
+            ('protocol', source.protocol, protocol),
+        ):
             if stored not in (None, wanted):
-                raise InputError(f'{load_features} has features of the {name} {stored}, not {wanted}')
+                raise InputError(
+                    f'{load_features} has features of the {name} {stored}, not {wanted}'
+                )
         if pretrained:
             print('note: --pretrained has no effect with --load-features', file=sys.stderr)
         features, origin = feature_files.load(load_features, subsets), source.origin
@@ -45,76 +63,135 @@ def load_or_extract(subsets: list[Subset], data_root: Path, dataset: str, protoc
         raise InputError(MISSING)
     else:
         folder = options.data_folder(data_root, dataset, protocol)
-        features, origin, draw_again = extract_splits(subsets, folder, pretrained, recipe, seed, batch_size, amp,
-                                                      device)
+        features, origin, draw_again = extract_splits(
+            subsets, folder, pretrained, recipe, seed, batch_size, amp, device
+        )
     check_features(features, load_features or pretrained)
     if save_features:
         feature_files.save(save_features, features, dataset, protocol, origin)
-    features = {subset: Features(*(tensor.to(device) for tensor in values)) for subset, values in features.items()}
+    features = {
+        subset: Features(*(tensor.to(device) for tensor in values))
+        for subset, values in features.items()
+    }
     return features, origin, draw_again
 
 
-def extract_splits(subsets: list[Subset], data_folder: Path, pretrained: Path, recipe: Recipe, seed: int,
-                   batch_size: int, amp: str,
-                   device: torch.device) -> tuple[dict[Subset, Features], Origin, Callable | None]:
-    """The features of each subset with the crops of a recipe, where they come from, and `draw_again`.
+def extract_splits(
+    subsets: list[Subset],
+    data_folder: Path,
+    pretrained: Path,
+    recipe: Recipe,
+    seed: int,
+    batch_size: int,
+    amp: str,
+    device: torch.device,
+) -> tuple[dict[Subset, Features], Origin, Callable | None]:
+    """The features of each subset with the crops of a recipe, where they come from, and
+    `draw_again`.
 
-    draw_again(epoch): the features of the training clips {subset: (N, 2H)} with the crops of another epoch; None if
-    the recipe has no random crops.
+    draw_again(epoch): the features of the training clips {subset: (N, 2H)} with the crops of
+    another epoch; None if the recipe has no random crops.
     """
-    modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
+    modalities = [
+        modality for modality in MODALITIES if any(modality in subset for subset in subsets)
+    ]
     backbone, train, val, origin = load_inputs(data_folder, pretrained, modalities, device)
 
-    extract = partial(extract_subsets, backbone, subsets=subsets, batch_size=batch_size, dtype=amp_dtype(amp, device))
+    extract = partial(
+        extract_subsets,
+        backbone,
+        subsets=subsets,
+        batch_size=batch_size,
+        dtype=amp_dtype(amp, device),
+    )
 
     def draw_again(epoch):
-        return extract(train, crops=training_crops(train.num_frames, recipe.train_crop, seed, epoch))
+        return extract(
+            train, crops=training_crops(train.num_frames, recipe.train_crop, seed, epoch)
+        )
 
-    of_train, of_val = draw_again(0), extract(val, crops=center_crops(val.num_frames, recipe.test_crop))
-    features = {subset: Features(of_train[subset], train.labels, of_val[subset], val.labels) for subset in subsets}
+    of_train, of_val = (
+        draw_again(0),
+        extract(val, crops=center_crops(val.num_frames, recipe.test_crop)),
+    )
+    features = {
+        subset: Features(of_train[subset], train.labels, of_val[subset], val.labels)
+        for subset in subsets
+    }
     origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
     return features, origin, draw_again if recipe.train_crop != [1, 1] else None
 
 
-def load_inputs(data_folder: Path, pretrained: Path, modalities: list[str],
-                device: torch.device) -> tuple[Backbone, ClipDataset, ClipDataset, Origin]:
-    """The encoder of --pretrained, the train and the val split, all on the device, and where they come from.
+def load_inputs(
+    data_folder: Path, pretrained: Path, modalities: list[str], device: torch.device
+) -> tuple[Backbone, ClipDataset, ClipDataset, Origin]:
+    """The encoder of --pretrained, the train and the val split, all on the device, and where they
+    come from.
 
-    Prints a note about modalities the encoder was not trained on; InputError if its frames had another size.
+    Prints a note about modalities the encoder was not trained on; InputError if its frames had
+    another size.
     """
     model, pretrained_on = checkpoint.load_model(pretrained)
     trained = (pretrained_on or {}).get('modalities', MODALITIES)
     if untrained := [modality for modality in modalities if modality not in trained]:
-        print(f'note: {pretrained} was pre-trained on {" ".join(trained)} only; its embedding of '
-              f'{" ".join(untrained)} is still random', file=sys.stderr)
+        print(
+            f'note: {pretrained} was pre-trained on {" ".join(trained)} only; its embedding of '
+            f'{" ".join(untrained)} is still random',
+            file=sys.stderr,
+        )
     train, val = (load_split(data_folder, split) for split in ('train', 'val'))
     for dataset in (train, val):
-        size, expected = math.prod(dataset.frames.shape[1:]), model.backbone.j_emb.t_embedding[0].in_features
+        size, expected = (
+            math.prod(dataset.frames.shape[1:]),
+            model.backbone.j_emb.t_embedding[0].in_features,
+        )
         if size != expected:
-            raise InputError(f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}')
-    origin = Origin(file_sha256(pretrained), data_sha256(data_folder), pretrained_on, val.names,
-                    performers_of(data_folder, val.names), train.names)
+            raise InputError(
+                f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}'
+            )
+    origin = Origin(
+        file_sha256(pretrained),
+        data_sha256(data_folder),
+        pretrained_on,
+        val.names,
+        performers_of(data_folder, val.names),
+        train.names,
+    )
     return model.backbone.to(device), train.to(device), val.to(device), origin
 
 
 def performers_of(data_folder: Path, names: list[str]) -> list | None:
-    """Who performs each clip, from the manifest or a name of NTU RGB+D; None if that is not known of every clip."""
+    """Who performs each clip, from the manifest or a name of NTU RGB+D; None if that is not known
+    of every clip.
+    """
     performers = (manifest.read(data_folder) or {}).get('performers', {})
     parsed = {name: Name.parse(name.removesuffix('.skeleton')) for name in names}
     performers = {name: each.performer for name, each in parsed.items() if each} | performers
     return [performers[name] for name in names] if performers.keys() >= set(names) else None
 
 
-def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subset], batch_size: int,
-                    dtype: torch.dtype | None = None, crops: Crops | None = None) -> dict[Subset, torch.Tensor]:
-    """Features (N, 2H) float32 of every clip, in order, for each subset, on the dataset's device; dtype: of autocast.
+def extract_subsets(
+    backbone: Backbone,
+    dataset: ClipDataset,
+    subsets: list[Subset],
+    batch_size: int,
+    dtype: torch.dtype | None = None,
+    crops: Crops | None = None,
+) -> dict[Subset, torch.Tensor]:
+    """Features (N, 2H) float32 of every clip, in order, for each subset, on the dataset's device;
+    dtype: of autocast.
 
     One pass embeds each modality once. Of whole clips, or of crops.
     """
     device = dataset.labels.device
-    features = {subset: torch.empty(len(dataset), 2 * backbone.hidden_size, device=device) for subset in subsets}
+    features = {
+        subset: torch.empty(len(dataset), 2 * backbone.hidden_size, device=device)
+        for subset in subsets
+    }
     embeddings = backbone.embeddings()
-    modalities = [modality for modality in MODALITIES if any(modality in subset for subset in subsets)]
+    modalities = [
+        modality for modality in MODALITIES if any(modality in subset for subset in subsets)
+    ]
     batches = downstream_batches(dataset, batch_size, modalities, crops)
     starts = progress(range(0, len(dataset), batch_size), 'features', unit='batch', leave=False)
     for first, streams in zip(starts, batches, strict=True):
@@ -122,7 +199,7 @@ def extract_subsets(backbone: Backbone, dataset: ClipDataset, subsets: list[Subs
             embedded = {modality: embeddings[modality](pair) for modality, pair in streams.items()}
             for subset, values in features.items():
                 tokens = backbone.fuse([embedded[modality] for modality in subset])
-                values[first:first + batch_size] = backbone.ma_encoder(*tokens)
+                values[first : first + batch_size] = backbone.ma_encoder(*tokens)
     return features
 
 
@@ -130,19 +207,34 @@ def check_features(features: dict[Subset, Features], path: Path) -> None:
     """InputError for features that cannot be scored."""
     for train, _, val, _ in features.values():
         if not len(train) or not len(val):
-            raise InputError(f'{len(train)} training and {len(val)} test clips: nothing to evaluate')
-        if not torch.stack((*train.aminmax(), *val.aminmax())).isfinite().all():  # extremes are NaN if there is one
+            raise InputError(
+                f'{len(train)} training and {len(val)} test clips: nothing to evaluate'
+            )
+        if (
+            not torch.stack((*train.aminmax(), *val.aminmax())).isfinite().all()
+        ):  # extremes are NaN if there is one
             raise InputError(f'{path} gives features that are not finite')
 
 
-def classes_of(data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor) -> tuple[int, list[str] | None]:
-    """The number of classes and, if the manifest has them, their names; InputError for a label outside."""
-    class_names = (manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}).get('class_names')
+def classes_of(
+    data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor
+) -> tuple[int, list[str] | None]:
+    """The number of classes and, if the manifest has them, their names; InputError for a label
+    outside.
+    """
+    class_names = (manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}).get(
+        'class_names'
+    )
     return num_classes(dataset, class_names, torch.cat(labels).cpu().numpy()), class_names
 
 
-def input_hashes(data_root: Path, dataset: str, protocol: str, pretrained: Path | None,
-                 load_features: Path | None) -> dict[str, str | None]:
+def input_hashes(
+    data_root: Path,
+    dataset: str,
+    protocol: str,
+    pretrained: Path | None,
+    load_features: Path | None,
+) -> dict[str, str | None]:
     """The hashes of the checkpoint and of the data, which are part of a result's configuration."""
     if load_features:
         origin = feature_files.read_source(load_features).origin
@@ -153,5 +245,7 @@ def input_hashes(data_root: Path, dataset: str, protocol: str, pretrained: Path 
         raise InputError(MISSING)
     if not pretrained.is_file():
         raise InputError(f'--pretrained {pretrained}: no such checkpoint')
-    return {'checkpoint_sha256': file_sha256(pretrained),
-            'data_sha256': data_sha256(options.data_folder(data_root, dataset, protocol))}
+    return {
+        'checkpoint_sha256': file_sha256(pretrained),
+        'data_sha256': data_sha256(options.data_folder(data_root, dataset, protocol)),
+    }

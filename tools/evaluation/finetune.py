@@ -1,4 +1,7 @@
-"""Fine-tuning: backbone and linear head trained together on labelled clips, then evaluated on the val split."""
+"""Fine-tuning: backbone and linear head trained together on labelled clips, then evaluated on the
+val split.
+"""
+
 import copy
 import math
 from pathlib import Path
@@ -21,7 +24,9 @@ from tools.scores import EVALUATE_EVERY
 
 
 class Classifier(nn.Module):
-    """Backbone and linear head, with the official code's names: `backbone.*`, `fc.weight`, `fc.bias`."""
+    """Backbone and linear head, with the official code's names: `backbone.*`, `fc.weight`,
+    `fc.bias`.
+    """
 
     def __init__(self, backbone: Backbone, fc: nn.Linear):
         super().__init__()
@@ -33,47 +38,91 @@ class Classifier(nn.Module):
 
 class FineTuning(NamedTuple):
     """The result of one run."""
-    eval_history: dict[int, torch.Tensor]  # {epoch: logits (M, num_classes) of the val split, on the CPU}
+
+    eval_history: dict[
+        int, torch.Tensor
+    ]  # {epoch: logits (M, num_classes) of the val split, on the CPU}
     training_loss: float  # mean of the last epoch
 
 
-def finetune(backbone: Backbone, train: ClipDataset, val: ClipDataset, num_classes: int, *, modalities: tuple[str, ...],
-             clips: torch.Tensor, repeat: int, recipe: Recipe, factors: list[float], dtype: torch.dtype | None,
-             seed: int, extract_batch: int, save_model: Path | None = None,
-             pretrained_on: dict | None = None) -> FineTuning:
+def finetune(
+    backbone: Backbone,
+    train: ClipDataset,
+    val: ClipDataset,
+    num_classes: int,
+    *,
+    modalities: tuple[str, ...],
+    clips: torch.Tensor,
+    repeat: int,
+    recipe: Recipe,
+    factors: list[float],
+    dtype: torch.dtype | None,
+    seed: int,
+    extract_batch: int,
+    save_model: Path | None = None,
+    pretrained_on: dict | None = None,
+) -> FineTuning:
     """Fine-tune a copy of the backbone on the clips of `train` with these indices (N,).
 
-    Each epoch's learning rate is the recipe's first times its factor. Seed and repeat determine the head, the order of
-    the clips and their crops. dtype: of autocast, None for float32. pretrained_on: kept in the file of `save_model`.
-    Raises InputError if the loss is not finite.
+    Each epoch's learning rate is the recipe's first times its factor. Seed and repeat determine the
+    head, the order of the clips and their crops. dtype: of autocast, None for float32.
+    pretrained_on: kept in the file of `save_model`. Raises InputError if the loss is not finite.
     """
     device = train.labels.device
-    head = linear_head(2 * backbone.hidden_size, num_classes, generator_at(seed, HEAD, repeat).initial_seed())
+    head = linear_head(
+        2 * backbone.hidden_size, num_classes, generator_at(seed, HEAD, repeat).initial_seed()
+    )
     model = Classifier(copy.deepcopy(backbone), head).to(device)
-    # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from uninitialised memory.
-    optimizer = torch.optim.SGD(model.parameters(), recipe.lr[0], recipe.momentum, weight_decay=recipe.weight_decay,
-                                fused=dtype != torch.float16)
+    # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from
+    # uninitialised memory.
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        recipe.lr[0],
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=dtype != torch.float16,
+    )
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     eval_history, test_crops = {}, center_crops(val.num_frames, recipe.test_crop)
-    for epoch, factor in enumerate(progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1):
+    for epoch, factor in enumerate(
+        progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1
+    ):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
-        order = clips[torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))].to(device)
+        order = clips[
+            torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))
+        ].to(device)
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
-        batches = zip(downstream_batches(train, recipe.batch_size, modalities, crops, order),
-                      train.labels[order].split(recipe.batch_size), strict=True)
-        loss = train_one_epoch(autocast(dtype, device)(model.forward), optimizer, batches, loss_scaler).item()
+        batches = zip(
+            downstream_batches(train, recipe.batch_size, modalities, crops, order),
+            train.labels[order].split(recipe.batch_size),
+            strict=True,
+        )
+        loss = train_one_epoch(
+            autocast(dtype, device)(model.forward), optimizer, batches, loss_scaler
+        ).item()
         if not math.isfinite(loss):
-            raise InputError(f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller --lr')
+            raise InputError(
+                f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller '
+                '--lr'
+            )
         if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):
-            eval_history[epoch] = predict(model, val, modalities, extract_batch, dtype, test_crops).cpu()
+            eval_history[epoch] = predict(
+                model, val, modalities, extract_batch, dtype, test_crops
+            ).cpu()
     if save_model:
         checkpoint.save(save_model, model, optimizer, len(factors), config=pretrained_on)
     return FineTuning(eval_history, loss)
 
 
 @torch.inference_mode()
-def predict(model: Classifier, dataset: ClipDataset, modalities: tuple[str, ...], batch_size: int,
-            dtype: torch.dtype | None, crops: Crops | None = None) -> torch.Tensor:
+def predict(
+    model: Classifier,
+    dataset: ClipDataset,
+    modalities: tuple[str, ...],
+    batch_size: int,
+    dtype: torch.dtype | None,
+    crops: Crops | None = None,
+) -> torch.Tensor:
     """Logits (M, num_classes) float32 of all clips of a dataset, in order."""
     logits = []
     for streams in downstream_batches(dataset, batch_size, modalities, crops):

@@ -1,7 +1,9 @@
 """k-NN retrieval: the nearest training clips of each query, their votes, and average precision.
 
-Similarities are computed for a block of queries at a time, so memory is bounded however many clips there are.
+Similarities are computed for a block of queries at a time, so memory is bounded however many clips
+there are.
 """
+
 from collections.abc import Iterator
 
 import torch
@@ -12,31 +14,45 @@ SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
 
 
 @torch.inference_mode()
-def knn_search(train: list[torch.Tensor], queries: list[torch.Tensor], k: int,
-               labels: tuple[torch.Tensor, torch.Tensor] | None = None, block: int | None = None):
+def knn_search(
+    train: list[torch.Tensor],
+    queries: list[torch.Tensor],
+    k: int,
+    labels: tuple[torch.Tensor, torch.Tensor] | None = None,
+    block: int | None = None,
+):
     """The k training clips nearest to each query, and the average precision of its whole ranking.
 
-    train: features (N, D) of one or several subsets; queries: (Q, D) of the same; all rows of length 1. The similarity
-    of two clips is their cosine, summed over subsets. labels: of the training clips (N,) and of the queries (Q,).
-    block: queries per block. Returns neighbours (Q, k), nearest first, and average precision (Q,) in 0..1, which is NaN
-    without labels, or if no training clip has the query's label.
+    train: features (N, D) of one or several subsets; queries: (Q, D) of the same; all rows of
+    length 1. The similarity of two clips is their cosine, summed over subsets. labels: of the
+    training clips (N,) and of the queries (Q,).
+    block: queries per block. Returns neighbours (Q, k), nearest first, and average precision (Q,)
+    in 0..1, which is NaN without labels, or if no training clip has the query's label.
     """
     block = block or max(1, SIMILARITIES_PER_BLOCK // len(train[0]))
     device, num_queries = train[0].device, len(queries[0])
     neighbours = torch.empty(num_queries, k, dtype=torch.long, device=device)
     precision = torch.full((num_queries,), torch.nan, device=device)
-    blocks = (list(blocks_by_label(*labels, block)) if labels else
-              [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)])
+    blocks = (
+        list(blocks_by_label(*labels, block))
+        if labels
+        else [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
+    )
     for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
-        similarities = sum(query[indices] @ features.T for query, features in zip(queries, train, strict=True))
+        similarities = sum(
+            query[indices] @ features.T for query, features in zip(queries, train, strict=True)
+        )
         neighbours[indices] = similarities.topk(k).indices
         if relevant is not None:
-            precision[indices] = average_precision(similarities[:, relevant], sort_rows(similarities))
+            precision[indices] = average_precision(
+                similarities[:, relevant], sort_rows(similarities)
+            )
     return neighbours, precision
 
 
-def blocks_by_label(train_labels: torch.Tensor, query_labels: torch.Tensor,
-                    block: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def blocks_by_label(
+    train_labels: torch.Tensor, query_labels: torch.Tensor, block: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield (queries with the same label, the training clips with that label), both as indices.
 
     The relevant clips of a whole block are then a selection of columns.
@@ -50,8 +66,8 @@ def blocks_by_label(train_labels: torch.Tensor, query_labels: torch.Tensor,
 def average_precision(relevant: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
     """Average precision (q,) of q rankings; NaN if there is nothing relevant.
 
-    relevant (q, R): the similarities of the relevant clips; ranked (q, N): of all clips, ascending. Equally similar
-    clips share the last of their ranks, because their order is arbitrary.
+    relevant (q, R): the similarities of the relevant clips; ranked (q, N): of all clips, ascending.
+    Equally similar clips share the last of their ranks, because their order is arbitrary.
     """
     relevant = relevant.sort(1).values
     rank = ranked.shape[1] - torch.searchsorted(ranked, relevant)
@@ -68,6 +84,10 @@ def sort_rows(x: torch.Tensor) -> torch.Tensor:
 
 
 def vote(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """The most frequent label (Q,) among each query's neighbours (Q, k); the smallest label wins a tie."""
+    """The most frequent label (Q,) among each query's neighbours (Q, k); the smallest label wins a
+    tie.
+    """
     votes = torch.zeros(len(labels), num_classes, dtype=torch.long, device=labels.device)
-    return votes.scatter_add_(1, labels, torch.ones_like(labels)).argmax(1)  # the first of equal maxima
+    return votes.scatter_add_(1, labels, torch.ones_like(labels)).argmax(
+        1
+    )  # the first of equal maxima

@@ -1,4 +1,7 @@
-"""What `script_reproduce.sh --demo` runs on: two synthetic data sets, and settings that learn something in a minute."""
+"""What `script_reproduce.sh --demo` runs on: two synthetic data sets, and settings that learn
+something in a minute.
+"""
+
 from pathlib import Path
 
 from data_gen.protocols import benchmark_folder
@@ -6,7 +9,10 @@ from tools import demo
 from tools.reproduce.stages import NAMES
 
 SOURCE, TARGET = 'ntu60_xsub', 'ntu120_xsetup'
-RECORD_FLAGS = {SOURCE: ['--performers', 10], TARGET: ['--performers', 4, '--classes', 6, '--seed', 1]}
+RECORD_FLAGS = {
+    SOURCE: ['--performers', 10],
+    TARGET: ['--performers', 4, '--classes', 6, '--seed', 1],
+}
 FLAGS = {
     'pretrain': '--recipe small-data --hidden-size 32 --batch-size 32 --epochs 20 --schedule 16',
     'probe': '--batch-size 128',
@@ -15,10 +21,10 @@ FLAGS = {
     'finetune': '--batch-size 32 --epochs 10 --schedule 8',
     'transfer': '--batch-size 16 --epochs 15 --schedule 12',
 }
-NOTE = '''\
+NOTE = """\
 **The recordings are synthetic**: a computed figure moves, nobody was recorded. They only have the format of NTU RGB+D,
 so do not compare these numbers with published ones.
-'''
+"""
 
 
 def prepare(folder: Path) -> None:
@@ -27,5 +33,14 @@ def prepare(folder: Path) -> None:
         raw, arrays = folder / f'raw_{name}', benchmark_folder(folder / 'data', *NAMES[name])
         if not (arrays / 'manifest.json').is_file():
             demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
-            demo.run_command('data_gen/ntu_gendata.py', '--dataset', NAMES[name][0], '--benchmark', arrays.name,
-                             '--data_path', raw, '--out_folder', arrays.parent)
+            demo.run_command(
+                'data_gen/ntu_gendata.py',
+                '--dataset',
+                NAMES[name][0],
+                '--benchmark',
+                arrays.name,
+                '--data_path',
+                raw,
+                '--out_folder',
+                arrays.parent,
+            )

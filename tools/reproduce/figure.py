@@ -1,4 +1,7 @@
-"""The figure of the tables: accuracy of the linear probe against GFLOPs per clip, a panel for each data set."""
+"""The figure of the tables: accuracy of the linear probe against GFLOPs per clip, a panel for each
+data set.
+"""
+
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -7,34 +10,64 @@ from data_gen.arrays import replacing
 from tools.analysis.drawing import COLOURS, styled
 
 # Rows by the number of modalities that are encoded together; 3s has a marker of its own.
-KINDS = {'one modality': 'o', 'two, combination not trained on': 'D', 'three, early fusion': '*',
-         '3s, late fusion': 's'}
+KINDS = {
+    'one modality': 'o',
+    'two, combination not trained on': 'D',
+    'three, early fusion': '*',
+    '3s, late fusion': 's',
+}
 
 
 @styled
 def write(path: Path, rows: list) -> None:
     """Write accuracy against GFLOPs of the rows of `tables.fill` as a PNG, if a probe was measured."""
-    rows = [row for row in rows if row.evaluation == 'linear probe' and row.gflops and row.ours_mean is not None]
+    rows = [
+        row
+        for row in rows
+        if row.evaluation == 'linear probe' and row.gflops and row.ours_mean is not None
+    ]
     names = list(dict.fromkeys(row.data_set for row in rows))
     if not names:
         return
     figure = Figure((0.6 + 2.4 * len(names), 2.4), layout='constrained')
     for position, name in enumerate(names, 1):
-        ax = figure.add_subplot(1, len(names), position, title=name, xlabel='GFLOPs per clip', ylabel='accuracy, %')
+        ax = figure.add_subplot(
+            1, len(names), position, title=name, xlabel='GFLOPs per clip', ylabel='accuracy, %'
+        )
         ax.set_xlim(0, 1.1 * max(row.gflops for row in rows))
         for row in (row for row in rows if row.data_set == name):
             number = 3 if row.of == '3s' else row.of.count('+')
             kind, marker = list(KINDS.items())[number]
-            ax.errorbar(row.gflops, row.ours_mean, row.ours_std, fmt=marker, color=COLOURS[number], label=kind,
-                        linewidth=0.7, markersize=9 if marker == '*' else 4,
-                        fillstyle='none' if number == 1 else 'full')
+            ax.errorbar(
+                row.gflops,
+                row.ours_mean,
+                row.ours_std,
+                fmt=marker,
+                color=COLOURS[number],
+                label=kind,
+                linewidth=0.7,
+                markersize=9 if marker == '*' else 4,
+                fillstyle='none' if number == 1 else 'full',
+            )
             if number < 2:
                 initials = '+'.join(modality[0] for modality in row.of.split('+'))
-                ax.annotate(initials, (row.gflops, row.ours_mean), (-4, 0), textcoords='offset points', fontsize=5,
-                            ha='right', va='center')
+                ax.annotate(
+                    initials,
+                    (row.gflops, row.ours_mean),
+                    (-4, 0),
+                    textcoords='offset points',
+                    fontsize=5,
+                    ha='right',
+                    va='center',
+                )
     handle_of = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(handle_of.values(), handle_of.keys(), loc='outside lower center', ncols=2,
-                  title='j, b, m: joint, bone, motion')
+    figure.legend(
+        handle_of.values(),
+        handle_of.keys(),
+        loc='outside lower center',
+        ncols=2,
+        title='j, b, m: joint, bone, motion',
+    )
     with replacing(path) as file:
         figure.savefig(file, format='png')
     print(f'{path}: accuracy against GFLOPs')

@@ -1,4 +1,5 @@
 """--compile: torch.compile of the model's parts and of the objective."""
+
 import importlib.util
 import os
 import shutil
@@ -14,11 +15,16 @@ from tools.distributed import rank
 def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callable:
     """Compile the parts of a model in place, and return the compiled objective.
 
-    Parts, because each is then a node of its own in the backward: DDP sends the gradients of one while the next is
-    computed. Sizes are constants in the compiled code; the last batch of an epoch, if smaller, has code of its own.
-    Without a compiler nothing is compiled, which is said in one line.
+    Parts, because each is then a node of its own in the backward: DDP sends the gradients of one
+    while the next is computed. Sizes are constants in the compiled code; the last batch of an
+    epoch, if smaller, has code of its own. Without a compiler nothing is compiled, which is said in
+    one line.
     """
-    compiler = (os.environ.get('CC') or 'gcc') if device.type == 'cuda' else (os.environ.get('CXX') or 'g++')
+    compiler = (
+        (os.environ.get('CC') or 'gcc')
+        if device.type == 'cuda'
+        else (os.environ.get('CXX') or 'g++')
+    )
     needed = {compiler: shutil.which(compiler.split()[0])}
     if device.type == 'cuda':
         needed['triton'] = importlib.util.find_spec('triton')
@@ -26,8 +32,11 @@ def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callabl
         needed['torch 2.13 for --encoder-chunks'] = torch.__version__ >= '2.13'
     if missing := [name for name, found in needed.items() if not found]:
         if rank() == 0:
-            print(f'note: --compile needs {" and ".join(missing)}, which is missing here: nothing is compiled',
-                  file=sys.stderr)
+            print(
+                f'note: --compile needs {" and ".join(missing)}, which is missing here: nothing is '
+                'compiled',
+                file=sys.stderr,
+            )
         return objective
     for part in model.modules():
         if isinstance(part, (Embedding, Fusion, Layer, Projector)):

@@ -1,4 +1,5 @@
 """k-NN accuracy while a model trains: a fixed sample of its training clips, each among the others."""
+
 import time
 from pathlib import Path
 
@@ -15,8 +16,8 @@ SAMPLE = 2000  # clips, at most
 class KnnMonitor:
     """How many clips of a sample have the class of their nearest neighbour (cosine) in it, in %.
 
-    A neighbour is never of the same performer, or, if performers are unknown, never the clip itself. Labels are used
-    for this number alone, and the test split is not used.
+    A neighbour is never of the same performer, or, if performers are unknown, never the clip
+    itself. Labels are used for this number alone, and the test split is not used.
     """
 
     def __init__(self, dataset: ClipDataset, data_folder: Path, seed: int):
@@ -28,7 +29,9 @@ class KnnMonitor:
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:
         """{'knn': in %, 'knn_seconds': what it cost}."""
         started = time.perf_counter()
-        features, = extract_subsets(backbone, self.sample.to(device), [tuple(modalities)], 64, dtype).values()
+        (features,) = extract_subsets(
+            backbone, self.sample.to(device), [tuple(modalities)], 64, dtype
+        ).values()
         features = normalize(features).cpu()
         nearest = (features @ features.T).masked_fill_(self.same, -2).argmax(1)
         right = (self.sample.labels[nearest] == self.sample.labels).double().mean().item()

@@ -1,4 +1,5 @@
 """Where a run of pretrain.py starts: from a checkpoint, or afresh with an earlier run moved aside."""
+
 import sys
 from pathlib import Path
 
@@ -9,13 +10,26 @@ from tools.results import move_aside
 from tools.training.log import LOG_FILES
 
 # What a run cannot change when it resumes, and what it can.
-FIXED = ('recipe', 'objective', 'modalities', 'weights', 'crop', 'crop_frames', 'shear', 'dataset', 'protocol',
-         'hidden_size', 'seed', 'batch_size')
+FIXED = (
+    'recipe',
+    'objective',
+    'modalities',
+    'weights',
+    'crop',
+    'crop_frames',
+    'shear',
+    'dataset',
+    'protocol',
+    'hidden_size',
+    'seed',
+    'batch_size',
+)
 FREE = ('epochs', 'lr', 'schedule', 'cos', 'weight_decay')
 
 
 def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path | None, dict]:
-    """Path and content of the checkpoint to resume from, of ours or of the official code, or (None, {'epoch': 0}).
+    """Path and content of the checkpoint to resume from, of ours or of the official code, or (None,
+    {'epoch': 0}).
 
     Prints a note about settings that change; InputError if one that cannot change was another.
     """
@@ -42,7 +56,11 @@ def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path
 
 def flag_of(name: str) -> str:
     """The flag that sets an entry of `config`."""
-    names = {'dataset': '--pre-dataset', 'weights': 'loss weights', 'processes': 'the number of processes'}
+    names = {
+        'dataset': '--pre-dataset',
+        'weights': 'loss weights',
+        'processes': 'the number of processes',
+    }
     return names.get(name, f'--{name.replace("_", "-")}')
 
 
@@ -60,10 +78,16 @@ def start_folder(folder: Path, resume_path, first_epoch: int, first_step: int) -
     if rank() != 0:
         return
     if resume_path is not None:
-        print(f'resuming from {resume_path} at epoch {first_epoch}' + f', step {first_step}' * (first_step > 0))
+        print(
+            f'resuming from {resume_path} at epoch {first_epoch}'
+            + f', step {first_step}' * (first_step > 0)
+        )
     elif checkpoints := checkpoint.list_checkpoints(folder):
         newest = checkpoint.newest(folder)
         logs = [folder / name for name in LOG_FILES if (folder / name).exists()]
         target = move_aside(*checkpoints, *logs)
-        print(f'note: the earlier run was moved to {target} (--resume {target / newest.name} continues it)',
-              file=sys.stderr)
+        print(
+            f'note: the earlier run was moved to {target} (--resume {target / newest.name} '
+            'continues it)',
+            file=sys.stderr,
+        )

@@ -1,4 +1,5 @@
 """The published costs, counted by torch and by formula; the table and the JSON file."""
+
 import json
 
 import pytest
@@ -31,18 +32,35 @@ def test_published_flops():
 
 def flops_by_formula(hidden):
     """2 per multiply-add of the matrix products, layer by layer."""
+
     def encode(modalities):
-        return sum(2 * tokens * (modalities * (width * hidden + hidden ** 2)  # embeddings
-                                 + (hidden ** 2 if modalities > 1 else 0)  # fusion
-                                 + 6 * hidden ** 2 + 2 * tokens * hidden)  # q, k, v, out, feed-forward; attention
-                   for tokens, width in STREAMS)
+        return sum(
+            2
+            * tokens
+            * (
+                modalities * (width * hidden + hidden**2)  # embeddings
+                + (hidden**2 if modalities > 1 else 0)  # fusion
+                + 6 * hidden**2
+                + 2 * tokens * hidden
+            )  # q, k, v, out, feed-forward; attention
+            for tokens, width in STREAMS
+        )
+
     one, two, three = map(encode, (1, 2, 3))
     projection = 2 * (2 * (2 * hidden) ** 2 + 2 * hidden * 4096)
     forward = 3 * one + three + 6 * projection
-    first_layers = 6 * sum(2 * tokens * width * hidden for tokens, width in STREAMS)  # their inputs need no gradient
-    return {'one modality': one, 'two modalities, fused': two, 'three modalities, fused': three,
-            'two uni-modal passes': 2 * one, 'three uni-modal passes': 3 * one,
-            'pre-training, forward': forward, 'pre-training, with backward': 3 * forward - first_layers}
+    first_layers = 6 * sum(
+        2 * tokens * width * hidden for tokens, width in STREAMS
+    )  # their inputs need no gradient
+    return {
+        'one modality': one,
+        'two modalities, fused': two,
+        'three modalities, fused': three,
+        'two uni-modal passes': 2 * one,
+        'three uni-modal passes': 3 * one,
+        'pre-training, forward': forward,
+        'pre-training, with backward': 3 * forward - first_layers,
+    }
 
 
 @pytest.mark.parametrize('hidden', [8, 32])
@@ -53,23 +71,31 @@ def test_counted_as_by_formula(hidden):
 def test_attention_is_counted_whatever_kernel_a_device_has():
     model = UmURL(150, 192, 8)
     streams = complexity.random_streams(model.backbone, 1, 'cpu')
-    counted = complexity.count_flops(lambda: complexity.encode(model.backbone, streams, [('joint',)]))
+    counted = complexity.count_flops(
+        lambda: complexity.encode(model.backbone, streams, [('joint',)])
+    )
     assert counted == flops_by_formula(8)['one modality']
 
 
 def test_deeper_and_other_shapes_are_counted_as_they_are():
     """A second layer, with streams of 20 frames and 10 joints: its share by hand."""
-    shallow, deep = (complexity.flops_per_clip(UmURL(30, 60, 16, num_layer=layers)) for layers in (1, 2))
-    layer = 2 * ((20 + 10) * 6 * 16 ** 2 + 2 * (20 ** 2 + 10 ** 2) * 16)
+    shallow, deep = (
+        complexity.flops_per_clip(UmURL(30, 60, 16, num_layer=layers)) for layers in (1, 2)
+    )
+    layer = 2 * ((20 + 10) * 6 * 16**2 + 2 * (20**2 + 10**2) * 16)
     assert deep['one modality'] - shallow['one modality'] == layer
 
 
 def test_the_table_and_the_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(complexity, 'seconds_of', lambda work, seconds: benchmark.seconds_of(work, 0.001))
+    monkeypatch.setattr(
+        complexity, 'seconds_of', lambda work, seconds: benchmark.seconds_of(work, 0.001)
+    )
     model, path = UmURL(150, 192, 16), tmp_path / 'model.pth.tar'
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1)
     out = tmp_path / 'new' / 'costs.json'
-    complexity.main(['--checkpoint', str(path), '--device', 'cpu', '--batch-size', '3', '--json', str(out)])
+    complexity.main(
+        ['--checkpoint', str(path), '--device', 'cpu', '--batch-size', '3', '--json', str(out)]
+    )
     costs = json.loads(out.read_text())
     assert costs['hidden_size'] == 16
     assert costs['parameters']['with projectors'] == sum(p.numel() for p in model.parameters())
@@ -85,10 +111,14 @@ def test_the_table_and_the_json(tmp_path, capsys, monkeypatch):
 
 
 def test_bad_input_is_one_line(mistake, tmp_path):
-    assert 'no such checkpoint' in mistake(complexity.main, ['--checkpoint', tmp_path / 'none.pth.tar'])
+    assert 'no such checkpoint' in mistake(
+        complexity.main, ['--checkpoint', tmp_path / 'none.pth.tar']
+    )
     (tmp_path / 'text.pth.tar').write_text('text')
     assert 'is not a' in mistake(complexity.main, ['--checkpoint', tmp_path / 'text.pth.tar'])
     assert 'is a folder' in mistake(complexity.main, ['--checkpoint', tmp_path])
     assert '7 is odd' in mistake(complexity.main, ['--hidden-size', 7])
-    assert 'not allowed with' in mistake(complexity.main, ['--hidden-size', 8, '--checkpoint', tmp_path / 'x'])
+    assert 'not allowed with' in mistake(
+        complexity.main, ['--hidden-size', 8, '--checkpoint', tmp_path / 'x']
+    )
     assert 'expected cpu, cuda' in mistake(complexity.main, ['--hidden-size', 8, '--device', 'tpu'])

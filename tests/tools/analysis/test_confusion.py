@@ -1,4 +1,5 @@
 """The confusion matrix: counts and orders by hand, and what is drawn at 3 and at 120 classes."""
+
 import json
 
 import numpy as np
@@ -29,14 +30,18 @@ def test_classes_taken_for_each_other_are_side_by_side():
 def test_drawn(number):
     counts = 8 * np.eye(number, dtype=int)
     counts[1, 0] = 2
-    names = [f'class {label}' for label in range(number - 1)] + ['a name that is much too long for the side']
+    names = [f'class {label}' for label in range(number - 1)] + [
+        'a name that is much too long for the side'
+    ]
     figure = confusion.draw(counts, names)
     figure.draw_without_rendering()
     matrix, bars, _ = figure.axes
     assert [tick.get_text() for tick in matrix.get_yticklabels()[:-1]] == names[:-1]
     assert matrix.get_yticklabels()[-1].get_text() == 'a name that is much too long …'
     assert [bar.get_width() for bar in bars.patches] == [100, 80] + (number - 2) * [100]
-    assert [text.get_text() for text in matrix.texts] == (['100', '20', '80', '100'] if number == 3 else [])
+    assert [text.get_text() for text in matrix.texts] == (
+        ['100', '20', '80', '100'] if number == 3 else []
+    )
     boxes = [tick.get_window_extent() for tick in matrix.get_yticklabels()]
     assert not any(one.overlaps(other) for one, other in zip(boxes, boxes[1:], strict=False))
     assert all(figure.bbox.contains(*corner) for box in boxes for corner in (box.min, box.max))
@@ -44,7 +49,9 @@ def test_drawn(number):
 
 def test_command(tmp_path, capsys):
     path = tmp_path / 'results.json'
-    path.write_text(json.dumps({'labels': [0, 0, 1], 'predictions': [0, 1, 1], 'class_names': ['sit', 'stand']}))
+    path.write_text(
+        json.dumps({'labels': [0, 0, 1], 'predictions': [0, 1, 1], 'class_names': ['sit', 'stand']})
+    )
     confusion.main([str(path), '--out', str(tmp_path / 'matrix.png')])
     assert 'sit taken for stand: 1 of 2 clips' in capsys.readouterr().out
     assert {'matrix.png', 'matrix.pdf'} < {file.name for file in tmp_path.iterdir()}
@@ -52,7 +59,10 @@ def test_command(tmp_path, capsys):
 
 def test_bad_input_is_one_line(tmp_path, mistake):
     path = tmp_path / 'results.json'
-    for record, message in (({'labels': [1, 1], 'predictions': [1, 1]}, 'only one class'), ({}, 'not a results file'),
-                            ({'accuracy': 1.}, 'not a results file')):
+    for record, message in (
+        ({'labels': [1, 1], 'predictions': [1, 1]}, 'only one class'),
+        ({}, 'not a results file'),
+        ({'accuracy': 1.0}, 'not a results file'),
+    ):
         path.write_text(json.dumps(record))
         assert message in mistake(confusion.main, [path, '--out', tmp_path / 'out'])

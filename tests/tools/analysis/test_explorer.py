@@ -1,4 +1,5 @@
 """The explorer: what the page holds, by hand, and how it behaves in Chromium, where there is one."""
+
 import base64
 import fcntl
 import itertools
@@ -21,25 +22,47 @@ from tools import checkpoint
 from tools.analysis import explorer
 from tools.evaluation.knn import knn_search
 
-TYPES = {'points': '<f4', 'label': '<u2', 'train': '?', 'right': '?', 'num_frames': '<u4', 'neighbours': '<u4',
-         'cosine': '<f4', 'bodies': 'u1', 'poses': 'u1'}
+TYPES = {
+    'points': '<f4',
+    'label': '<u2',
+    'train': '?',
+    'right': '?',
+    'num_frames': '<u4',
+    'neighbours': '<u4',
+    'cosine': '<f4',
+    'bodies': 'u1',
+    'poses': 'u1',
+}
 CLIPS = {'train': 24, 'val': 18}
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None
+)
 
 
 def write_features(path, labels, seed=0, spread=1.5, **about):
     """Features of noise, each class around a direction of its own."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(0, 1, (3, 6))
-    values = {split: (centres[labels[split]] + rng.normal(0, spread, (len(labels[split]), 6))).astype(np.float32)
-              for split in labels}
-    np.savez(path, **values, **{f'{split}_labels': labels[split] for split in labels}, about=json.dumps(about))
+    values = {
+        split: (centres[labels[split]] + rng.normal(0, spread, (len(labels[split]), 6))).astype(
+            np.float32
+        )
+        for split in labels
+    }
+    np.savez(
+        path,
+        **values,
+        **{f'{split}_labels': labels[split] for split in labels},
+        about=json.dumps(about),
+    )
     return values
 
 
 @pytest.fixture
 def folder(padded_arrays, tmp_path, monkeypatch):
-    """The working folder with data/ and the features a.npz; the arrays, see padded_arrays; the features."""
+    """The working folder with data/ and the features a.npz; the arrays, see padded_arrays; the
+    features.
+    """
     monkeypatch.chdir(tmp_path)
     made = padded_arrays(tmp_path / 'data' / 'NTU-RGB-D-60-AGCN' / 'xsub', **CLIPS)
     values = write_features('a.npz', {split: np.array(made[split][3]) for split in CLIPS})
@@ -47,8 +70,20 @@ def folder(padded_arrays, tmp_path, monkeypatch):
 
 
 def run(*argv, source='a.npz'):
-    explorer.main([source, '--out', 'x.html', '--data-root', 'data', '--perplexity', '5', '--device', 'cpu',
-                   *map(str, argv)])
+    explorer.main(
+        [
+            source,
+            '--out',
+            'x.html',
+            '--data-root',
+            'data',
+            '--perplexity',
+            '5',
+            '--device',
+            'cpu',
+            *map(str, argv),
+        ]
+    )
 
 
 def contents(path='x.html'):
@@ -78,15 +113,20 @@ def test_neighbours_are_training_clips_and_val_scores_as_in_retrieval(folder, ca
     cosine[range(24), range(24)] = -2
     order = np.argsort(-cosine, 1)[:, :5]
     assert arrays['neighbours'].reshape(-1, 5).tolist() == order.tolist()
-    np.testing.assert_allclose(arrays['cosine'].reshape(-1, 5), np.take_along_axis(cosine, order, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        arrays['cosine'].reshape(-1, 5), np.take_along_axis(cosine, order, 1), atol=1e-6
+    )
     nearest, _ = knn_search([torch.from_numpy(every[:24])], [torch.from_numpy(every[24:])], 1)
     right = np.array(made['train'][3])[nearest[:, 0]] == made['val'][3]
     assert 0 < right.mean() < 1
     assert arrays['right'][24:].tolist() == right.tolist()
     points = arrays['points'].reshape(-1, 2)
     assert points.min() == pytest.approx(0, abs=1e-6) and points.max() == pytest.approx(1, abs=1e-6)
-    assert f'42 clips by t-SNE; {100 * arrays["right"].mean():.1f} % have the class of their nearest neighbour: by ' \
+    assert (
+        f'42 clips by t-SNE; {100 * arrays["right"].mean():.1f} % have the class of their nearest '
+        'neighbour: by '
         'cosine, among the 24 training clips here' in capsys.readouterr().out
+    )
 
 
 def test_without_training_clips_all_are_candidates(folder):
@@ -106,7 +146,8 @@ def test_clips_and_classes_to_show_and_the_same_bytes_again(folder):
     assert about['classes'] == ['A001', 'A003'] and len(about['names']) == 20
     labels = {name: label for split in CLIPS for name, label in zip(*made[split][2:], strict=True)}
     assert [about['classes'][label] for label in arrays['label']] == [
-        f'A{labels[name] + 1:03d}' for name in about['names']]
+        f'A{labels[name] + 1:03d}' for name in about['names']
+    ]
     first = folder[0].joinpath('x.html').read_bytes()
     for seed, same in ((3, True), (4, False)):
         run('--classes', 'A003', 'A001', '--max-points', 20, '--seed', seed)
@@ -124,16 +165,18 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
 
 def test_poses_by_hand():
     poses = np.zeros((2, 16, 2, 25, 3), np.float32)
-    poses[0, :, 0, 3] = (0, 1, 7)     # a head one metre up; z is not used
+    poses[0, :, 0, 3] = (0, 1, 7)  # a head one metre up; z is not used
     poses[0, 8:, 0, 7] = (0.5, 0, 0)  # a hand to the sensor's left
-    poses[1, 4:, 0, 0] = (0, -1, 0)   # missing in the first four frames
-    poses[1, 6:, 1, 0] = (1, 0, 0)    # a second body
+    poses[1, 4:, 0, 0] = (0, -1, 0)  # missing in the first four frames
+    poses[1, 6:, 1, 0] = (1, 0, 0)  # a second body
     bodies, packed = explorer.pack_poses(poses)
     assert bodies.tolist() == [1, 2]
     assert packed.shape == (3, 2, 25, 16) and packed.dtype == np.uint8
     x, y = packed[0].cumsum(2, dtype=np.uint8)
     assert y[3].tolist() == [1] * 16 and y[0].tolist() == [255] * 16  # up is the top
-    assert x[0].tolist() == [192] * 16 and x[7].tolist() == [192] * 8 + [64] * 8  # 127 = half a metre, in the middle
+    assert (
+        x[0].tolist() == [192] * 16 and x[7].tolist() == [192] * 8 + [64] * 8
+    )  # 127 = half a metre, in the middle
     first, second = packed[1:].cumsum(3, dtype=np.uint8)
     assert (first[:, :, :4] == 0).all() and (first[:, :, 4:] > 0).all()
     assert first[1, 0, 4:].tolist() == [255] * 12
@@ -142,13 +185,18 @@ def test_poses_by_hand():
 
 def test_frames_are_spread_over_a_clip(folder):
     root, made, _ = folder
-    _, labels, num_frames, train, poses = explorer.read_split(root / 'data' / 'NTU-RGB-D-60-AGCN' / 'xsub', 'val')
+    _, labels, num_frames, train, poses = explorer.read_split(
+        root / 'data' / 'NTU-RGB-D-60-AGCN' / 'xsub', 'val'
+    )
     data = made['val'][0]
     for clip, count in enumerate(num_frames):
         rows = np.linspace(0, count - 1, 16)
         assert np.abs(poses[clip, 0] - data[clip, :, 0].transpose(2, 1, 0)).max() == 0
         assert np.abs(poses[clip, -1] - data[clip, :, count - 1].transpose(2, 1, 0)).max() == 0
-        picked = [int(np.abs(data[clip].transpose(1, 3, 2, 0) - pose).sum((1, 2, 3)).argmin()) for pose in poses[clip]]
+        picked = [
+            int(np.abs(data[clip].transpose(1, 3, 2, 0) - pose).sum((1, 2, 3)).argmin())
+            for pose in poses[clip]
+        ]
         assert np.abs(picked - rows).max() <= 0.51
     assert labels.tolist() == made['val'][3] and not train.any()
 
@@ -164,8 +212,13 @@ def custom_data(padded_arrays, folder, class_names):
         digests = manifest.clip_digests(clips.frames.numpy(), counts)
         parts[part] = manifest.split_summary(clips.names, clips.labels.tolist(), counts, digests)
     manifest.write(split, parts=parts, class_names=class_names)
-    write_features('custom.npz', {part: np.array(made[part][3]) for part in CLIPS}, dataset='custom',
-                   protocol='own_split', modalities=['bone'])
+    write_features(
+        'custom.npz',
+        {part: np.array(made[part][3]) for part in CLIPS},
+        dataset='custom',
+        protocol='own_split',
+        modalities=['bone'],
+    )
 
 
 def test_no_name_can_break_the_page(folder, padded_arrays):
@@ -177,10 +230,14 @@ def test_no_name_can_break_the_page(folder, padded_arrays):
     assert about['classes'] == hostile
     with open('x.html', encoding='utf-8') as file:
         text = file.read()
-    assert text.count('</script>') == 2 and '<b' not in text.replace('<body', '').replace('<button', '')
+    assert text.count('</script>') == 2 and '<b' not in text.replace('<body', '').replace(
+        '<button', ''
+    )
     assert '<title>&lt;b&gt;&amp;.npz, custom own split</title>' in text
-    assert not re.search(r'(src|href)=|https?:|@import|url\(|fetch\(', re.sub('id="data">.*', '', text)
-                         + text[text.index('</script>'):]), 'the page must not need the network'
+    assert not re.search(
+        r'(src|href)=|https?:|@import|url\(|fetch\(',
+        re.sub('id="data">.*', '', text) + text[text.index('</script>') :],
+    ), 'the page must not need the network'
 
 
 def test_a_checkpoint_gives_the_page_of_its_features(folder):
@@ -204,7 +261,11 @@ BAD = [
     (['same.npz'], 'same.npz: the features of all clips are the same'),
     (['a.npz', '--out', '.'], '. is a folder'),
     (['a.npz', '--neighbours', 0], '0 is not a whole number from 1'),
-    (['custom.npz', '--classes', 'wave hand'], 'there is no class wave hand; some that are there: wave hands')]
+    (
+        ['custom.npz', '--classes', 'wave hand'],
+        'there is no class wave hand; some that are there: wave hands',
+    ),
+]
 
 
 @pytest.mark.parametrize(('argv', 'message'), BAD, ids=[message for _, message in BAD])
@@ -213,8 +274,13 @@ def test_a_mistake_is_one_line(folder, padded_arrays, mistake, argv, message):
         folder[0].joinpath(name).write_text('text')
     labels = {split: np.array(folder[1][split][3]) for split in CLIPS}
     write_features('reversed.npz', {split: values[::-1] for split, values in labels.items()})
-    np.savez('same.npz', train=np.ones((24, 4)), train_labels=labels['train'], val=np.ones((18, 4)),
-             val_labels=labels['val'])
+    np.savez(
+        'same.npz',
+        train=np.ones((24, 4)),
+        train_labels=labels['train'],
+        val=np.ones((18, 4)),
+        val_labels=labels['val'],
+    )
     custom_data(padded_arrays, folder[0], ['wave hands', 'kick', 'sit'])
     source, *flags = argv
     flags += [] if '--out' in argv else ['--out', 'x.html']
@@ -236,21 +302,40 @@ class Browser:
                 os.dup2(end, number)
 
         self.process = subprocess.Popen(
-            [CHROMIUM, '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
-             '--remote-debugging-pipe', f'--user-data-dir={profile}'], preexec_fn=place_pipes, close_fds=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                CHROMIUM,
+                '--headless=new',
+                '--no-sandbox',
+                '--disable-gpu',
+                '--disable-dev-shm-usage',
+                '--remote-debugging-pipe',
+                f'--user-data-dir={profile}',
+            ],
+            preexec_fn=place_pipes,
+            close_fds=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(for_browser)
         os.close(from_browser)
         self.numbers, self.received, self.events, self.session = itertools.count(1), b'', [], {}
         target = self.call('Target.createTarget', url='about:blank')['targetId']
-        self.session = {'sessionId': self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']}
+        self.session = {
+            'sessionId': self.call('Target.attachToTarget', targetId=target, flatten=True)[
+                'sessionId'
+            ]
+        }
         for domain in ('Page', 'Runtime', 'Log'):
             self.call(f'{domain}.enable')
 
     def call(self, method, **params):
         number = next(self.numbers)
-        os.write(self.write_end, json.dumps({'id': number, 'method': method, 'params': params} | self.session).encode()
-                 + b'\0')
+        os.write(
+            self.write_end,
+            json.dumps({'id': number, 'method': method, 'params': params} | self.session).encode()
+            + b'\0',
+        )
         while True:
             while b'\0' not in self.received:
                 chunk = os.read(self.read_end, 1 << 20)
@@ -264,7 +349,9 @@ class Browser:
             self.events.append(message)
 
     def value(self, expression):
-        return self.call('Runtime.evaluate', expression=expression, returnByValue=True)['result'].get('value')
+        return self.call('Runtime.evaluate', expression=expression, returnByValue=True)[
+            'result'
+        ].get('value')
 
     def wait_for(self, expression):
         for _ in range(1200):
@@ -274,7 +361,13 @@ class Browser:
         raise AssertionError(f'{expression} is still {value}')
 
     def open(self, path, width, height, touch=False):
-        self.call('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self.call(
+            'Emulation.setDeviceMetricsOverride',
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=touch,
+        )
         self.call('Emulation.setTouchEmulationEnabled', enabled=touch)
         self.call('Page.navigate', url='about:blank')
         self.call('Page.navigate', url=f'file://{path}')
@@ -284,14 +377,22 @@ class Browser:
             self.call('Input.dispatchKeyEvent', type=kind, key=key, **more)
 
     def touch(self, kind, *points):
-        self.call('Input.dispatchTouchEvent', type=kind,
-                  touchPoints=[{'x': x, 'y': y, 'id': number} for number, (x, y) in enumerate(points)])
+        self.call(
+            'Input.dispatchTouchEvent',
+            type=kind,
+            touchPoints=[{'x': x, 'y': y, 'id': number} for number, (x, y) in enumerate(points)],
+        )
 
     def complaints(self):
         """What a user would see in the console."""
         kinds = 'Runtime.exceptionThrown', 'Runtime.consoleAPICalled'
-        return [event for event in self.events if event['method'] in kinds
-                or event['method'] == 'Log.entryAdded' and event['params']['entry']['level'] == 'error']
+        return [
+            event
+            for event in self.events
+            if event['method'] in kinds
+            or event['method'] == 'Log.entryAdded'
+            and event['params']['entry']['level'] == 'error'
+        ]
 
     def close(self):
         self.process.kill()
@@ -326,7 +427,14 @@ def test_the_page_tests_itself_in_a_browser(folder, browser):
     first = browser.value('data.first[30]')
     poses = browser.value(f'Array.from(data.poses.subarray({first}, {first} + 800))')  # of one body
     start = 800 * arrays['bodies'][:30].sum()
-    assert poses == arrays['poses'][start:start + 800].reshape(-1, 16).cumsum(1, dtype=np.uint8).ravel().tolist()
+    assert (
+        poses
+        == arrays['poses'][start : start + 800]
+        .reshape(-1, 16)
+        .cumsum(1, dtype=np.uint8)
+        .ravel()
+        .tolist()
+    )
 
 
 def test_keys_touch_and_a_narrow_screen(folder, browser, padded_arrays):
@@ -337,9 +445,13 @@ def test_keys_touch_and_a_narrow_screen(folder, browser, padded_arrays):
     browser.open(f'{folder[0]}/x.html', 400, 860, touch=True)
     browser.wait_for('typeof times === "object" && times.map.length')
     assert browser.value('document.documentElement.scrollWidth') <= 400  # nothing is cut off
-    assert browser.value('document.images.length + document.querySelectorAll("#classes b").length') == 0
-    assert browser.value('[...document.querySelectorAll("#classes span")].map(e => e.textContent).join()') == ','.join(
-        f'{name} (14)' for name in hostile)
+    assert (
+        browser.value('document.images.length + document.querySelectorAll("#classes b").length')
+        == 0
+    )
+    assert browser.value(
+        '[...document.querySelectorAll("#classes span")].map(e => e.textContent).join()'
+    ) == ','.join(f'{name} (14)' for name in hostile)
 
     browser.press('/', text='/')
     assert browser.value('document.activeElement.id') == 'search'
@@ -357,13 +469,18 @@ def test_keys_touch_and_a_narrow_screen(folder, browser, padded_arrays):
     browser.press('ArrowRight')
     assert first >= 0 and browser.value('data.points[2 * selected]') > x
 
-    left, top = (browser.value(f'document.getElementById("map").getBoundingClientRect().{side}') for side in ('x', 'y'))
+    left, top = (
+        browser.value(f'document.getElementById("map").getBoundingClientRect().{side}')
+        for side in ('x', 'y')
+    )
     place = [browser.value(f'screen{axis}(7)') for axis in 'XY']
     at = left + place[0], top + place[1]
     browser.touch('touchStart', at)
     browser.touch('touchEnd')
     tapped = browser.wait_for('selected + 1') - 1
-    assert [browser.value(f'screen{axis}({tapped})') for axis in 'XY'] == pytest.approx(place, abs=20)
+    assert [browser.value(f'screen{axis}({tapped})') for axis in 'XY'] == pytest.approx(
+        place, abs=20
+    )
     browser.touch('touchStart', (left + 150, top + 200), (left + 250, top + 200))
     browser.touch('touchMove', (left + 100, top + 200), (left + 300, top + 200))
     browser.touch('touchEnd')

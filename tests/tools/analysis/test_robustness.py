@@ -1,4 +1,5 @@
 """Corrupted test clips by hand, and the table as a user gets it."""
+
 import json
 
 import pytest
@@ -9,8 +10,17 @@ from model.umurl import UmURL
 from tools import checkpoint
 from tools.analysis import robustness
 
-NAMES = ['clean', '5 joints zeroed', '10 joints zeroed', 'an arm zeroed', 'a leg zeroed', 'half the frames',
-         'jitter of 1 cm', 'jitter of 2 cm', 'jitter of 5 cm']
+NAMES = [
+    'clean',
+    '5 joints zeroed',
+    '10 joints zeroed',
+    'an arm zeroed',
+    'a leg zeroed',
+    'half the frames',
+    'jitter of 1 cm',
+    'jitter of 2 cm',
+    'jitter of 5 cm',
+]
 
 
 @pytest.fixture
@@ -30,10 +40,12 @@ def test_the_severities():
 
 
 def zeroed_joints(before, after):
-    """Of each clip: the joints that are zero in all frames and bodies. All others must be as before."""
+    """Of each clip: the joints that are zero in all frames and bodies. All others must be as
+    before.
+    """
     joints = []
     for start, length in zip(before.start.tolist(), before.num_frames.tolist(), strict=True):
-        old, new = (clips.frames[start:start + length] for clips in (before, after))
+        old, new = (clips.frames[start : start + length] for clips in (before, after))
         zero = ~new.any(-1).any(1).any(0)
         assert new[:, :, ~zero].equal(old[:, :, ~zero])
         joints.append(zero.nonzero()[:, 0].tolist())
@@ -45,10 +57,16 @@ def test_drawn_joints_are_zeroed(clips, name, number):
     joints = zeroed_joints(clips, corrupted(clips, name))
     assert {len(each) for each in joints} == {number}
     assert len(set(map(tuple, joints))) > 1  # drawn for each clip
-    assert zeroed_joints(clips, corrupted(clips, name)) == joints != zeroed_joints(clips, corrupted(clips, name, 1))
+    assert (
+        zeroed_joints(clips, corrupted(clips, name))
+        == joints
+        != zeroed_joints(clips, corrupted(clips, name, 1))
+    )
 
 
-@pytest.mark.parametrize(('name', 'limbs'), [('an arm zeroed', robustness.ARMS), ('a leg zeroed', robustness.LEGS)])
+@pytest.mark.parametrize(
+    ('name', 'limbs'), [('an arm zeroed', robustness.ARMS), ('a leg zeroed', robustness.LEGS)]
+)
 def test_one_of_two_limbs_is_zeroed(clips, name, limbs):
     assert {tuple(each) for each in zeroed_joints(clips, corrupted(clips, name))} == set(limbs)
 
@@ -57,9 +75,11 @@ def test_half_the_frames_of_each_clip_are_dropped(clips):
     after = corrupted(clips, 'half the frames')
     assert after.num_frames.tolist() == [35, 5, 17, 1, 32, 4]
     assert len(after.frames) == 94
-    for clip, (start, length) in enumerate(zip(after.start.tolist(), after.num_frames.tolist(), strict=True)):
-        first, frames = clips.start[clip], after.frames[start:start + length]
-        old = clips.frames[first:first + clips.num_frames[clip]]
+    for clip, (start, length) in enumerate(
+        zip(after.start.tolist(), after.num_frames.tolist(), strict=True)
+    ):
+        first, frames = clips.start[clip], after.frames[start : start + length]
+        old = clips.frames[first : first + clips.num_frames[clip]]
         rows = [next(row for row, frame in enumerate(old) if frame.equal(kept)) for kept in frames]
         assert rows == sorted(set(rows))  # in the old order
     assert not corrupted(clips, 'half the frames', 1).frames.equal(after.frames)
@@ -72,17 +92,36 @@ def test_jitter_moves_the_joints_that_are_there(clips, centimetres):
     assert not noise[:70, 1].any()
 
 
-def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(tmp_path, padded_arrays, capsys, monkeypatch):
+def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(
+    tmp_path, padded_arrays, capsys, monkeypatch
+):
     padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=30, val=12)
     for seed, name in enumerate('ab'):
         torch.manual_seed(seed)
         model = UmURL(150, 192, 8)
-        checkpoint.save(tmp_path / f'{name}.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
+        checkpoint.save(
+            tmp_path / f'{name}.pth.tar', model, torch.optim.Adam(model.parameters()), 1
+        )
     seen, extract = [], robustness.extract_subsets
-    monkeypatch.setattr(robustness, 'extract_subsets', lambda backbone, clips, **more: (
-        seen.append(clips.frames), extract(backbone, clips, **more))[1])
-    robustness.main([*(str(tmp_path / f'{name}.pth.tar') for name in 'ab'), '--data-root', str(tmp_path / 'data'),
-                     '--device', 'cpu', '--results', str(tmp_path / 'r.json')])
+    monkeypatch.setattr(
+        robustness,
+        'extract_subsets',
+        lambda backbone, clips, **more: (
+            seen.append(clips.frames),
+            extract(backbone, clips, **more),
+        )[1],
+    )
+    robustness.main(
+        [
+            *(str(tmp_path / f'{name}.pth.tar') for name in 'ab'),
+            '--data-root',
+            str(tmp_path / 'data'),
+            '--device',
+            'cpu',
+            '--results',
+            str(tmp_path / 'r.json'),
+        ]
+    )
     assert all(one.equal(other) for one, other in zip(seen[:10], seen[10:], strict=True))
     made = json.loads((tmp_path / 'r.json').read_text())['accuracies']
     assert [list(row) for row in made.values()] == [NAMES] * 2

@@ -1,4 +1,5 @@
 """Skeletons: where bones, floor and bodies are drawn, what the views say, and the files written."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,7 +33,9 @@ def test_a_missing_body_is_not_drawn():
     assert np.isnan(drawing.bones(0 * two)[0]).all()
     first, second = drawing.draw_poses(drawing.canvas(2, 1, 1), two, np.array([(0, 0), (1, 0)]))
     assert not np.allclose(first.get_color(), second.get_color())
-    np.testing.assert_allclose(first.get_segments()[25:], np.array(first.get_segments()[:25]) + (1, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        first.get_segments()[25:], np.array(first.get_segments()[:25]) + (1, 0), atol=1e-6
+    )
 
 
 def test_what_the_views_say(random_dataset):
@@ -42,7 +45,12 @@ def test_what_the_views_say(random_dataset):
         rows = skeleton.view_rows(PretrainFeeder(dataset, 1, 0), dataset.frames, seed)
         again = skeleton.view_rows(PretrainFeeder(dataset, 1, 0), dataset.frames, seed)
         assert [title for title, _ in rows] == [title for title, _ in again]
-        assert [title.split(' view')[0] for title, _ in rows] == ['joint', 'bone', 'motion', 'fused']
+        assert [title.split(' view')[0] for title, _ in rows] == [
+            'joint',
+            'bone',
+            'motion',
+            'fused',
+        ]
         for title, poses in rows:
             words = title.split()
             first, last = int(words[3]), int(words[5].rstrip(','))
@@ -51,9 +59,15 @@ def test_what_the_views_say(random_dataset):
             zero = (poses == 0).all((0, 1, 3)).sum()
             assert zero == (15 if title.endswith('15 joints set to zero') else 0)
             said.append(title.split(', ')[1].rstrip('0123456789.'))
-    assert {*said} == {'sheared by up to ', '15 joints set to zero', '15 joints multiplied by a random matrix'}
+    assert {*said} == {
+        'sheared by up to ',
+        '15 joints set to zero',
+        '15 joints multiplied by a random matrix',
+    }
     small = PretrainFeeder(dataset, 1, 0, laws=Laws(shear=0.1))
-    titles = [title for seed in range(5) for title, _ in skeleton.view_rows(small, dataset.frames, seed)]
+    titles = [
+        title for seed in range(5) for title, _ in skeleton.view_rows(small, dataset.frames, seed)
+    ]
     assert all(float(title.split()[-1]) <= 0.1 for title in titles if 'shear' in title)
 
 
@@ -62,7 +76,11 @@ def test_files_of_a_raw_recording(tmp_path, write_skeleton, frames, capsys):
     raw = tmp_path / 'S001C001P001R001A007.skeleton'
     write_skeleton(raw, [[REST + 0.01 * frame, REST + (1, 0, 0)] for frame in range(frames)])
     skeleton.main([str(raw), '--views', '--out', str(tmp_path / 'out' / 'clip.png')])
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['clip.gif', 'clip.pdf', 'clip.png']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        'clip.gif',
+        'clip.pdf',
+        'clip.png',
+    ]
     assert f'S001C001P001R001A007  A007  {frames} frame' in capsys.readouterr().out
     with Image.open(tmp_path / 'out' / 'clip.gif') as gif:
         assert gif.n_frames == -(-frames // 2)
@@ -80,16 +98,20 @@ def test_a_clip_of_arrays_by_name_and_number(tmp_path, padded_arrays):
     for clip in ('2', names[2], names[2].removesuffix('.skeleton')):
         title, poses = skeleton.read_clip(tmp_path, 'val', clip)
         assert title == f'{names[2][:20]}  A{labels[2] + 1:03d}'
-        np.testing.assert_array_equal(poses, data[2].transpose(1, 3, 2, 0)[:num_frame[2]])
+        np.testing.assert_array_equal(poses, data[2].transpose(1, 3, 2, 0)[: num_frame[2]])
 
 
 def test_bad_input_is_one_line(tmp_path, padded_arrays, mistake):
     padded_arrays(tmp_path / 'NTU-RGB-D-60-AGCN/xsub')
     rest = ['--data-root', tmp_path, '--out', tmp_path / 'out']
     line = mistake(skeleton.main, ['S001C001P002R001A012', *rest])
-    assert 'S001C001P002R001A012.skeleton; some that are there: S001C001P002R001A002.skeleton' in line
+    assert (
+        'S001C001P002R001A012.skeleton; some that are there: S001C001P002R001A002.skeleton' in line
+    )
     assert '(0 to 7)' in mistake(skeleton.main, ['8', *rest])
-    assert 'is not there: prepare ntu60 first' in mistake(skeleton.main, ['8', '--protocol', 'cross_view', *rest])
+    assert 'is not there: prepare ntu60 first' in mistake(
+        skeleton.main, ['8', '--protocol', 'cross_view', *rest]
+    )
     (tmp_path / 'bad.skeleton').write_text('1\nx')
     line = mistake(skeleton.main, [tmp_path / 'bad.skeleton', *rest])
     assert 'bad.skeleton: line 2: expected the number of bodies' in line

@@ -1,4 +1,5 @@
 """The t-SNE figure: the same clips in each panel, numbers by hand, and the picture's layout."""
+
 import json
 
 import numpy as np
@@ -17,10 +18,19 @@ def write_features(path, labels=LABELS, train_labels=LABELS, seed=0, width=6, **
     """Features of noise, each class around a direction of its own."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(0, 1, (61, width))
-    train, val = ((centres[these] + rng.normal(0, 0.3, (len(these), width))).astype(np.float32)
-                  for these in (train_labels, labels))
+    train, val = (
+        (centres[these] + rng.normal(0, 0.3, (len(these), width))).astype(np.float32)
+        for these in (train_labels, labels)
+    )
     with open(path, 'wb') as file:
-        np.savez(file, train=train, train_labels=train_labels, val=val, val_labels=labels, about=json.dumps(about))
+        np.savez(
+            file,
+            train=train,
+            train_labels=train_labels,
+            val=val,
+            val_labels=labels,
+            about=json.dumps(about),
+        )
     return path
 
 
@@ -49,9 +59,17 @@ def test_both_files_and_the_same_bytes_again(features_file, tmp_path, capsys):
     for name in ('one.png', 'two.pdf', 'three'):
         run(*sources, '--classes', 3, '--out', folder / name)
     assert sorted(path.name for path in folder.iterdir()) == [
-        'one.pdf', 'one.png', 'three.pdf', 'three.png', 'two.pdf', 'two.png']
+        'one.pdf',
+        'one.png',
+        'three.pdf',
+        'three.png',
+        'two.pdf',
+        'two.png',
+    ]
     for suffix, magic in (('.png', b'\x89PNG'), ('.pdf', b'%PDF')):
-        first, *others = (folder.joinpath(name + suffix).read_bytes() for name in ('one', 'two', 'three'))
+        first, *others = (
+            folder.joinpath(name + suffix).read_bytes() for name in ('one', 'two', 'three')
+        )
         assert first.startswith(magic)
         assert others == [first, first]
     assert 't-SNE of 45 test clips of 3 classes, ntu60 cross_view' in capsys.readouterr().out
@@ -60,7 +78,10 @@ def test_both_files_and_the_same_bytes_again(features_file, tmp_path, capsys):
 def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
     embedded = []
     monkeypatch.setattr(tsne, 'embed', lambda values, *_: embedded.append(values) or values[:, :2])
-    paths = [features_file(f'{name}.npz', seed=seed, width=width) for name, seed, width in (('a', 0, 6), ('b', 1, 4))]
+    paths = [
+        features_file(f'{name}.npz', seed=seed, width=width)
+        for name, seed, width in (('a', 0, 6), ('b', 1, 4))
+    ]
     run(*paths, '--classes', 2, '--max-per-class', 8, '--seed', 3, '--out', 'figure')
     panels, numbers, names = drawn[0]
     classes, shown = tsne.draw_clips(LABELS, LABELS, 2, 8, 3)
@@ -70,18 +91,24 @@ def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
     for path, values in zip(paths, embedded, strict=True):
         with np.load(path) as kept:
             wanted = kept['val'][shown]
-        np.testing.assert_allclose(values, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=1e-5)
+        np.testing.assert_allclose(
+            values, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=1e-5
+        )
 
 
 def test_clips_drawn():
     labels = np.array([7] * 12 + [5] * 3 + [2] * 12 + [9] * 12)
     every, draws = set(), set()
     for seed in range(30):
-        classes, shown = tsne.draw_clips(labels, np.array([2, 5, 7, 7]), 2, 6, seed)  # 9 has no training clip
+        classes, shown = tsne.draw_clips(
+            labels, np.array([2, 5, 7, 7]), 2, 6, seed
+        )  # 9 has no training clip
         again = tsne.draw_clips(labels, np.array([2, 5, 7, 7]), 2, 6, seed)
         assert (classes.tolist(), shown.tolist()) == tuple(part.tolist() for part in again)
         assert classes[0] < classes[1]
-        assert [(labels[shown] == label).sum() for label in classes] == [min(6, (labels == c).sum()) for c in classes]
+        assert [(labels[shown] == label).sum() for label in classes] == [
+            min(6, (labels == c).sum()) for c in classes
+        ]
         assert len(set(shown.tolist())) == len(shown)
         every.add(tuple(classes.tolist()))
         draws.add(tuple(shown.tolist()))
@@ -104,7 +131,8 @@ def test_accuracy_by_hand():
     train, train_labels = rays(0, 10, 50, 52, 90), torch.tensor([0, 0, 2, 1, 1])
     val, val_labels = rays(4, 36, 51, 89, 70), torch.tensor([0, 1, 2, 1, 0])
     data = Features(train, train_labels, val, val_labels)
-    # classes 0 and 1: 4 -> 0 right, 36 -> 52 right (not 50: class 2 is not shown), 89 -> 90 right, 70 -> 52 wrong
+    # classes 0 and 1: 4 -> 0 right, 36 -> 52 right (not 50: class 2 is not shown), 89 -> 90 right,
+    # 70 -> 52 wrong
     assert accuracy(data, [0, 1], [0, 1, 3, 4], 'val') == 75
     assert accuracy(data, [0, 1], [0, 1, 3], 'val') == 100
     # training clips among themselves: 0 and 10 find each other, 52 finds 90 and 90 finds 52
@@ -123,10 +151,14 @@ def test_silhouette_by_hand():
     distance = 1 - values.astype(float) @ values.T
     scores = []
     for clip, label in enumerate(labels):
-        own = [distance[clip, other] for other in range(5) if labels[other] == label and other != clip]
+        own = [
+            distance[clip, other] for other in range(5) if labels[other] == label and other != clip
+        ]
         far = [distance[clip, other] for other in range(5) if labels[other] != label]
         scores.append((np.mean(far) - np.mean(own)) / max(np.mean(far), np.mean(own)))
-    data = Features(rays(0, 90), torch.tensor([0, 1]), torch.from_numpy(values), torch.from_numpy(labels))
+    data = Features(
+        rays(0, 90), torch.tensor([0, 1]), torch.from_numpy(values), torch.from_numpy(labels)
+    )
     caption = tsne.separation(data, 'val', np.array([0, 1]), np.arange(5))
     assert caption.endswith(f'silhouette {np.mean(scores):.3f}')
 
@@ -150,8 +182,9 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
     model, path = UmURL(150, 192, 8), tmp_path / 'run' / 'checkpoint_0009.pth.tar'
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 10)
     saved = tmp_path / 'saved.npz'
-    data = tsne.read_features(path, ('joint',), tmp_path / 'data', 'ntu60', 'cross_view', 64, 'off',
-                              torch.device('cpu'))
+    data = tsne.read_features(
+        path, ('joint',), tmp_path / 'data', 'ntu60', 'cross_view', 64, 'off', torch.device('cpu')
+    )
     with open(saved, 'wb') as file:
         np.savez(file, **{name: tensor.numpy() for name, tensor in data._asdict().items()})
     flags = ['--data-root', tmp_path / 'data', '--modalities', 'joint']
@@ -162,17 +195,31 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
     assert names == ['A001', 'A002', 'A003']
     assert 't-SNE of 18 test clips of 3 classes, ntu60 cross_view' in capsys.readouterr().out
 
-    run(path, *flags, '--split', 'train', '--perplexity', 3, '--titles', 'On the training split', '--out', 'x')
+    run(
+        path,
+        *flags,
+        '--split',
+        'train',
+        '--perplexity',
+        3,
+        '--titles',
+        'On the training split',
+        '--out',
+        'x',
+    )
     ((title, points, _),), classes, _ = drawn[1]
     assert title == 'On the training split'
     assert len(points) == len(classes) == 9
 
 
-def test_a_file_says_what_it_is_of_and_the_manifest_names_the_classes(features_file, drawn, tmp_path, capsys):
+def test_a_file_says_what_it_is_of_and_the_manifest_names_the_classes(
+    features_file, drawn, tmp_path, capsys
+):
     folder = tmp_path / 'custom' / 'split'
     folder.mkdir(parents=True)
     folder.joinpath('manifest.json').write_text(
-        json.dumps({'parts': {}, 'class_names': ['wave', 'kick', 'sit', 'run']}))
+        json.dumps({'parts': {}, 'class_names': ['wave', 'kick', 'sit', 'run']})
+    )
     about = {'dataset': 'custom', 'protocol': 'own_split', 'modalities': ['bone']}
     run(features_file(**about), '--data-root', tmp_path, '--classes', 4, '--out', 'x')
     assert drawn[0][2] == ['wave', 'kick', 'sit', 'run']
@@ -182,24 +229,39 @@ def test_a_file_says_what_it_is_of_and_the_manifest_names_the_classes(features_f
 def test_each_class_has_a_style_of_its_own():
     count = 40
     styles = set()
-    figure = tsne_figure.draw([panel(count)], np.arange(count), [str(number) for number in range(count)])
+    figure = tsne_figure.draw(
+        [panel(count)], np.arange(count), [str(number) for number in range(count)]
+    )
     for dots in figure.axes[0].collections:
-        styles.add((dots.get_facecolor()[0, :3].round(3).tobytes(), dots.get_paths()[0].vertices.tobytes()))
+        styles.add(
+            (dots.get_facecolor()[0, :3].round(3).tobytes(), dots.get_paths()[0].vertices.tobytes())
+        )
     assert len(styles) == count
     for column in range(2):  # of ten classes no two share a colour, or a marker
         assert len({style[column] for style in styles}) == 10
 
 
 def panel(points, title='UmURL'):
-    return title, np.random.default_rng(0).normal(0, 1, (points, 2)), 'k-NN 50.0 %, silhouette 0.100'
+    return (
+        title,
+        np.random.default_rng(0).normal(0, 1, (points, 2)),
+        'k-NN 50.0 %, silhouette 0.100',
+    )
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 5])
 def test_panels_are_equal_and_nothing_is_covered(count):
     import matplotlib
-    names = ['_hidden', '$no^^formula$', 'a name that is far too long for the legend of a single column of a paper'] * 4
+
+    names = [
+        '_hidden',
+        '$no^^formula$',
+        'a name that is far too long for the legend of a single column of a paper',
+    ] * 4
     with matplotlib.rc_context(drawing.STYLE):
-        figure = tsne_figure.draw([panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names)
+        figure = tsne_figure.draw(
+            [panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names
+        )
         figure.draw_without_rendering()
     boxes = [ax.get_window_extent() for ax in figure.axes[:count]]
     for box in boxes:
@@ -221,8 +283,14 @@ BAD = [
     (['a.npz', 'other.npz'], 'other has other clips than a'),
     (['a.npz', '--classes', 1], '--classes 1 of 4 with training and test clips: show two or more'),
     (['a.npz', '--classes', 0], '0 is not a whole number from 1'),
-    (['a.npz', '--perplexity', 60], '60 clips are too few for --perplexity 60: use --perplexity 19'),
-    (['a.npz', '--max-per-class', 2], '8 clips are too few for --perplexity 30: use --perplexity 2'),
+    (
+        ['a.npz', '--perplexity', 60],
+        '60 clips are too few for --perplexity 60: use --perplexity 19',
+    ),
+    (
+        ['a.npz', '--max-per-class', 2],
+        '8 clips are too few for --perplexity 30: use --perplexity 2',
+    ),
     (['a.npz', '--max-per-class', 1], '4 clips are too few for --perplexity 30: show more clips'),
     (['one_class.npz'], 'of 1 with training and test clips: show two or more'),
     (['same.npz', '--perplexity', 5], 'same: the features of all clips are the same'),
@@ -230,7 +298,8 @@ BAD = [
     (['a.npz', '--out', 'figure.svg'], 'name a file, FILE.png'),
     (['a.npz', '--out', '.'], 'name a file, FILE.png'),
     (['small.pth.tar', '--data-root', 'nowhere'], 'NTU-RGB-D-60-AGCN/xview is not there'),
-    (['small.pth.tar', '--protocol', 'cross_setup'], 'ntu60 has no protocol cross_setup')]
+    (['small.pth.tar', '--protocol', 'cross_setup'], 'ntu60 has no protocol cross_setup'),
+]
 
 
 @pytest.fixture
@@ -243,11 +312,19 @@ def bad_files(features_file, tmp_path, monkeypatch):
     for name in ('text.npz', 'text.pth.tar'):
         tmp_path.joinpath(name).write_text('text')
     (tmp_path / 'data' / 'NTU-RGB-D-60-AGCN' / 'xview').mkdir(parents=True)
-    np.savez('same.npz', train=np.ones((60, 4)), train_labels=LABELS, val=np.ones((60, 4)), val_labels=LABELS)
+    np.savez(
+        'same.npz',
+        train=np.ones((60, 4)),
+        train_labels=LABELS,
+        val=np.ones((60, 4)),
+        val_labels=LABELS,
+    )
     model = UmURL(150, 192, 2)
     checkpoint.save('small.pth.tar', model, torch.optim.Adam(model.parameters()), 0)
 
 
 @pytest.mark.parametrize(('argv', 'message'), BAD, ids=[message for _, message in BAD])
 def test_a_mistake_is_one_line(bad_files, mistake, argv, message):
-    assert message in mistake(tsne.main, [*argv, *([] if '--out' in argv else ['--out', 'x']), '--device', 'cpu'])
+    assert message in mistake(
+        tsne.main, [*argv, *([] if '--out' in argv else ['--out', 'x']), '--device', 'cpu']
+    )

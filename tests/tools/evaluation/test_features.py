@@ -1,4 +1,7 @@
-"""Extraction of several subsets at once, the file they are saved in, and evaluation under a launcher."""
+"""Extraction of several subsets at once, the file they are saved in, and evaluation under a
+launcher.
+"""
+
 import json
 import os
 import subprocess
@@ -38,7 +41,14 @@ def clips(random_dataset):
 
 def test_the_seven_subsets():
     assert ['+'.join(subset) for subset in SUBSETS] == [
-        'joint', 'bone', 'motion', 'joint+bone', 'joint+motion', 'bone+motion', 'joint+bone+motion']
+        'joint',
+        'bone',
+        'motion',
+        'joint+bone',
+        'joint+motion',
+        'bone+motion',
+        'joint+bone+motion',
+    ]
 
 
 def test_one_pass_gives_what_a_pass_for_each_subset_gives(model, clips):
@@ -71,7 +81,9 @@ def test_who_performs_a_clip(tmp_path):
 
 
 def test_the_cost_of_each_subset(model):
-    """One fused pass costs less than the passes of its modalities; counted without running anything."""
+    """One fused pass costs less than the passes of its modalities; counted without running
+    anything.
+    """
     costs = flops.gflops_per_clip(model.backbone, SUBSETS)
     assert costs['joint'] == costs['bone'] == costs['motion'] > 0
     assert costs['joint'] < costs['joint+bone'] < costs['joint+bone+motion'] < 3 * costs['joint']
@@ -79,28 +91,53 @@ def test_the_cost_of_each_subset(model):
 
 
 def test_a_head_can_be_trained_on_them(model, clips):
-    values, = features.extract_subsets(model.backbone, clips, [JOINT], 6).values()
+    (values,) = features.extract_subsets(model.backbone, clips, [JOINT], 6).values()
     assert not values.is_inference()
     assert not values.requires_grad
     torch.nn.Linear(16, 1)(values).sum().backward()
 
 
 def test_features_of_autocast_are_float32(model, clips):
-    half, exact = (features.extract_subsets(model.backbone, clips, [JOINT], 6, dtype)[JOINT]
-                   for dtype in (torch.bfloat16, None))
+    half, exact = (
+        features.extract_subsets(model.backbone, clips, [JOINT], 6, dtype)[JOINT]
+        for dtype in (torch.bfloat16, None)
+    )
     assert half.dtype == torch.float32
     assert 0 < (half - exact).norm() / exact.norm() < 0.05
 
 
-@pytest.mark.parametrize(('flags', 'rows', 'main'), [
-    ((['bone'],), [FusionRow('bone', [BONE])], 'bone'),
-    ((['joint', 'bone'],), [FusionRow('joint+bone', [('joint', 'bone')])], 'joint+bone'),
-    ((['joint', 'motion'], True), [FusionRow('joint', [JOINT]), FusionRow('motion', [MOTION]),
-                                   FusionRow('2s', [JOINT, MOTION])], '2s'),
-    ((ALL, True), [FusionRow('joint', [JOINT]), FusionRow('bone', [BONE]), FusionRow('motion', [MOTION]),
-                   FusionRow('3s', [JOINT, BONE, MOTION])], '3s'),
-    ((ALL, False, True), [FusionRow('+'.join(subset), [subset]) for subset in SUBSETS]
-     + [FusionRow('3s', [JOINT, BONE, MOTION])], 'joint+bone+motion')])
+@pytest.mark.parametrize(
+    ('flags', 'rows', 'main'),
+    [
+        ((['bone'],), [FusionRow('bone', [BONE])], 'bone'),
+        ((['joint', 'bone'],), [FusionRow('joint+bone', [('joint', 'bone')])], 'joint+bone'),
+        (
+            (['joint', 'motion'], True),
+            [
+                FusionRow('joint', [JOINT]),
+                FusionRow('motion', [MOTION]),
+                FusionRow('2s', [JOINT, MOTION]),
+            ],
+            '2s',
+        ),
+        (
+            (ALL, True),
+            [
+                FusionRow('joint', [JOINT]),
+                FusionRow('bone', [BONE]),
+                FusionRow('motion', [MOTION]),
+                FusionRow('3s', [JOINT, BONE, MOTION]),
+            ],
+            '3s',
+        ),
+        (
+            (ALL, False, True),
+            [FusionRow('+'.join(subset), [subset]) for subset in SUBSETS]
+            + [FusionRow('3s', [JOINT, BONE, MOTION])],
+            'joint+bone+motion',
+        ),
+    ],
+)
 def test_rows_of_the_table(flags, rows, main):
     assert fusion_rows(*flags) == rows
     assert main_row(rows).name == main
@@ -114,11 +151,30 @@ def test_each_subset_is_needed_once():
 def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):
     padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=12, val=3)
     checkpoint.save(tmp_path / 'c.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
-               'action_retrieval.py', '--data-root', tmp_path / 'data', '--pretrained', tmp_path / 'c.pth.tar',
-               '--device', 'cpu', '--results', tmp_path / 'r.json']
-    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {'OMP_NUM_THREADS': '1'})
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--standalone',
+        '--nproc_per_node=2',
+        'action_retrieval.py',
+        '--data-root',
+        tmp_path / 'data',
+        '--pretrained',
+        tmp_path / 'c.pth.tar',
+        '--device',
+        'cpu',
+        '--results',
+        tmp_path / 'r.json',
+    ]
+    done = subprocess.run(
+        command,
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {'OMP_NUM_THREADS': '1'},
+    )
     assert done.stdout.count('test clips query') == 1
     assert done.stderr.count('evaluation runs in one process; the others leave') == 1
     assert len(json.loads((tmp_path / 'r.json').read_text())['predictions']) == 3
@@ -127,11 +183,20 @@ def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):
 @pytest.fixture
 def save(tmp_path):
     """save(*subsets): features of these subsets, as they are after writing them to f.npz."""
+
     def write(*subsets):
-        values = {subset: Features(torch.full((5, 4), float(number)), torch.arange(5), torch.randn(2, 4),
-                                   torch.arange(2)) for number, subset in enumerate(subsets)}
+        values = {
+            subset: Features(
+                torch.full((5, 4), float(number)),
+                torch.arange(5),
+                torch.randn(2, 4),
+                torch.arange(2),
+            )
+            for number, subset in enumerate(subsets)
+        }
         feature_files.save(tmp_path / 'f.npz', values, 'ntu60', 'cross_view', ORIGIN)
         return values
+
     return write
 
 
@@ -141,35 +206,60 @@ def test_one_file_holds_all_subsets(save, tmp_path, subsets):
     loaded = feature_files.load(tmp_path / 'f.npz', subsets)
     for subset in subsets:
         assert all(one.equal(two) for one, two in zip(values[subset], loaded[subset], strict=True))
-    assert feature_files.read_source(tmp_path / 'f.npz') == (
-        'ntu60', 'cross_view', subsets, ORIGIN)
+    assert feature_files.read_source(tmp_path / 'f.npz') == ('ntu60', 'cross_view', subsets, ORIGIN)
 
 
-@pytest.mark.parametrize(('subsets', 'wanted', 'message'), [
-    ([JOINT, BONE], [MOTION], 'holds joint, bone, not motion'), ([BONE], [JOINT], 'holds bone, not joint'),
-    ([BONE], [BONE, JOINT], 'holds bone, not joint')])
+@pytest.mark.parametrize(
+    ('subsets', 'wanted', 'message'),
+    [
+        ([JOINT, BONE], [MOTION], 'holds joint, bone, not motion'),
+        ([BONE], [JOINT], 'holds bone, not joint'),
+        ([BONE], [BONE, JOINT], 'holds bone, not joint'),
+    ],
+)
 def test_subsets_that_a_file_does_not_hold(save, tmp_path, subsets, wanted, message):
     save(*subsets)
     with pytest.raises(InputError, match=message):
         feature_files.load(tmp_path / 'f.npz', wanted)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'train': None}, 'the array train is missing'), ({'val_labels': None}, 'not an .npz file with features'),
-    ({'val_labels': np.arange(3)}, 'the shapes of train, train_labels, val, val_labels disagree'),
-    ({'val': np.ones((2, 5))}, 'the shapes of train, train_labels, val, val_labels disagree')])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'train': None}, 'the array train is missing'),
+        ({'val_labels': None}, 'not an .npz file with features'),
+        (
+            {'val_labels': np.arange(3)},
+            'the shapes of train, train_labels, val, val_labels disagree',
+        ),
+        ({'val': np.ones((2, 5))}, 'the shapes of train, train_labels, val, val_labels disagree'),
+    ],
+)
 def test_damaged_feature_files(tmp_path, change, message):
-    arrays = {'train': np.ones((5, 4)), 'train_labels': np.arange(5), 'val': np.ones((2, 4)), 'val_labels': [0, 1]}
-    np.savez(tmp_path / 'f.npz', **{name: array for name, array in (arrays | change).items() if array is not None})
+    arrays = {
+        'train': np.ones((5, 4)),
+        'train_labels': np.arange(5),
+        'val': np.ones((2, 4)),
+        'val_labels': [0, 1],
+    }
+    np.savez(
+        tmp_path / 'f.npz',
+        **{name: array for name, array in (arrays | change).items() if array is not None},
+    )
     with pytest.raises(InputError, match=message):
         feature_files.load(tmp_path / 'f.npz', [JOINT])
 
 
 def test_a_file_from_elsewhere_with_the_four_arrays_is_used(tmp_path):
-    np.savez(tmp_path / 'f.npz', train=np.ones((5, 4)), train_labels=np.arange(5), val=np.ones((2, 4)),
-             val_labels=[0, 1])
+    np.savez(
+        tmp_path / 'f.npz',
+        train=np.ones((5, 4)),
+        train_labels=np.arange(5),
+        val=np.ones((2, 4)),
+        val_labels=[0, 1],
+    )
     assert feature_files.read_source(tmp_path / 'f.npz') == feature_files.Source()
-    loaded, = feature_files.load(tmp_path / 'f.npz', [BONE]).values()
+    (loaded,) = feature_files.load(tmp_path / 'f.npz', [BONE]).values()
     assert (loaded.train.dtype, loaded.val_labels.dtype) == (torch.float32, torch.int64)
     with pytest.raises(InputError, match='holds one set of features'):
         feature_files.load(tmp_path / 'f.npz', [JOINT, BONE])

@@ -1,4 +1,5 @@
 """One fine-tuning run: its steps against written-out ones, its predictions clip by clip."""
+
 import copy
 
 import pytest
@@ -32,13 +33,28 @@ def val(random_dataset):
 
 @pytest.fixture
 def run(backbone, train, val):
-    """run(**changes): fine-tune a small classifier of six classes for two epochs, unless the changes say otherwise."""
+    """run(**changes): fine-tune a small classifier of six classes for two epochs, unless the
+    changes say otherwise.
+    """
+
     def fine_tune(clips=(0, 1, 2, 3, 4), **changes):
-        recipe = Recipe([changes.pop('lr', 0.1)], changes.pop('batch_size', 2), 2, [], weight_decay=0.01)
-        recipe = recipe._replace(**{name: changes.pop(name) for name in recipe._fields if name in changes})
-        settings = {'modalities': MODALITIES, 'repeat': 0, 'recipe': recipe, 'factors': [1, 0.1], 'dtype': None,
-                    'seed': 0, 'extract_batch': 2}
+        recipe = Recipe(
+            [changes.pop('lr', 0.1)], changes.pop('batch_size', 2), 2, [], weight_decay=0.01
+        )
+        recipe = recipe._replace(
+            **{name: changes.pop(name) for name in recipe._fields if name in changes}
+        )
+        settings = {
+            'modalities': MODALITIES,
+            'repeat': 0,
+            'recipe': recipe,
+            'factors': [1, 0.1],
+            'dtype': None,
+            'seed': 0,
+            'extract_batch': 2,
+        }
         return finetune(backbone, train, val, 6, clips=torch.tensor(clips), **settings | changes)
+
     return fine_tune
 
 
@@ -46,7 +62,7 @@ def single_clips(dataset, modalities):
     """The streams of every clip by itself, resized by torch."""
     clips = []
     for start, num_frames in zip(dataset.start.tolist(), dataset.num_frames.tolist(), strict=True):
-        flat = dataset.frames[start:start + num_frames].flatten(1).T[None]
+        flat = dataset.frames[start : start + num_frames].flatten(1).T[None]
         resized = functional.interpolate(flat, size=64, mode='linear')[0].T.reshape(1, 64, 2, 25, 3)
         clips.append(streams(resized, modalities))
     return clips
@@ -62,7 +78,10 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
     for lr, order in ((0.1, torch.tensor([4, 0, 3])), (0.01, torch.tensor([3, 4, 0]))):
         losses = []
         for batch in (order[:2], order[2:]):
-            of_batch = [functional.cross_entropy(expected(clips[clip]), train.labels[clip, None]) for clip in batch]
+            of_batch = [
+                functional.cross_entropy(expected(clips[clip]), train.labels[clip, None])
+                for clip in batch
+            ]
             losses += of_batch
             grads = torch.autograd.grad(torch.stack(of_batch).mean(), values, allow_unused=True)
             for number, (value, grad) in enumerate(zip(values, grads, strict=True)):
@@ -71,7 +90,9 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
                     value.data -= lr * velocity[number]
         optimizer.param_groups[0]['lr'] = lr
         batches = downstream_batches(train, 2, modalities, clips=order)
-        loss = train_one_epoch(model, optimizer, zip(batches, train.labels[order].split(2), strict=True)).item()
+        loss = train_one_epoch(
+            model, optimizer, zip(batches, train.labels[order].split(2), strict=True)
+        ).item()
         assert loss == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     for value, their in zip(model.parameters(), values, strict=True):
         torch.testing.assert_close(value, their, rtol=1e-4, atol=1e-6)
@@ -89,19 +110,33 @@ def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16, torch.float16])
 def test_training_lowers_the_loss(run, dtype):
     settings = {'lr': 0.03, 'batch_size': 5, 'weight_decay': 0, 'dtype': dtype}
-    assert run(factors=[1] * 25, **settings).training_loss < 0.5 * run(factors=[1], **settings).training_loss
+    assert (
+        run(factors=[1] * 25, **settings).training_loss
+        < 0.5 * run(factors=[1], **settings).training_loss
+    )
 
 
 def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, val, monkeypatch):
-    """What the encoder reads: in training the crops of this seed, epoch and repeat; in the test centre crops."""
+    """What the encoder reads: in training the crops of this seed, epoch and repeat; in the test
+    centre crops.
+    """
     used = []
-    monkeypatch.setattr('tools.evaluation.finetune.downstream_batches', lambda _, size, modalities, crops, clips=val: (
-        used.append(crops), [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)])[1])
+    monkeypatch.setattr(
+        'tools.evaluation.finetune.downstream_batches',
+        lambda _, size, modalities, crops, clips=val: (
+            used.append(crops),
+            [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)],
+        )[1],
+    )
     run(factors=[1, 1], train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
     first, second, tested = used
     for crops, epoch in ((first, 0), (second, 1)):
-        assert all(one.equal(two) for one, two in zip(crops, training_crops(train.num_frames, [0.5, 0.9], 2, epoch, 3),
-                                                      strict=True))
+        assert all(
+            one.equal(two)
+            for one, two in zip(
+                crops, training_crops(train.num_frames, [0.5, 0.9], 2, epoch, 3), strict=True
+            )
+        )
     assert not first[0].equal(second[0])
     assert [values.tolist() for values in tested] == [[20, 7, 16], [40, 16, 32]]
 
@@ -123,11 +158,24 @@ def test_seed_and_repeat_determine_a_run(run):
 
 
 def test_each_repeat_has_its_own_head_and_order(run, monkeypatch):
-    one_step = {'batch_size': 5, 'factors': [1]}  # all clips in one batch: their order only affects rounding
-    assert not run(repeat=1, **one_step).eval_history[1].allclose(run(**one_step).eval_history[1], rtol=1e-3)
-    monkeypatch.setattr('tools.evaluation.finetune.linear_head',
-                        lambda num_features, num_classes, seed: linear_head(num_features, num_classes, 0))
-    assert run(repeat=1, **one_step).eval_history[1].allclose(run(**one_step).eval_history[1], rtol=1e-3, atol=1e-5)
+    one_step = {
+        'batch_size': 5,
+        'factors': [1],
+    }  # all clips in one batch: their order only affects rounding
+    assert (
+        not run(repeat=1, **one_step)
+        .eval_history[1]
+        .allclose(run(**one_step).eval_history[1], rtol=1e-3)
+    )
+    monkeypatch.setattr(
+        'tools.evaluation.finetune.linear_head',
+        lambda num_features, num_classes, seed: linear_head(num_features, num_classes, 0),
+    )
+    assert (
+        run(repeat=1, **one_step)
+        .eval_history[1]
+        .allclose(run(**one_step).eval_history[1], rtol=1e-3, atol=1e-5)
+    )
     assert not run(repeat=1).eval_history[2].allclose(run().eval_history[2], rtol=1e-3, atol=1e-5)
 
 
@@ -149,10 +197,15 @@ def test_what_is_trained_and_saved(run, backbone, val, modalities, tmp_path):
     state = {name.removeprefix('module.'): value for name, value in saved['state_dict'].items()}
     assert saved['epoch'] == 2
     assert {name.split('.')[0] for name in state} == {'backbone', 'fc'}
-    changed = {name.split('.')[1] for name, value in state.items()
-               if name.startswith('backbone') and not value.equal(backbone.state_dict()[name[9:]])}
+    changed = {
+        name.split('.')[1]
+        for name, value in state.items()
+        if name.startswith('backbone') and not value.equal(backbone.state_dict()[name[9:]])
+    }
     embeddings = {f'{modality[0]}_emb' for modality in modalities}
-    assert changed == embeddings | {'ma_encoder'} | ({'mm_fusion'} if len(modalities) > 1 else set())
+    assert changed == embeddings | {'ma_encoder'} | (
+        {'mm_fusion'} if len(modalities) > 1 else set()
+    )
     model = Classifier(backbone, torch.nn.Linear(16, 6))
     model.load_state_dict(state)
     assert predict(model, val, modalities, 2, None).equal(logits)

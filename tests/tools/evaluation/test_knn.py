@@ -1,4 +1,7 @@
-"""k-NN search: neighbours, votes and average precision against a naive loop, scikit-learn and examples by hand."""
+"""k-NN search: neighbours, votes and average precision against a naive loop, scikit-learn and
+examples by hand.
+"""
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,9 @@ CLASSES = 5
 
 @pytest.fixture(scope='module')
 def features():
-    """100 training clips and 31 queries of 6 features; the training split has no clip of the last class."""
+    """100 training clips and 31 queries of 6 features; the training split has no clip of the last
+    class.
+    """
     generator = torch.Generator().manual_seed(0)
     train, queries = (normalize(torch.randn(count, 6, generator=generator)) for count in (100, 31))
     return train, queries, torch.arange(100) % (CLASSES - 1), torch.arange(31) % CLASSES
@@ -43,21 +48,24 @@ def test_average_precision_is_that_of_a_naive_loop_and_of_scikit_learn(features)
     np.testing.assert_allclose(precision, naive, rtol=1e-5)
     known = labels.numpy() < CLASSES - 1
     assert precision.isnan().tolist() == (~known).tolist()
-    theirs = [average_precision_score(*pair) for pair in zip(relevant[known], similarities[known], strict=True)]
+    theirs = [
+        average_precision_score(*pair)
+        for pair in zip(relevant[known], similarities[known], strict=True)
+    ]
     np.testing.assert_allclose(precision[known], theirs, rtol=1e-5)
 
 
 def test_average_precision_by_hand():
-    ranked = torch.tensor([[.1, .2, .3, .9], [.1, .2, .3, .9]])
-    relevant = torch.tensor([[.9, .2], [.1, .3]])  # ranks 1 and 3; ranks 2 and 4
+    ranked = torch.tensor([[0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.9]])
+    relevant = torch.tensor([[0.9, 0.2], [0.1, 0.3]])  # ranks 1 and 3; ranks 2 and 4
     expected = torch.tensor([(1 + 2 / 3) / 2, (1 / 2 + 2 / 4) / 2])
     torch.testing.assert_close(average_precision(relevant, ranked), expected)
 
 
 def test_equal_similarities_share_the_last_rank():
-    ranked, relevant = torch.tensor([[.2, .5, .5, .5]]), torch.tensor([[.5]])
+    ranked, relevant = torch.tensor([[0.2, 0.5, 0.5, 0.5]]), torch.tensor([[0.5]])
     assert average_precision(relevant, ranked).item() == pytest.approx(1 / 3)
-    assert average_precision_score([0, 1, 0, 0], [.2, .5, .5, .5]) == pytest.approx(1 / 3)
+    assert average_precision_score([0, 1, 0, 0], [0.2, 0.5, 0.5, 0.5]) == pytest.approx(1 / 3)
 
 
 def test_neighbours_come_nearest_first(features):
@@ -77,9 +85,13 @@ def test_the_block_changes_nothing(features, block):
 
 def test_several_subsets_add_their_cosines(features):
     train, queries, *labels = features
-    others = [each.roll(1, 1) * torch.tensor([1, -1, 1, 1, -1, 1]) for each in (train, queries.flip(0))]
+    others = [
+        each.roll(1, 1) * torch.tensor([1, -1, 1, 1, -1, 1]) for each in (train, queries.flip(0))
+    ]
     both = knn_search([train, others[0]], [queries, others[1]], 3, labels)
-    joined = knn_search([torch.cat((train, others[0]), 1)], [torch.cat((queries, others[1]), 1)], 3, labels)
+    joined = knn_search(
+        [torch.cat((train, others[0]), 1)], [torch.cat((queries, others[1]), 1)], 3, labels
+    )
     alone = knn_search([train], [queries], 3, labels)
     assert both[0].equal(joined[0])
     assert not both[0].equal(alone[0])
@@ -87,10 +99,15 @@ def test_several_subsets_add_their_cosines(features):
 
 
 def test_two_subsets_by_hand():
-    """Cosines to the clips .6, .8 and 0, and in the other subset .8, 0 and 1: together 1.4, .8 and 1."""
-    train = [torch.tensor([[.6, .8], [.8, .6], [0, 1]]), torch.tensor([[.8, .6], [0, 1], [1, 0]])]
+    """Cosines to the clips .6, .8 and 0, and in the other subset .8, 0 and 1: together 1.4, .8 and
+    1.
+    """
+    train = [
+        torch.tensor([[0.6, 0.8], [0.8, 0.6], [0, 1]]),
+        torch.tensor([[0.8, 0.6], [0, 1], [1, 0]]),
+    ]
     labels = torch.tensor([1, 0, 0]), torch.tensor([0])
-    neighbours, precision = knn_search(train, [torch.tensor([[1., 0]])] * 2, 3, labels)
+    neighbours, precision = knn_search(train, [torch.tensor([[1.0, 0]])] * 2, 3, labels)
     assert neighbours.tolist() == [[0, 2, 1]]
     assert precision.item() == pytest.approx((1 / 2 + 2 / 3) / 2)
 
@@ -109,12 +126,22 @@ def test_retrieval_as_recorded(recorded, k):
 @pytest.mark.parametrize('k', [1, 4, 7])
 def test_retrieval_is_that_of_scikit_learn(k):
     rng = np.random.default_rng(0)
-    labels, train, queries = rng.integers(0, 5, 100), rng.normal(size=(100, 6)), rng.normal(size=(31, 6))
-    theirs = KNeighborsClassifier(k, metric='cosine', algorithm='brute').fit(train, labels).predict(queries)
+    labels, train, queries = (
+        rng.integers(0, 5, 100),
+        rng.normal(size=(100, 6)),
+        rng.normal(size=(31, 6)),
+    )
+    theirs = (
+        KNeighborsClassifier(k, metric='cosine', algorithm='brute')
+        .fit(train, labels)
+        .predict(queries)
+    )
     mine = knn_predict(*map(torch.from_numpy, (train, labels, queries)), k, 5, block=7)
     assert (mine.numpy() == theirs).all()
 
 
 def test_equal_votes_go_to_the_smallest_label():
-    train = torch.tensor([[1., 0], [1, .1], [1, .2]])
-    assert knn_predict(train, torch.tensor([2, 0, 1]), torch.tensor([[1., 0]]), 3, 3).tolist() == [0]
+    train = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
+    assert knn_predict(train, torch.tensor([2, 0, 1]), torch.tensor([[1.0, 0]]), 3, 3).tolist() == [
+        0
+    ]

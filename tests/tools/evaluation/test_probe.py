@@ -1,4 +1,7 @@
-"""The linear probe: the recorded numbers, torch's own training loop, late fusion, several learning rates."""
+"""The linear probe: the recorded numbers, torch's own training loop, late fusion, several learning
+rates.
+"""
+
 import numpy as np
 import pytest
 import torch
@@ -28,12 +31,16 @@ def random_features(seed):
     rng = np.random.default_rng(seed)
     labels = [np.random.default_rng(1).integers(0, 4, 50), np.arange(50) % 4]
     centres = rng.normal(size=(4, 6))
-    train, val = (torch.from_numpy(centres[split] + rng.normal(size=(50, 6))).float() for split in labels)
+    train, val = (
+        torch.from_numpy(centres[split] + rng.normal(size=(50, 6))).float() for split in labels
+    )
     return Features(train, torch.from_numpy(labels[0]), val, torch.from_numpy(labels[1]))
 
 
 def batches_of(features, order, batch_size):
-    return ((features.train[batch], features.train_labels[batch]) for batch in order.split(batch_size))
+    return (
+        (features.train[batch], features.train_labels[batch]) for batch in order.split(batch_size)
+    )
 
 
 def train_probe(features, rows=JOINT_ROW, lrs=(0.1,), **changes):
@@ -44,17 +51,28 @@ def train_probe(features, rows=JOINT_ROW, lrs=(0.1,), **changes):
 
 
 def train_by_hand(features, changes):
-    """The same with one head and learning rate 0.1, written out. Returns (head, mean loss of the last epoch)."""
-    settings = {'momentum': 0.9, 'weight_decay': 0., 'factors': lr_factors(6, [3, 5], cos=False)} | changes
+    """The same with one head and learning rate 0.1, written out. Returns (head, mean loss of the
+    last epoch).
+    """
+    settings = {
+        'momentum': 0.9,
+        'weight_decay': 0.0,
+        'factors': lr_factors(6, [3, 5], cos=False),
+    } | changes
     head = probe.linear_head(6, 4, 0)
     velocity = [0, 0]
     for epoch, factor in enumerate(settings['factors']):
         total = 0
-        for batch in torch.randperm(50, generator=generator_at(0, epoch)).split(16):  # the last one has two clips
-            loss = functional.cross_entropy(head(features.train[batch]), features.train_labels[batch])
+        for batch in torch.randperm(50, generator=generator_at(0, epoch)).split(
+            16
+        ):  # the last one has two clips
+            loss = functional.cross_entropy(
+                head(features.train[batch]), features.train_labels[batch]
+            )
             total += loss.item() * len(batch)
-            for number, (value, grad) in enumerate(zip(head.parameters(), torch.autograd.grad(loss, head.parameters()),
-                                                       strict=True)):
+            for number, (value, grad) in enumerate(
+                zip(head.parameters(), torch.autograd.grad(loss, head.parameters()), strict=True)
+            ):
                 step = grad + settings['weight_decay'] * value.detach()
                 velocity[number] = settings['momentum'] * velocity[number] + step
                 value.data -= 0.1 * factor * velocity[number]
@@ -63,7 +81,9 @@ def train_by_hand(features, changes):
 
 def test_one_epoch_after_another_as_recorded(recorded):
     arrays = {name: torch.from_numpy(value) for name, value in recorded('evaluation').items()}
-    features = Features(arrays['train'], arrays['train_labels'], arrays['test'], arrays['test_labels'])
+    features = Features(
+        arrays['train'], arrays['train_labels'], arrays['test'], arrays['test_labels']
+    )
     head = torch.nn.Linear(arrays['train'].shape[1], len(arrays['weight0']))
     head.load_state_dict({'weight': arrays['weight0'], 'bias': torch.zeros(len(arrays['weight0']))})
     optimizer = torch.optim.SGD(head.parameters(), 0.03, 0.9)
@@ -71,15 +91,19 @@ def test_one_epoch_after_another_as_recorded(recorded):
     for epoch, order in enumerate(arrays['order']):
         optimizer.param_groups[0]['lr'] = 0.03 * 0.1 ** ((epoch >= 12) + (epoch >= 16))
         probe.train_one_epoch(head, optimizer, batches_of(features, order, 64))
-        accuracies.append(100 * (head(features.val).argmax(1) == features.val_labels).float().mean().item())
+        accuracies.append(
+            100 * (head(features.val).argmax(1) == features.val_labels).float().mean().item()
+        )
     assert accuracies == pytest.approx(arrays['accuracy'].tolist(), abs=1e-3)
     assert float((head.weight.detach() - arrays['weight']).norm() / arrays['weight'].norm()) < 1e-4
     assert float((head.bias.detach() - arrays['bias']).norm() / arrays['bias'].norm()) < 1e-4
 
 
-@pytest.mark.parametrize('changes', [{}, {'momentum': 0.}, {'weight_decay': 0.1}, {'factors': lr_factors(6, [], True)}])
+@pytest.mark.parametrize(
+    'changes', [{}, {'momentum': 0.0}, {'weight_decay': 0.1}, {'factors': lr_factors(6, [], True)}]
+)
 def test_training_written_out(features, changes):
-    result, = train_probe(features, **changes)
+    (result,) = train_probe(features, **changes)
     head, loss = train_by_hand(features, changes)
     assert result['training_loss'] == pytest.approx(loss, rel=1e-5)
     assert result['predictions'].equal(head(features.val).argmax(1))
@@ -90,26 +114,33 @@ def test_nothing_waits_for_the_device_within_an_epoch(features):
         def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
             operations.append(function.name())
             return function(*arguments, **keywords or {})
+
     head = probe.linear_head(6, 4, 0)
     optimizer = torch.optim.SGD(head.parameters(), 0.1, 0.9)
     counts = []
     for batch_size in (5, 50):  # ten batches an epoch, or one
         operations = []
         with Operations():
-            probe.train_one_epoch(head, optimizer, batches_of(features, torch.arange(50), batch_size))
+            probe.train_one_epoch(
+                head, optimizer, batches_of(features, torch.arange(50), batch_size)
+            )
         assert 'aten::addmm' in operations
-        counts.append(sum(name in ('aten::_local_scalar_dense', 'aten::_to_copy', 'aten::nonzero')
-                          for name in operations))
+        counts.append(
+            sum(
+                name in ('aten::_local_scalar_dense', 'aten::_to_copy', 'aten::nonzero')
+                for name in operations
+            )
+        )
     assert counts[0] == counts[1]
 
 
 def test_each_of_several_learning_rates_is_the_run_with_it_alone(features):
-    lrs = [0.3, 0.01, 1.]
+    lrs = [0.3, 0.01, 1.0]
     together = train_probe(features, lrs=lrs)
     assert [result['lr'] for result in together] == lrs
     assert len({result['training_loss'] for result in together}) == 3
     for lr, result in zip(lrs, together, strict=True):
-        alone, = train_probe(features, lrs=[lr])
+        (alone,) = train_probe(features, lrs=[lr])
         assert alone['training_loss'] == result['training_loss']
         assert alone['predictions'].equal(result['predictions'])
 
@@ -126,8 +157,10 @@ def test_late_fusion_adds_the_logits_of_the_heads(features):
 
 
 def test_best_seen_is_the_best_evaluation_every_five_epochs(features):
-    result, = train_probe(features, factors=[1.] * 12)
-    shorter = [train_probe(features, factors=[1.] * epochs)[0]['accuracy'] for epochs in (5, 10, 12)]
+    (result,) = train_probe(features, factors=[1.0] * 12)
+    shorter = [
+        train_probe(features, factors=[1.0] * epochs)[0]['accuracy'] for epochs in (5, 10, 12)
+    ]
     assert result['best_accuracy'] == max(shorter)
     assert result['best_epoch'] == (5, 10, 12)[shorter.index(max(shorter))]
 
@@ -140,4 +173,4 @@ def test_heads_start_as_in_the_official_code():
 
 def test_a_learning_rate_that_diverges_is_a_mistake(features):
     with pytest.raises(InputError, match=r'--lr 3e\+38: the loss is not finite after epoch 5'):
-        train_probe(features, lrs=[0.1, 3e38], factors=[1.] * 12)
+        train_probe(features, lrs=[0.1, 3e38], factors=[1.0] * 12)

@@ -1,4 +1,7 @@
-"""Semi-supervised fine-tuning: the draws, and the runs as a user asks for them: kept, resumed, summarised."""
+"""Semi-supervised fine-tuning: the draws, and the runs as a user asks for them: kept, resumed,
+summarised.
+"""
+
 import csv
 import json
 import pickle
@@ -15,8 +18,18 @@ from tools import checkpoint
 from tools.evaluation.finetune import FineTuning
 from tools.evaluation.semi_supervised import draw_labels, evaluate
 
-LABELS = torch.tensor([0] * 50 + [3] * 30 + [7] * 19 + [9])  # 100 clips, four classes, the last of one clip
-SEVEN = ['joint', 'bone', 'motion', 'joint+bone', 'joint+motion', 'bone+motion', 'joint+bone+motion']
+LABELS = torch.tensor(
+    [0] * 50 + [3] * 30 + [7] * 19 + [9]
+)  # 100 clips, four classes, the last of one clip
+SEVEN = [
+    'joint',
+    'bone',
+    'motion',
+    'joint+bone',
+    'joint+motion',
+    'bone+motion',
+    'joint+bone+motion',
+]
 
 
 def counts(drawn):
@@ -33,11 +46,15 @@ def test_a_draw_follows_from_seed_ratio_and_repeat(draw):
 
 
 def test_draws_of_two_ratios_are_independent():
-    small, large = (set(draw_labels(LABELS, ratio, 'random', 0, 0).tolist()) for ratio in (0.3, 0.4))
+    small, large = (
+        set(draw_labels(LABELS, ratio, 'random', 0, 0).tolist()) for ratio in (0.3, 0.4)
+    )
     assert not small <= large
 
 
-@pytest.mark.parametrize(('ratio', 'clips'), [(0.001, 1), (0.01, 1), (0.05, 5), (0.29, 28), (0.126, 12), (1, 100)])
+@pytest.mark.parametrize(
+    ('ratio', 'clips'), [(0.001, 1), (0.01, 1), (0.05, 5), (0.29, 28), (0.126, 12), (1, 100)]
+)
 def test_a_random_draw_is_int_of_share_times_clips(ratio, clips):
     drawn = draw_labels(LABELS, ratio, 'random', 0, 0)
     assert len(drawn) == clips == max(1, int(100 * ratio))
@@ -46,12 +63,26 @@ def test_a_random_draw_is_int_of_share_times_clips(ratio, clips):
 
 
 def test_a_plain_draw_knows_no_classes():
-    share = sum(torch.tensor(counts(draw_labels(LABELS, 0.1, 'random', 0, repeat))) for repeat in range(400)) / 4000
+    share = (
+        sum(
+            torch.tensor(counts(draw_labels(LABELS, 0.1, 'random', 0, repeat)))
+            for repeat in range(400)
+        )
+        / 4000
+    )
     assert share.tolist() == pytest.approx([0.5, 0.3, 0.19, 0.01], abs=0.03)
 
 
-@pytest.mark.parametrize(('ratio', 'each'), [(0.001, [1, 1, 1, 1]), (0.08, [2, 2, 2, 1]), (0.2, [5, 5, 5, 1]),
-                                             (0.9, [22, 22, 19, 1]), (1, [25, 25, 19, 1])])
+@pytest.mark.parametrize(
+    ('ratio', 'each'),
+    [
+        (0.001, [1, 1, 1, 1]),
+        (0.08, [2, 2, 2, 1]),
+        (0.2, [5, 5, 5, 1]),
+        (0.9, [22, 22, 19, 1]),
+        (1, [25, 25, 19, 1]),
+    ],
+)
 def test_a_balanced_draw_has_the_same_number_of_each_class(ratio, each):
     drawn = draw_labels(LABELS, ratio, 'balanced', 0, 0)
     assert counts(drawn) == each
@@ -59,7 +90,9 @@ def test_a_balanced_draw_has_the_same_number_of_each_class(ratio, each):
 
 
 def test_every_clip_of_a_class_can_be_drawn():
-    seen = torch.cat([draw_labels(LABELS, 0.2, 'balanced', 0, repeat) for repeat in range(60)]).unique()
+    seen = torch.cat(
+        [draw_labels(LABELS, 0.2, 'balanced', 0, repeat) for repeat in range(60)]
+    ).unique()
     assert len(seen) == 100
 
 
@@ -80,25 +113,40 @@ def setting(tmp_path, folder):
     torch.manual_seed(0)
     model = UmURL(150, 192, 8)
     checkpoint.save(tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    return ['--data-root', str(tmp_path / 'data'), '--pretrained', str(tmp_path / 'checkpoint.pth.tar'),
-            '--device', 'cpu', '--finetune', '--epochs', '1']
+    return [
+        '--data-root',
+        str(tmp_path / 'data'),
+        '--pretrained',
+        str(tmp_path / 'checkpoint.pth.tar'),
+        '--device',
+        'cpu',
+        '--finetune',
+        '--epochs',
+        '1',
+    ]
 
 
 @pytest.fixture
 def results(setting, tmp_path):
     """results(*flags): run the script; its results file."""
+
     def run(*flags):
-        action_recognition.main([*setting, '--results', str(tmp_path / 'made/results.json'), *map(str, flags)])
+        action_recognition.main(
+            [*setting, '--results', str(tmp_path / 'made/results.json'), *map(str, flags)]
+        )
         return json.loads((tmp_path / 'made/results.json').read_text())
+
     return run
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Replaces training by random logits. The list of models that were to be trained: (modalities, clips, repeat).
+    """Replaces training by random logits. The list of models that were to be trained: (modalities,
+    clips, repeat).
 
     The one after `limit` of them is interrupted.
     """
+
     class Calls(list):
         limit = 1000
 
@@ -110,6 +158,7 @@ def trained(monkeypatch):
         calls.append(('+'.join(modalities), len(clips), repeat))
         generator = torch.Generator().manual_seed(sum(map(ord, str(calls[-1]))))
         return FineTuning({epoch: torch.randn(7, 60, generator=generator) for epoch in (5, 6)}, 0.5)
+
     monkeypatch.setattr(action_recognition, 'finetune', finetune)
     return calls
 
@@ -117,7 +166,10 @@ def trained(monkeypatch):
 def test_all_labels(results, capsys):
     made = results('--epochs', 30, '--lr', 0.03)
     assert made['task'] == 'fine-tuning'
-    hits = [prediction == label for prediction, label in zip(made['predictions'], made['labels'], strict=True)]
+    hits = [
+        prediction == label
+        for prediction, label in zip(made['predictions'], made['labels'], strict=True)
+    ]
     assert made['accuracy'] == pytest.approx(100 * sum(hits) / 7)
     assert made['accuracy'] > 60  # of three classes that are told apart by their pose
     assert made['best_accuracy'] >= made['accuracy']
@@ -127,7 +179,11 @@ def test_all_labels(results, capsys):
     assert made['val_names'][0] == 'S002C001P001R001A001.skeleton'
     assert made['performers'] == list(range(1, 8))
     assert made['performer_interval'][0] <= made['accuracy'] <= made['performer_interval'][1]
-    assert (made['config']['batch_size'], made['config']['schedule'], made['config']['lr']) == (64, [50, 70], [0.03])
+    assert (made['config']['batch_size'], made['config']['schedule'], made['config']['lr']) == (
+        64,
+        [50, 70],
+        [0.03],
+    )
     assert len(made['config']['checkpoint_sha256']) == len(made['config']['data_sha256']) == 64
     assert len(made['runs']) == len(made['table']) == 1
     assert made['table'][0]['accuracy_interval'] == made['accuracy_interval']
@@ -137,7 +193,8 @@ def test_all_labels(results, capsys):
 def test_semi_supervised(results, folder):
     made = results('--data-ratio', 0.1, 0.5, '--repeats', 3)
     assert [(run['data_ratio'], run['repeat'], run['clips']) for run in made['runs']] == [
-        (ratio, repeat, clips) for ratio, clips in ((0.1, 2), (0.5, 10)) for repeat in range(3)]
+        (ratio, repeat, clips) for ratio, clips in ((0.1, 2), (0.5, 10)) for repeat in range(3)
+    ]
     for row in made['table']:
         runs = [run for run in made['runs'] if run['data_ratio'] == row['data_ratio']]
         for name in ('accuracy', 'top5_accuracy', 'mean_class_accuracy', 'best_accuracy'):
@@ -155,7 +212,12 @@ def test_drawn_clips_are_named_and_none_is_a_test_clip(results, folder, trained,
     made = results('--data-ratio', 0.2, 0.5, '--repeats', 2, '--draw', draw, '--seed', 3)
     names, labels = pickle.loads((folder / 'train_label.pkl').read_bytes())
     test_names, _ = pickle.loads((folder / 'val_label.pkl').read_bytes())
-    assert [(drawn['data_ratio'], drawn['repeat']) for drawn in made['draws']] == [(.2, 0), (.2, 1), (.5, 0), (.5, 1)]
+    assert [(drawn['data_ratio'], drawn['repeat']) for drawn in made['draws']] == [
+        (0.2, 0),
+        (0.2, 1),
+        (0.5, 0),
+        (0.5, 1),
+    ]
     for drawn in made['draws']:
         again = draw_labels(torch.tensor(labels), drawn['data_ratio'], draw, 3, drawn['repeat'])
         assert drawn['clips'] == [names[clip] for clip in again]
@@ -167,10 +229,14 @@ def test_what_is_drawn_is_what_is_trained_on(setting, tmp_path, folder, monkeypa
 
     def finetune(backbone, train, val, num_classes, *, clips, repeat, **settings):
         used[repeat] = [train.names[clip] for clip in clips]
-        return FineTuning({1: torch.zeros(7, 60)}, 0.)
+        return FineTuning({1: torch.zeros(7, 60)}, 0.0)
+
     monkeypatch.setattr(action_recognition, 'finetune', finetune)
     action_recognition.main([*setting, '--data-ratio', '.3', '--results', str(tmp_path / 'r.json')])
-    drawn = {drawn['repeat']: drawn['clips'] for drawn in json.loads((tmp_path / 'r.json').read_text())['draws']}
+    drawn = {
+        drawn['repeat']: drawn['clips']
+        for drawn in json.loads((tmp_path / 'r.json').read_text())['draws']
+    }
     assert used == drawn
     assert len(drawn) == 5  # the default of --repeats
 
@@ -192,9 +258,15 @@ def test_all_modalities(results, trained, capsys):
 
 
 def test_an_ensemble_by_hand(results, monkeypatch):
-    logits = {modality: {epoch: torch.randn(7, 60) for epoch in (5, 6)} for modality in ('joint', 'motion')}
-    monkeypatch.setattr(action_recognition, 'finetune',
-                        lambda *inputs, modalities, **settings: FineTuning(logits[modalities[0]], 0.5))
+    logits = {
+        modality: {epoch: torch.randn(7, 60) for epoch in (5, 6)}
+        for modality in ('joint', 'motion')
+    }
+    monkeypatch.setattr(
+        action_recognition,
+        'finetune',
+        lambda *inputs, modalities, **settings: FineTuning(logits[modalities[0]], 0.5),
+    )
     made = results('--ensemble', '--modalities', 'joint', 'motion')
     assert [run['modalities'] for run in made['runs']] == ['joint', 'motion', '2s']
     assert made['modalities'] == '2s'
@@ -217,7 +289,8 @@ def test_a_stopped_command_resumes(results, trained, tmp_path, capsys, stop, kep
     again = results(*FLAGS)
     assert len(trained) == models
     assert {name: again[name] for name in again if name != 'command'} == {
-        name: whole[name] for name in whole if name != 'command'}
+        name: whole[name] for name in whole if name != 'command'
+    }
     assert (f'has {kept} of 16 runs: resuming' in capsys.readouterr().err) == (stop > 0)
 
 
@@ -232,19 +305,36 @@ def test_finished_runs_are_reused(results, trained, tmp_path):
     assert more['runs'][:8] == again['runs'][:8]
     assert not (tmp_path / 'made/earlier_1').exists()
     assert [(run['data_ratio'], run['repeat'], run['modalities']) for run in more['runs']] == [
-        (ratio, repeat, name) for ratio in (0.1, 0.2) for repeat in range(3)
-        for name in ('joint', 'bone', 'motion', '3s')]
+        (ratio, repeat, name)
+        for ratio in (0.1, 0.2)
+        for repeat in range(3)
+        for name in ('joint', 'bone', 'motion', '3s')
+    ]
 
 
-@pytest.mark.parametrize('change', [['--seed', 1], ['--lr', 0.1], ['--draw', 'balanced'], ['--epochs', 2],
-                                    ['--batch-size', 3], ['--schedule'], ['--amp', 'bf16'], ['--wd', 0.1],
-                                    ['--modalities', 'bone'], 'weights'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        ['--seed', 1],
+        ['--lr', 0.1],
+        ['--draw', 'balanced'],
+        ['--epochs', 2],
+        ['--batch-size', 3],
+        ['--schedule'],
+        ['--amp', 'bf16'],
+        ['--wd', 0.1],
+        ['--modalities', 'bone'],
+        'weights',
+    ],
+)
 def test_other_settings_start_anew(results, trained, tmp_path, capsys, change):
     results('--data-ratio', 0.1)
     trained.clear()
     if change == 'weights':
         model = UmURL(150, 192, 8)
-        checkpoint.save(tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
+        checkpoint.save(
+            tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1
+        )
         change = []
     results('--data-ratio', 0.1, *change)
     assert len(trained) == 5
@@ -262,12 +352,20 @@ def test_two_ensembles_of_two_are_not_mixed(results, trained):
 
 def test_a_fine_tuned_model_can_be_evaluated(results, tmp_path):
     file, path = tmp_path / 'tuned.pth.tar', tmp_path / 'checkpoint.pth.tar'
-    about = {'objective': 'umurl', 'modalities': ['joint', 'bone', 'motion'], 'dataset': 'ntu60',
-             'protocol': 'cross_subject', 'epochs': 451}
+    about = {
+        'objective': 'umurl',
+        'modalities': ['joint', 'bone', 'motion'],
+        'dataset': 'ntu60',
+        'protocol': 'cross_subject',
+        'epochs': 451,
+    }
     torch.save(torch.load(path) | {'config': about}, path)
     results('--save-model', file)
     assert checkpoint.load_model(file)[1] == about  # what it was pre-trained on
-    tuned, saved = checkpoint.load_model(file)[0].backbone.state_dict(), checkpoint.read(file)['state_dict']
+    tuned, saved = (
+        checkpoint.load_model(file)[0].backbone.state_dict(),
+        checkpoint.read(file)['state_dict'],
+    )
     assert all(value.equal(saved[f'backbone.{name}']) for name, value in tuned.items())
     del saved['backbone.j_emb.t_embedding.0.bias']
     torch.save({'state_dict': saved}, file)
@@ -280,7 +378,9 @@ def test_a_note_about_a_draw_with_fewer_clips_than_classes(results, capsys):
     assert 'note: the smallest draw has 1 clips for 60 classes' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('content', [b'', b'{"task": "linear probe", "accuracy": 3}', b'[]', b'{"runs": [3]}', b'\xff'])
+@pytest.mark.parametrize(
+    'content', [b'', b'{"task": "linear probe", "accuracy": 3}', b'[]', b'{"runs": [3]}', b'\xff']
+)
 def test_another_file_under_that_name_is_replaced(results, trained, tmp_path, content):
     (tmp_path / 'made').mkdir()
     (tmp_path / 'made/results.json').write_bytes(content)
@@ -288,44 +388,68 @@ def test_another_file_under_that_name_is_replaced(results, trained, tmp_path, co
 
 
 def test_classes_and_weights_of_a_single_run(results, tmp_path):
-    made = results('--modalities', 'joint', '--per-class', tmp_path / 'c/classes.csv', '--save-model',
-                   tmp_path / 'new/fine.pth.tar')
+    made = results(
+        '--modalities',
+        'joint',
+        '--per-class',
+        tmp_path / 'c/classes.csv',
+        '--save-model',
+        tmp_path / 'new/fine.pth.tar',
+    )
     state = torch.load(tmp_path / 'new/fine.pth.tar', weights_only=True)['state_dict']
     assert state['module.fc.weight'].shape == (60, 16)
     rows = list(csv.DictReader((tmp_path / 'c/classes.csv').open()))
     assert sum(int(row['correct']) for row in rows) == round(made['accuracy'] * 7 / 100)
     (tmp_path / 'new/fine.pth.tar').unlink()
-    results('--modalities', 'joint', '--save-model', tmp_path / 'new/fine.pth.tar')  # although the result exists
+    results(
+        '--modalities', 'joint', '--save-model', tmp_path / 'new/fine.pth.tar'
+    )  # although the result exists
     assert (tmp_path / 'new/fine.pth.tar').is_file()
 
 
-@pytest.mark.parametrize(('flags', 'message'), [
-    (['--data-ratio', 0], 'shares above 0 and at most 1'),
-    (['--data-ratio', 1.5], 'shares above 0 and at most 1'),
-    (['--data-ratio', 'nan'], '--data-ratio'),
-    (['--data-ratio', 'all'], '--data-ratio'),
-    (['--data-ratio', 0.1, 0.2, 0.10], '--data-ratio has a share twice'),
-    (['--repeats', 0], '--repeats'),
-    (['--draw', 'balanced'], '--draw needs --data-ratio'),
-    (['--data-ratio', 0.1, '--draw', 'fair'], '--draw'),
-    (['--load-features', 'f.npz'], '--finetune uses no features files'),
-    (['--save-features', 'f.npz'], '--finetune uses no features files'),
-    (['--lr', 0.1, 0.2], 'one --lr'),
-    (['--save-model', 'f.pth.tar', '--data-ratio', 0.1], '--save-model needs a single --data-ratio, run and model'),
-    (['--save-model', 'f.pth.tar', '--ensemble'], '--save-model needs a single --data-ratio, run and model'),
-    (['--per-class', 'f.csv', '--repeats', 2], '--per-class needs a single --data-ratio and run'),
-    (['--pretrained', '/no/such.pth.tar'], 'no such checkpoint'),
-])
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--data-ratio', 0], 'shares above 0 and at most 1'),
+        (['--data-ratio', 1.5], 'shares above 0 and at most 1'),
+        (['--data-ratio', 'nan'], '--data-ratio'),
+        (['--data-ratio', 'all'], '--data-ratio'),
+        (['--data-ratio', 0.1, 0.2, 0.10], '--data-ratio has a share twice'),
+        (['--repeats', 0], '--repeats'),
+        (['--draw', 'balanced'], '--draw needs --data-ratio'),
+        (['--data-ratio', 0.1, '--draw', 'fair'], '--draw'),
+        (['--load-features', 'f.npz'], '--finetune uses no features files'),
+        (['--save-features', 'f.npz'], '--finetune uses no features files'),
+        (['--lr', 0.1, 0.2], 'one --lr'),
+        (
+            ['--save-model', 'f.pth.tar', '--data-ratio', 0.1],
+            '--save-model needs a single --data-ratio, run and model',
+        ),
+        (
+            ['--save-model', 'f.pth.tar', '--ensemble'],
+            '--save-model needs a single --data-ratio, run and model',
+        ),
+        (
+            ['--per-class', 'f.csv', '--repeats', 2],
+            '--per-class needs a single --data-ratio and run',
+        ),
+        (['--pretrained', '/no/such.pth.tar'], 'no such checkpoint'),
+    ],
+)
 def test_a_mistake_is_one_line(setting, mistake, tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
     np.savez('f.npz', train_labels=[0], val_labels=[0])
     assert message in mistake(action_recognition.main, [*setting, *flags])
 
 
-@pytest.mark.parametrize('flag', ['--data-ratio 0.1', '--repeats 2', '--draw random', '--save-model f.pth.tar'])
+@pytest.mark.parametrize(
+    'flag', ['--data-ratio 0.1', '--repeats 2', '--draw random', '--save-model f.pth.tar']
+)
 def test_a_flag_of_fine_tuning_alone_is_a_mistake(setting, mistake, flag):
     setting.remove('--finetune')
-    assert f'{flag.split()[0]}: needs --finetune' in mistake(action_recognition.main, [*setting, *flag.split()])
+    assert f'{flag.split()[0]}: needs --finetune' in mistake(
+        action_recognition.main, [*setting, *flag.split()]
+    )
 
 
 def test_without_a_checkpoint_there_is_nothing_to_tune(mistake):
@@ -359,9 +483,12 @@ def test_skip_finished(results, trained, capsys):
 
 def test_scores_by_hand():
     labels = torch.tensor([0, 1, 1])
-    right, wrong = torch.eye(6)[0], torch.tensor([6., 0, 5, 4, 3, 2])  # class 1 is last
-    fifth = torch.tensor([5., 1, 4, 3, 2, 0])
-    model = FineTuning({5: torch.stack((right, torch.eye(6)[1], fifth)), 10: torch.stack((right, wrong, fifth))}, 0.7)
+    right, wrong = torch.eye(6)[0], torch.tensor([6.0, 0, 5, 4, 3, 2])  # class 1 is last
+    fifth = torch.tensor([5.0, 1, 4, 3, 2, 0])
+    model = FineTuning(
+        {5: torch.stack((right, torch.eye(6)[1], fifth)), 10: torch.stack((right, wrong, fifth))},
+        0.7,
+    )
     made = evaluate([model], labels, 6)
     assert made['accuracy'] == pytest.approx(100 / 3)
     assert made['top5_accuracy'] == pytest.approx(200 / 3)
@@ -371,9 +498,13 @@ def test_scores_by_hand():
 
 
 def test_late_fusion_adds_the_logits_of_each_evaluation():
-    one = FineTuning({5: torch.tensor([[2., 0]]), 8: torch.tensor([[0., 2]])}, 0.1)
-    other = FineTuning({5: torch.tensor([[0., 1]]), 8: torch.tensor([[3., 0]])}, 0.1)
+    one = FineTuning({5: torch.tensor([[2.0, 0]]), 8: torch.tensor([[0.0, 2]])}, 0.1)
+    other = FineTuning({5: torch.tensor([[0.0, 1]]), 8: torch.tensor([[3.0, 0]])}, 0.1)
     made = evaluate([one, other], torch.tensor([0]), 2)
-    assert (made['predictions'].tolist(), made['best_accuracy'], made['best_epoch']) == ([0], 100, 5)
+    assert (made['predictions'].tolist(), made['best_accuracy'], made['best_epoch']) == (
+        [0],
+        100,
+        5,
+    )
     assert evaluate([one, one], torch.tensor([0]), 2)['predictions'].tolist() == [1]
     assert made['training_loss'] is None

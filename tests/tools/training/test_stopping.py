@@ -1,4 +1,7 @@
-"""Training runs that are stopped: they lose at most a step, and end in the same bits as a run that nobody stopped."""
+"""Training runs that are stopped: they lose at most a step, and end in the same bits as a run that
+nobody stopped.
+"""
+
 import json
 import os
 import random
@@ -18,7 +21,18 @@ from tools.training import stopping
 from tools.training.stopping import StopSignals
 
 ROOT = Path(__file__).resolve().parents[3]
-FLAGS = ['--hidden-size', '8', '--batch-size', '4', '--device', 'cpu', '--epochs', '4', '--resume', 'auto']
+FLAGS = [
+    '--hidden-size',
+    '8',
+    '--batch-size',
+    '4',
+    '--device',
+    'cpu',
+    '--epochs',
+    '4',
+    '--resume',
+    'auto',
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +53,20 @@ def data(tmp_path, padded_arrays):
 @pytest.fixture
 def train(data, tmp_path):
     """train(folder, *flags): run the script in this process; the folder it wrote."""
+
     def run(folder, *flags):
-        pretrain.main(['--data-root', str(data), '--checkpoint-path', str(tmp_path / folder), *FLAGS,
-                       *map(str, flags)])
+        pretrain.main(
+            [
+                '--data-root',
+                str(data),
+                '--checkpoint-path',
+                str(tmp_path / folder),
+                *FLAGS,
+                *map(str, flags),
+            ]
+        )
         return tmp_path / folder
+
     return run
 
 
@@ -51,7 +75,10 @@ def log_lines(folder):
     lines = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
     lines = [line for line in lines if 'epoch' in line]
     assert [line['epoch'] for line in lines] == list(range(len(lines)))
-    return [{name: value for name, value in line.items() if name != 'clips_per_second'} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name != 'clips_per_second'}
+        for line in lines
+    ]
 
 
 def board_steps(folder):
@@ -61,10 +88,19 @@ def board_steps(folder):
 
 def same_end(one, other, epochs=4):
     """The same weights, optimizer and log, to the bit, and no gap or repeat in the logs."""
-    ends = [torch.load(checkpoint.path_of(folder, epochs - 1), weights_only=True) for folder in (one, other)]
-    assert all(torch.equal(value, ends[1]['state_dict'][key]) for key, value in ends[0]['state_dict'].items())
-    assert all(torch.equal(value, ends[1]['optimizer']['state'][index][name])
-               for index, values in ends[0]['optimizer']['state'].items() for name, value in values.items())
+    ends = [
+        torch.load(checkpoint.path_of(folder, epochs - 1), weights_only=True)
+        for folder in (one, other)
+    ]
+    assert all(
+        torch.equal(value, ends[1]['state_dict'][key])
+        for key, value in ends[0]['state_dict'].items()
+    )
+    assert all(
+        torch.equal(value, ends[1]['optimizer']['state'][index][name])
+        for index, values in ends[0]['optimizer']['state'].items()
+        for name, value in values.items()
+    )
     assert log_lines(one) == log_lines(other)
     assert board_steps(one) == board_steps(other) == list(range(epochs))
 
@@ -77,12 +113,17 @@ def stop_after(monkeypatch, steps, number):
         if next(count) == steps:
             signal.raise_signal(number)
         return original(self)
+
     monkeypatch.setattr(stopping.StopSignals, 'agreed', agreed)
 
 
-@pytest.mark.parametrize(('number', 'steps'), [(signal.SIGTERM, 1), (signal.SIGUSR1, 7), (signal.SIGINT, 10),
-                                               (signal.SIGTERM, 13)])
-def test_a_signal_saves_and_the_run_continues_to_the_same_end(train, monkeypatch, capsys, number, steps):
+@pytest.mark.parametrize(
+    ('number', 'steps'),
+    [(signal.SIGTERM, 1), (signal.SIGUSR1, 7), (signal.SIGINT, 10), (signal.SIGTERM, 13)],
+)
+def test_a_signal_saves_and_the_run_continues_to_the_same_end(
+    train, monkeypatch, capsys, number, steps
+):
     whole = train('whole')
     with monkeypatch.context() as patch:
         stop_after(patch, steps, number)
@@ -112,12 +153,24 @@ def test_three_stops_and_a_finished_run(train, monkeypatch, capsys):
 
 def test_a_checkpoint_by_the_clock(train, monkeypatch):
     saves, original = [], checkpoint.save
-    monkeypatch.setattr(checkpoint, 'save', lambda path, *more, **entries: (
-        saves.append((path.name, more[-1], entries['step'])), original(path, *more, **entries)))
+    monkeypatch.setattr(
+        checkpoint,
+        'save',
+        lambda path, *more, **entries: (
+            saves.append((path.name, more[-1], entries['step'])),
+            original(path, *more, **entries),
+        ),
+    )
     train('run', '--save-minutes', 0, '--epochs', 2, '--save-every', 1)
     last, kept = checkpoint.LAST, 'checkpoint_000{}.pth.tar'
-    assert saves == [*((last, 0, step) for step in (1, 2, 3, 4)), (kept.format(0), 1, 0), (last, 1, 0),
-                     *((last, 1, step) for step in (1, 2, 3, 4)), (kept.format(1), 2, 0), (last, 2, 0)]
+    assert saves == [
+        *((last, 0, step) for step in (1, 2, 3, 4)),
+        (kept.format(0), 1, 0),
+        (last, 1, 0),
+        *((last, 1, step) for step in (1, 2, 3, 4)),
+        (kept.format(1), 2, 0),
+        (last, 2, 0),
+    ]
 
 
 def test_a_second_signal_leaves_at_once(monkeypatch):
@@ -137,12 +190,12 @@ def test_a_launcher_may_pass_the_same_signal_on(monkeypatch):
     monkeypatch.setattr(os, '_exit', left.append)
     for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.setenv(name, '0')
-    monkeypatch.setattr(time, 'monotonic', lambda: 100.)
+    monkeypatch.setattr(time, 'monotonic', lambda: 100.0)
     stop = StopSignals(torch.device('cpu'))
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
     assert (stop.agreed(), left) == (signal.SIGINT, [])
-    monkeypatch.setattr(time, 'monotonic', lambda: 103.)
+    monkeypatch.setattr(time, 'monotonic', lambda: 103.0)
     signal.raise_signal(signal.SIGTERM)
     assert left == [128 + signal.SIGTERM]
 
@@ -151,17 +204,34 @@ def test_a_folder_of_a_live_run_is_refused(train, data, tmp_path, mistake):
     folder = train('run', '--epochs', 1)
     before = sorted(path.name for path in folder.iterdir())
     with pretrain.folder_lock([folder], 'training'):
-        line = mistake(pretrain.main, ['--data-root', data, '--checkpoint-path', folder, *FLAGS, '--resume', 'none'])
+        line = mistake(
+            pretrain.main,
+            ['--data-root', data, '--checkpoint-path', folder, *FLAGS, '--resume', 'none'],
+        )
     assert 'another run is training there' in line
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
 # Whole processes, some under torchrun
 
+
 def command(data, folder, processes, *flags, script='pretrain.py'):
-    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
-    return [sys.executable, *launcher, str(ROOT / script), '--data-root', str(data), '--checkpoint-path',
-            str(folder), *FLAGS, *flags]
+    launcher = (
+        ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+        if processes > 1
+        else []
+    )
+    return [
+        sys.executable,
+        *launcher,
+        str(ROOT / script),
+        '--data-root',
+        str(data),
+        '--checkpoint-path',
+        str(folder),
+        *FLAGS,
+        *flags,
+    ]
 
 
 def environment(**more):
@@ -172,14 +242,23 @@ def environment(**more):
 def wait_for_steps(process, folder, seconds=120):
     """Wait until the run has saved a first step (--save-minutes 0)."""
     until = time.monotonic() + seconds
-    while not (folder / checkpoint.LAST).is_file() and process.poll() is None and time.monotonic() < until:
+    while (
+        not (folder / checkpoint.LAST).is_file()
+        and process.poll() is None
+        and time.monotonic() < until
+    ):
         time.sleep(0.02)
 
 
 def test_under_torchrun_a_signal_reaches_all_processes(data, tmp_path):
     flags = ['--save-minutes', '0', '--epochs', '300']
-    run = subprocess.Popen(command(data, tmp_path / 'run', 2, *flags), env=environment(), stderr=subprocess.PIPE,
-                           stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command(data, tmp_path / 'run', 2, *flags),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     wait_for_steps(run, tmp_path / 'run')
     run.send_signal(signal.SIGTERM)
     out, err = run.communicate(timeout=120)
@@ -187,8 +266,13 @@ def test_under_torchrun_a_signal_reaches_all_processes(data, tmp_path):
     assert run.returncode != 0
     path, saved = checkpoint.read_furthest(tmp_path / 'run')
     assert path.name == checkpoint.LAST
-    done = subprocess.run(command(data, tmp_path / 'run', 2, *flags, '--epochs', str(saved['epoch'] + 1)),
-                          env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command(data, tmp_path / 'run', 2, *flags, '--epochs', str(saved['epoch'] + 1)),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert len(log_lines(tmp_path / 'run')) == saved['epoch'] + 1
 
@@ -196,19 +280,44 @@ def test_under_torchrun_a_signal_reaches_all_processes(data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2])
 def test_runs_stopped_at_random_moments(tmp_path, padded_arrays, processes):
-    """15 runs of some 20 s: 5 each of KILL, TERM and USR1, 3 of each 5 with slow saves. Takes about 10 minutes."""
+    """15 runs of some 20 s: 5 each of KILL, TERM and USR1, 3 of each 5 with slow saves. Takes about
+    10 minutes.
+    """
     data, rng = tmp_path / 'data', random.Random(processes)
     padded_arrays(data / 'NTU-RGB-D-60-AGCN/xsub', train=300)
-    flags = ['--hidden-size', '32', '--batch-size', '20', '--epochs', '16', '--save-minutes', '0.02']
+    flags = [
+        '--hidden-size',
+        '32',
+        '--batch-size',
+        '20',
+        '--epochs',
+        '16',
+        '--save-minutes',
+        '0.02',
+    ]
     started = time.monotonic()
-    subprocess.run(command(data, tmp_path / 'whole', processes, *flags), env=environment(), check=True,
-                   capture_output=True, timeout=600)
+    subprocess.run(
+        command(data, tmp_path / 'whole', processes, *flags),
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=600,
+    )
     undisturbed = time.monotonic() - started
     for index in range(15):
-        folder, number = tmp_path / f'run{index}', (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)[index % 3]
+        folder, number = (
+            tmp_path / f'run{index}',
+            (signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)[index % 3],
+        )
         script = 'tests/slow_save_worker.py' if index < 9 else 'pretrain.py'
-        run = subprocess.Popen(command(data, folder, processes, *flags, script=script), env=environment(),
-                               stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        run = subprocess.Popen(
+            command(data, folder, processes, *flags, script=script),
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         wait_for_steps(run, folder)
         time.sleep(rng.uniform(0, 0.4 * undisturbed))
         if number == signal.SIGKILL:
@@ -217,11 +326,19 @@ def test_runs_stopped_at_random_moments(tmp_path, padded_arrays, processes):
             run.send_signal(number)
         out, _ = run.communicate(timeout=120)
         saved = checkpoint.read_furthest(folder)[1]
-        print(f'run {index}: {number.name}, exit code {run.returncode}, epoch {saved["epoch"]} step {saved["step"]}')
+        print(
+            f'run {index}: {number.name}, exit code {run.returncode}, epoch {saved["epoch"]} step '
+            f'{saved["step"]}'
+        )
         assert number == signal.SIGKILL or f'stopped by {number.name}' in out or 'epoch 15' in out
         if processes == 1 and number != signal.SIGKILL and 'stopped by' in out:
             assert run.returncode == 128 + number
-        done = subprocess.run(command(data, folder, processes, *flags), env=environment(), capture_output=True,
-                              text=True, timeout=600)
+        done = subprocess.run(
+            command(data, folder, processes, *flags),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr
         same_end(tmp_path / 'whole', folder, 16)
