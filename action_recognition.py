@@ -13,12 +13,14 @@ cmd without crops. Other flags override its values. Runs on one GPU or on the CP
 from functools import partial
 from pathlib import Path
 
-from data_gen.cli import InputError, Parser, non_negative_float, positive_int, run
+import torch
+
 from tools import options, results, scores
+from tools.common.cli import InputError, Parser, non_negative_float, positive_int, run
 from tools.device import amp_dtype, memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import feature_files, probe, semi_supervised
-from tools.evaluation.features import classes_of, input_hashes, load_inputs, load_or_extract
+from tools.evaluation.features import input_hashes, load_inputs, load_or_extract
 from tools.evaluation.finetune import finetune
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
 from tools.evaluation.recipes import RECIPES, Recipe
@@ -51,9 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     config = {'task': 'fine-tuning' if args.finetune else 'linear probe'}
     config |= {name: getattr(args, name) for name in CONFIGURATION + FINETUNE_ONLY * args.finetune}
     if args.results:
-        config |= input_hashes(
-            args.data_root, args.dataset, args.protocol, args.pretrained, args.load_features
-        )
+        config |= input_hashes(options.data_of(args), args.pretrained, args.load_features)
     if args.skip_finished and results.is_finished(args.results, config):
         return
 
@@ -81,10 +81,10 @@ def run_probe(args, rows):
     """Train the probe on the features of a frozen encoder: (the record for --results, details,
     report).
     """
-    data = args.data_root, args.dataset, args.protocol
+    data = options.data_of(args)
     features, origin, draw_again = load_or_extract(
         needed_subsets(rows),
-        *data,
+        data,
         args.pretrained,
         args.load_features,
         args.save_features,
@@ -95,7 +95,7 @@ def run_probe(args, rows):
         args.seed,
     )
     _, train_labels, _, labels = next(iter(features.values()))
-    num_classes, class_names = classes_of(*data, train_labels, labels)
+    num_classes = data.num_classes(torch.cat((train_labels, labels)).cpu())
     factors = lr_factors(args.epochs, args.schedule, args.cos)
     scored = probe.train_probe(
         features, rows, num_classes, recipe_of(args), factors, args.seed, origin, draw_again
@@ -104,7 +104,7 @@ def run_probe(args, rows):
     details = f'{len(train_labels)} training clips, {len(labels)} test clips'
     if result['training_loss'] is not None:
         details += f', last training loss {result["training_loss"]:.4f}'
-    record = {**origin.record(), 'labels': labels, 'class_names': class_names, **result}
+    record = {**origin.record(), 'labels': labels, 'class_names': data.class_names, **result}
     return record, details, probe.report(scored, result)
 
 
@@ -112,12 +112,10 @@ def run_finetuning(args, rows, config):
     """Fine-tune on every draw of the labels, resuming from --results: (the record for --results,
     details, report).
     """
-    data, device = (args.data_root, args.dataset, args.protocol), select(args.device)
-    backbone, train, val, origin = load_inputs(
-        options.data_folder(*data), args.pretrained, args.modalities, device
-    )
+    data, device = options.data_of(args), select(args.device)
+    backbone, train, val, origin = load_inputs(data, args.pretrained, args.modalities, device)
     train_labels, labels = train.labels.cpu(), val.labels.cpu()
-    num_classes, class_names = classes_of(*data, train_labels, labels)
+    num_classes = data.num_classes(torch.cat((train_labels, labels)))
     draws = {
         (ratio, repeat): draw_labels(train_labels, ratio, args.draw, args.seed, repeat)
         for ratio in args.data_ratio or [1.0]
@@ -132,7 +130,12 @@ def run_finetuning(args, rows, config):
         for (ratio, repeat), clips in draws.items()
         if args.data_ratio
     ]
-    record = {**origin.record(), 'labels': labels, 'class_names': class_names, 'draws': clip_names}
+    record = {
+        **origin.record(),
+        'labels': labels,
+        'class_names': data.class_names,
+        'draws': clip_names,
+    }
 
     def save(runs):
         if args.results:

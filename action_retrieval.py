@@ -11,14 +11,15 @@ the first 1, 5 or 10. Both leave out test clips whose class has no training clip
 Nothing is trained. Runs on one GPU or on the CPU, in bounded memory.
 """
 
+import torch
 from torch.nn.functional import normalize
 
-from data_gen import cli
 from tools import options, results, scores
+from tools.common import cli
 from tools.device import memory_advice, select
 from tools.distributed import first_process_only
 from tools.evaluation import feature_files
-from tools.evaluation.features import classes_of, input_hashes, load_or_extract
+from tools.evaluation.features import input_hashes, load_or_extract
 from tools.evaluation.knn import knn_search, vote
 from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
 
@@ -42,15 +43,15 @@ def main(argv=None):
     if not first_process_only():
         return
     rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
-    data = args.data_root, args.dataset, args.protocol
+    data = options.data_of(args)
     config = {'task': 'k-NN retrieval'} | {name: getattr(args, name) for name in CONFIGURATION}
     if args.results:
-        config |= input_hashes(*data, args.pretrained, args.load_features)
+        config |= input_hashes(data, args.pretrained, args.load_features)
     if args.skip_finished and results.is_finished(args.results, config):
         return
     features, origin, _ = load_or_extract(
         needed_subsets(rows),
-        *data,
+        data,
         args.pretrained,
         args.load_features,
         args.save_features,
@@ -64,7 +65,8 @@ def main(argv=None):
         raise cli.InputError(
             f'--knn-neighbours {args.knn_neighbours}: there are {len(train_labels)} training clips'
         )
-    num_classes, class_names = classes_of(*data, train_labels, labels)
+    num_classes = data.num_classes(torch.cat((train_labels, labels)).cpu())
+    class_names = data.class_names
     for values in features.values():
         normalize(
             values.train, out=values.train

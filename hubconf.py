@@ -32,7 +32,6 @@ for package in ('data_gen', 'feeder', 'model', 'tools'):
         )
 
 # torch.hub takes this folder off sys.path after loading: nothing of it can be imported later.
-from data_gen.cli import InputError, position  # noqa: E402
 from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
 from data_gen.poses import check_poses  # noqa: E402
 from data_gen.preprocess import MAX_FRAME, normalize  # noqa: E402
@@ -41,6 +40,7 @@ from feeder.dataset import ClipDataset  # noqa: E402
 from feeder.modalities import MODALITIES  # noqa: E402
 from model.umurl import Backbone  # noqa: E402
 from tools.checkpoint import load_model, newest  # noqa: E402
+from tools.common.cli import InputError, position  # noqa: E402
 from tools.evaluation.features import extract_subsets  # noqa: E402
 
 dependencies = ['numpy', 'torch', 'tqdm']  # torch.hub checks that these are installed

@@ -24,9 +24,8 @@ from pathlib import Path
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from data_gen import cli, manifest
-from data_gen.interrupts import folder_lock
-from data_gen.protocols import PROTOCOLS
+from data_gen import manifest
+from data_gen.protocols import PROTOCOLS, Data
 from feeder.augmentations import Laws
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
@@ -34,6 +33,8 @@ from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
 from tools import checkpoint, options
+from tools.common import cli
+from tools.common.locks import folder_lock
 from tools.device import autocast, memory_advice
 from tools.distributed import (
     check_agreement,
@@ -59,9 +60,9 @@ from tools.training.stopping import StopSignals
 @memory_advice('use more --encoder-chunks, or a smaller --batch-size')
 def main(argv=None):
     args = parse_args(argv)
-    folder = options.data_folder(args.data_root, args.dataset, args.protocol)
+    data = options.data_of(args)
     options.try_outputs(args.checkpoint_path / LOG_FILES[0])
-    parts = (manifest.read(folder) or {'parts': {}})['parts']
+    parts = (manifest.read(data.folder) or {'parts': {}})['parts']
     launcher = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
     config = {name: getattr(args, name) for name in FIXED + FREE} | {
         'weights': args.weights._asdict(),
@@ -76,7 +77,7 @@ def main(argv=None):
         else nullcontext()
     )
     with lock, process_group(args.device) as device:
-        stop_signal = train(args, config, folder, device)
+        stop_signal = train(args, config, data, device)
     if stop_signal:
         if launcher['RANK'] == '0':
             print(
@@ -86,7 +87,7 @@ def main(argv=None):
         sys.exit(128 + stop_signal)
 
 
-def train(args, config: dict, data: Path, device: torch.device) -> int:
+def train(args, config: dict, data: Data, device: torch.device) -> int:
     """Train until the last epoch or a signal to stop; returns the signal, or 0."""
     stop = StopSignals(device)
     resume_path, saved = read_resumable(args.resume, args.checkpoint_path, config)
@@ -102,7 +103,7 @@ def train(args, config: dict, data: Path, device: torch.device) -> int:
             'start afresh with --resume none'
         )
         return 0
-    dataset = load_split(data, 'train', rank() != 0, args.data_device)
+    dataset = load_split(data.folder, 'train', rank() != 0, args.data_device)
     feeder = build_feeder(args, dataset, device)
     model_without_ddp = build_model(
         args.objective,

@@ -24,9 +24,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
-from data_gen import archives, cli, pipeline  # noqa: E402
+from data_gen import archives, pipeline  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 NOTE = (
     'another project chose and denoised the bodies. Clips of one body are the official ones to '

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_gen.arrays import replacing
-from data_gen.cli import InputError
-from data_gen.interrupts import folder_lock
-from data_gen.reader import PlainUnpickler
+from data_gen.plain_pickle import PlainUnpickler
 from data_gen.skeleton import BODIES, FARTHEST, JOINTS, SkeletonError, two_liveliest
+from tools.common.cli import InputError
+from tools.common.files import replacing
+from tools.common.locks import folder_lock
 
 UNPACKED = 'unpacked_{}.npy'  # {}: the checksum, which lets a resumed run use the file again
 OFF_GRID = (

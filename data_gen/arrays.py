@@ -1,13 +1,9 @@
 """What lies in a benchmark's folder: a train and a val split, each in one of two layouts."""
 
-import os
-import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from data_gen.cli import InputError
 from data_gen.preprocess import MAX_FRAME
 from data_gen.skeleton import BODIES, JOINTS
 
@@ -48,37 +44,3 @@ def write_header(file, layout: str, rows: int) -> int:
     header = {'descr': '<f4', 'fortran_order': False, 'shape': (rows, *ROW_SHAPE[layout])}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
-
-
-@contextmanager
-def replacing(path: Path):
-    """`with replacing(path) as file`: a binary file under a temporary name, renamed to `path` once
-    it is on disk.
-    """
-    path = Path(path)
-    partial = path.with_name(path.name + '.part')
-    try:
-        with open(partial, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, path)
-    if hasattr(os, 'O_DIRECTORY'):  # not on Windows
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        os.fsync(folder)
-        os.close(folder)
-
-
-def check_zip(path: Path) -> None:
-    """InputError if a record of a zip (an .npz, a checkpoint) does not have its checksum. Other
-    files pass.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as records:
-            if damaged := records.testzip():
-                raise InputError(
-                    f'{path} is damaged: the checksum of its record {damaged} is wrong'
-                )

@@ -30,11 +30,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
-from data_gen import cli, pipeline  # noqa: E402
+from data_gen import pipeline  # noqa: E402
 from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
 from data_gen.poses import BONE_RATIO, bone_ratio, read_poses  # noqa: E402
 from data_gen.skeleton import read_xyz, two_liveliest  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 COLUMNS = ('path', 'label', 'split')
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'val'}

@@ -18,9 +18,9 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
 )  # for `python data_gen/demo_recordings.py`
 
-from data_gen import cli  # noqa: E402
 from data_gen.protocols import Name  # noqa: E402
 from data_gen.skeleton import JOINTS, PARENTS  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 # A pose has three angles for each joint, in degrees; they turn the bones beyond it. y is up, x is
 # the actor's right, and the actor faces -z. Positive pitch (about x) swings an arm or leg forward

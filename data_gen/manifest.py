@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.arrays import replacing
-from data_gen.cli import InputError
+from tools.common.cli import InputError
+from tools.common.files import replacing
 
 NAME = 'manifest.json'
 

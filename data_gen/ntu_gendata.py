@@ -15,10 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the published command runs inside data_gen/
 
-from data_gen import cli, pipeline  # noqa: E402
+from data_gen import pipeline  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.skeleton import read_xyz  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 DEFAULT_FOLDERS = [
     ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')

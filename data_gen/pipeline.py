@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from data_gen import __version__, cli, manifest
+from data_gen import __version__, manifest
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
-from data_gen.interrupts import folder_lock, resumable
+from data_gen.interrupts import resumable
 from data_gen.preprocess import MAX_FRAME
 from data_gen.protocols import DATASETS, Name
 from data_gen.workers import Job, in_order
 from data_gen.writer import SplitWriter
+from tools.common import cli
+from tools.common.locks import folder_lock
 
 
 class Benchmark(NamedTuple):

@@ -22,12 +22,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
-from data_gen import cli, pipeline  # noqa: E402
+from data_gen import pipeline  # noqa: E402
 from data_gen.ntu_gendata import ARCHIVES  # noqa: E402
 from data_gen.preprocess import MAX_FRAME  # noqa: E402
 from data_gen.protocols import DATASETS  # noqa: E402
 from data_gen.skeleton import BODIES, JOINTS, SkeletonError, parse_numbers  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 DEFAULT_FOLDERS = {'pku1': ROOT / 'data' / 'pku_mmd_1', 'pku2': ROOT / 'data' / 'pku_mmd_2'}
 SPLIT_FILES = {'xsub': ('cross_subject', 'cross-subject'), 'xview': ('cross_view', 'cross-view')}

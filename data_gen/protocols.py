@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_gen.cli import InputError
+from data_gen import manifest
+from tools.common.cli import InputError
 
 PROTOCOLS = {
     'cross_subject': 'xsub',
@@ -143,25 +144,67 @@ DATASETS = {
 }
 
 
-def benchmark_folder(data_root: Path, dataset: str, protocol: str) -> Path:
-    """The folder of a data set's arrays for one protocol, there or not; InputError for a pair that
-    does not exist.
-    """
-    known = DATASETS[dataset]
-    if PROTOCOLS[protocol] not in known.counts:
+class Data(NamedTuple):
+    """The arrays of a data set and protocol below a data root, prepared or not."""
+
+    root: Path
+    dataset: str
+    protocol: str
+
+    @property
+    def path(self) -> Path:
+        """Where the arrays belong; InputError if the data set has no such protocol."""
+        known = DATASETS[self.dataset]
+        if PROTOCOLS[self.protocol] not in known.counts:
+            choices = ' or '.join(known.protocols)
+            raise InputError(f'{self.dataset} has no protocol {self.protocol}: choose {choices}')
+        return Path(self.root) / known.folder / PROTOCOLS[self.protocol]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the arrays; InputError if they are not prepared."""
+        if self.path.is_dir():
+            return self.path
+        others = [self._replace(protocol=name) for name in DATASETS[self.dataset].protocols]
+        prepared = [other.protocol for other in others if other.path.is_dir()]
+        hint = f'; prepared: --protocol {" or ".join(prepared)}' if prepared else ''
         raise InputError(
-            f'{dataset} has no protocol {protocol}: choose {" or ".join(known.protocols)}'
+            f'{self.path} is not there: prepare {self.dataset} first (data_gen/README.md), or see '
+            f'--data-root{hint}'
         )
-    return Path(data_root) / known.folder / PROTOCOLS[protocol]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The names of the classes, if the manifest has them."""
+        return (manifest.read(self.path) or {}).get('class_names')
+
+    def class_name(self, label: int) -> str:
+        """The name of a class or, without one, its number as in NTU RGB+D: A001 is label 0."""
+        names = self.class_names
+        return str(names[label]) if names else f'A{label + 1:03d}'
+
+    def num_classes(self, labels) -> int:
+        """See `num_classes`; labels (N,), on the CPU."""
+        return num_classes(self.dataset, self.class_names, labels)
+
+    def performers(self, names: list[str]) -> list | None:
+        """Who performs each clip, from the manifest or a name of NTU RGB+D.
+
+        None if that is not known of every clip.
+        """
+        parsed = {name: Name.parse(name.removesuffix('.skeleton')) for name in names}
+        known = {name: each.performer for name, each in parsed.items() if each}
+        known |= (manifest.read(self.path) or {}).get('performers', {})
+        return [known[name] for name in names] if known.keys() >= set(names) else None
 
 
 def num_classes(dataset: str | None, class_names: list | None, labels) -> int:
-    """The data set's fixed number of classes, or else that of its class names, or else the largest
-    label + 1.
+    """The data set's fixed number of classes, else that of the names, else the largest label + 1.
 
     labels (N,), on the CPU, not empty; InputError for one outside.
     """
-    low, high = int(np.min(labels)), int(np.max(labels))
+    labels = np.asarray(labels)
+    low, high = int(labels.min()), int(labels.max())
     fixed = DATASETS[dataset].classes if dataset in DATASETS else 0
     count = fixed or len(class_names or ()) or high + 1
     if low < 0 or high >= count:

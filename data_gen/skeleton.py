@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_gen.cli import InputError
+from tools.common.cli import InputError
 
 JOINTS = 25
 # Each joint's parent, 0-based: the bone table of the official code (the root, joint 20, is its own

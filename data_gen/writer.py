@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data_gen import __version__
-from data_gen.arrays import ROW_BYTES, file_of, replacing, write_header
+from data_gen.arrays import ROW_BYTES, file_of, write_header
 from data_gen.manifest import split_summary
+from tools.common.files import replacing
 
 
 class SplitWriter:

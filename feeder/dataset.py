@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from data_gen import manifest
-from data_gen.cli import InputError, progress
 from data_gen.preprocess import ALONG_Z, SPINE
 from data_gen.reader import SplitReader
 from feeder.memory import free_memory
+from tools.common.cli import InputError, progress
 
 CLIPS_PER_CHUNK = 64  # read and transposed at a time: 12 MB
 CLIPS_PER_PART = 1000  # of a mapped split: 50 MB

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen import cli
 from feeder.dataset import ClipDataset
 from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
+from tools.common import cli
 
 HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'

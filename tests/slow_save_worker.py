@@ -11,7 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pretrain  # noqa: E402
-from data_gen import cli  # noqa: E402
+from tools.common import cli  # noqa: E402
 
 original = torch.save
 

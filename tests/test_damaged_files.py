@@ -15,9 +15,9 @@ import torch
 
 import action_retrieval
 from data_gen import custom_gendata, manifest
-from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.cli import InputError
 
 SIZES_ARE_COMPARED = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split('.')[:2])) < (2, 13),

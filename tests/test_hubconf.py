@@ -14,10 +14,10 @@ import torch
 import action_retrieval
 import hubconf
 from data_gen import custom_gendata
-from data_gen.cli import InputError
 from data_gen.joint_maps import SKELETONS, matrix
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.cli import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import pretrain
-from data_gen.cli import InputError
 from tools import checkpoint
+from tools.common.cli import InputError
 from tools.schedule import lr_factors
 
 

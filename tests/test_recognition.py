@@ -12,10 +12,11 @@ import torch
 import action_recognition
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.files import file_sha256
 from tools.evaluation import feature_files
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import SUBSETS
-from tools.results import Origin, data_sha256, file_sha256
+from tools.results import Origin, data_sha256
 
 CONFIG = {
     'objective': 'umurl',

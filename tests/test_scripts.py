@@ -197,8 +197,10 @@ def test_the_test_script_runs_the_linter_if_it_is_there(shell, stand_ins, ruff):
         {'ruff': 'echo "ruff $*"'} if ruff else {}
     )
     done = shell('./script_test.sh -x', PATH=stand_ins(**commands))
-    assert done.stdout.splitlines() == ['ruff check .'] * ruff + [
-        'python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile -x'
+    linting = ['ruff check .', 'ruff format --check --quiet .'] if ruff else []
+    assert done.stdout.splitlines() == [
+        *linting,
+        'python -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile -x',
     ]
     assert ('ruff is not installed' in done.stderr) != ruff
 

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch.utils.benchmark import Timer
 
-from data_gen import cli
 from data_gen.arrays import file_of
 from data_gen.demo_recordings import write_recordings
 from data_gen.preprocess import MAX_FRAME, normalize
@@ -38,6 +37,7 @@ from feeder.feeders import VIEW_FRAMES, PretrainFeeder, generator_at
 from feeder.modalities import MODALITIES
 from model.objective import umurl_objective
 from model.umurl import UmURL
+from tools.common import cli
 from tools.device import autocast, name_of, select
 from tools.evaluation.features import extract_subsets
 from tools.evaluation.flops import count_flops

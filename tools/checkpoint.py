@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data_gen.arrays import check_zip, replacing
-from data_gen.cli import InputError
 from model.umurl import UmURL
+from tools.common.cli import InputError
+from tools.common.files import check_zip, replacing
 
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
 LAST = 'checkpoint_last.pth.tar'

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from data_gen import cli
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common import cli
 from tools.options import ROOT
 
 HIDDEN_SIZE = 64

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from data_gen.cli import InputError
+from tools.common.cli import InputError
 
 AMP = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': None}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
-from data_gen.cli import InputError
 from tools.batch_norm import synchronize
+from tools.common.cli import InputError
 from tools.device import select
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from data_gen.cli import InputError, Parser, non_negative_int, positive_int
-from data_gen.protocols import DATASETS, PROTOCOLS, benchmark_folder
+from data_gen.protocols import DATASETS, PROTOCOLS, Data
 from feeder.modalities import MODALITIES
 from tools import checkpoint
+from tools.common.cli import InputError, Parser, non_negative_int, positive_int
 from tools.device import AMP
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -226,6 +226,11 @@ def parse_args(
     return args
 
 
+def data_of(args: argparse.Namespace) -> Data:
+    """The arrays that the data flags name."""
+    return Data(args.data_root, args.dataset, args.protocol)
+
+
 def use_checkpoint(args: argparse.Namespace) -> None:
     """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the
     data flags.
@@ -249,21 +254,3 @@ def try_outputs(*paths: Path | None) -> None:
             raise InputError(f'{path} is a folder: name a file in it')
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
-
-
-def data_folder(data_root: Path, dataset: str, protocol: str) -> Path:
-    """The folder of a data set and protocol; InputError if the pair does not exist or is not
-    prepared.
-    """
-    folder = benchmark_folder(data_root, dataset, protocol)
-    if not folder.is_dir():
-        prepared = [
-            name
-            for name in DATASETS[dataset].protocols
-            if benchmark_folder(data_root, dataset, name).is_dir()
-        ]
-        raise InputError(
-            f'{folder} is not there: prepare {dataset} first (data_gen/README.md), or see '
-            '--data-root' + f'; prepared: --protocol {" or ".join(prepared)}' * bool(prepared)
-        )
-    return folder

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from data_gen import manifest
-from data_gen.arrays import replacing
+from tools.common.files import file_sha256, replacing
 
 
 class Origin(NamedTuple):
@@ -82,27 +82,6 @@ def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> Non
         )
         if source != f'{dataset} {protocol}':
             print(f'transfer: pre-trained on {source}, evaluated on {dataset} {protocol}')
-
-
-def move_aside(*paths: Path) -> Path:
-    """Move files of one folder into a new folder earlier_N/ beside them, so nothing is overwritten;
-    returns it.
-    """
-    number = 1
-    while (target := paths[0].parent / f'earlier_{number}').exists():
-        number += 1
-    target.mkdir()
-    for path in paths:
-        path.rename(target / path.name)
-    return target
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def data_sha256(folder: Path) -> str:

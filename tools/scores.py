@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from data_gen.arrays import replacing
+from tools.common.files import replacing
 
 RESAMPLES = 2000  # of the bootstrap
 ECE_BINS = 15

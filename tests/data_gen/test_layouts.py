@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from data_gen import arrays, ntu_gendata
-from data_gen.cli import InputError
 from data_gen.reader import SplitReader
 from feeder import dataset
+from tools.common.cli import InputError
 
 
 @pytest.fixture

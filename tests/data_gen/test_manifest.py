@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data_gen import manifest, ntu_gendata
-from data_gen.cli import InputError
 from data_gen.reader import SplitReader
 from feeder.dataset import load_split
+from tools.common.cli import InputError
 
 
 @pytest.fixture

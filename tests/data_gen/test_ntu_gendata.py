@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import cli, ntu_gendata
+from data_gen import ntu_gendata
 from data_gen.preprocess import normalize
 from data_gen.skeleton import read_xyz
+from tools.common import cli
 
 ROOT = Path(ntu_gendata.__file__).resolve().parents[1]
 MISSING = 'samples_with_missing_skeletons.txt'

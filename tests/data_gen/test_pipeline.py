@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import cli, interrupts, ntu_gendata, workers, writer
+from data_gen import interrupts, ntu_gendata, workers, writer
+from tools.common import cli
+from tools.common.locks import folder_lock
 
 COMMAND = [
     sys.executable,
@@ -153,7 +155,7 @@ def test_too_little_space_is_reported_before_the_work(raw, tmp_path, monkeypatch
 
 
 def test_a_second_run_into_the_same_folder_stops(raw, tmp_path, monkeypatch):
-    with interrupts.folder_lock({tmp_path / 'out/xsub'}):
+    with folder_lock({tmp_path / 'out/xsub'}):
         done = subprocess.run(
             [*COMMAND, *flags(raw, tmp_path / 'out')], capture_output=True, text=True
         )
@@ -336,7 +338,7 @@ def test_a_file_system_without_locks_is_no_other_run(tmp_path, monkeypatch):
         raise OSError(38, 'Function not implemented')
 
     monkeypatch.setattr(fcntl, 'flock', refuse)
-    with interrupts.folder_lock({tmp_path}):
+    with folder_lock({tmp_path}):
         pass
 
 

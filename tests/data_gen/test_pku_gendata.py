@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import cli, pipeline, pku_gendata, workers
+from data_gen import pipeline, pku_gendata, workers
 from data_gen.skeleton import SkeletonError
 from feeder.dataset import load_split
+from tools.common import cli
 
 FRAMES = {'0002-L': 120, '0002-M': 90, '0003-R': 420, '0004-M': 60}
 LABELS = {

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen.cli import InputError
+from data_gen import manifest
 from data_gen.protocols import (
     DATASETS,
     PROTOCOLS,
+    Data,
     Name,
-    benchmark_folder,
     num_classes,
     number_ranges,
 )
+from tools.common.cli import InputError
 
 NTU60_PERFORMERS = '1 2 4 5 8 9 13 14 15 16 17 18 19 25 27 28 31 34 35 38'
 NTU120_PERFORMERS = NTU60_PERFORMERS + (
@@ -163,14 +164,12 @@ def test_a_label_outside_the_classes_is_a_mistake(dataset, class_names, labels, 
 
 
 def test_folders_of_benchmarks():
-    assert benchmark_folder('data', 'ntu120', 'cross_setup') == Path(
-        'data/NTU-RGB-D-120-AGCN/xsetup'
-    )
-    assert benchmark_folder(Path('/d'), 'custom', 'own_split') == Path('/d/custom/split')
+    assert Data('data', 'ntu120', 'cross_setup').path == Path('data/NTU-RGB-D-120-AGCN/xsetup')
+    assert Data(Path('/d'), 'custom', 'own_split').path == Path('/d/custom/split')
     with pytest.raises(
         InputError, match='ntu60 has no protocol cross_setup: choose cross_subject or cross_view'
     ):
-        benchmark_folder('data', 'ntu60', 'cross_setup')
+        _ = Data('data', 'ntu60', 'cross_setup').path
 
 
 @pytest.mark.parametrize(
@@ -185,3 +184,16 @@ def test_folders_of_benchmarks():
 )
 def test_number_ranges(numbers, text):
     assert number_ranges(numbers) == text
+
+
+def test_who_performs_a_clip(tmp_path):
+    """By the name, or by the manifest; of all clips or of none."""
+    data = Data(tmp_path, 'custom', 'own_split')
+    data.path.mkdir(parents=True)
+    ntu = ['S001C002P003R001A004.skeleton', 'S001C002P013R001A004']
+    assert data.performers(ntu) == [3, 13]
+    assert data.performers([*ntu, 'A01N01-L.txt_0']) is None
+    part = manifest.split_summary([], [], [], [])
+    manifest.write(data.path, parts={'val': part}, performers={'a.npy': 'Ann', 'b.npy': 'Bo'})
+    assert data.performers(['b.npy', 'a.npy', 'b.npy']) == ['Bo', 'Ann', 'Bo']
+    assert data.performers(['b.npy', 'c.npy']) is None

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from data_gen import demo_recordings
-from data_gen.cli import InputError
 from data_gen.preprocess import normalize, rotation_to_x
 from data_gen.skeleton import read_xyz
 from feeder import dataset
+from tools.common.cli import InputError
 
 
 def rewrite(file, change):

@@ -13,12 +13,12 @@ import torch
 import action_recognition
 import pretrain
 from data_gen import manifest
-from data_gen.cli import InputError
 from feeder import dataset
 from feeder.dataset import load_split
 from feeder.feeders import PretrainFeeder, downstream_batches
 from feeder.prefetch import Prefetcher
 from tools.analysis import explorer, robustness
+from tools.common.cli import InputError
 
 CLIPS = 14
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.cli import InputError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from data_gen import cli
 from tools import checkpoint, demo
+from tools.common import cli
 
 
 def test_a_command_that_fails_ends_with_its_own_exit_code(capfd):

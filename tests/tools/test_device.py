@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from data_gen.cli import InputError
 from tools import device
+from tools.common.cli import InputError
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import pretrain
-from data_gen.cli import InputError
 from tools import distributed
+from tools.common.cli import InputError
 
 WORKER = Path(__file__).with_name('gather_worker.py')
 ROOT = Path(__file__).resolve().parents[2]

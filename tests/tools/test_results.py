@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tools import results
+from tools.common.files import move_aside
 
 CONFIG = {'seed': 3, 'lr': [0.1, 0.2], 'modalities': ('joint', 'bone'), 'checkpoint_sha256': 'ab'}
 
@@ -57,8 +58,7 @@ def test_files_are_moved_aside_together_and_never_over_others(tmp_path):
         for name in ('a.json', 'b.json'):
             (tmp_path / name).write_text(str(number))
         assert (
-            results.move_aside(tmp_path / 'a.json', tmp_path / 'b.json')
-            == tmp_path / f'earlier_{number}'
+            move_aside(tmp_path / 'a.json', tmp_path / 'b.json') == tmp_path / f'earlier_{number}'
         )
     assert [
         (tmp_path / f'earlier_{number}/{name}.json').read_text()

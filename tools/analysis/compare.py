@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen import cli
 from tools import results
+from tools.common import cli
 from tools.scores import bootstrap_interval
 
 

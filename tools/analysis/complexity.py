@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from data_gen import cli
 from data_gen.skeleton import BODIES, JOINTS
 from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES
 from model.umurl import Backbone, UmURL
 from tools import checkpoint
 from tools.benchmark import seconds_of
+from tools.common import cli
 from tools.device import amp_dtype, autocast, name_of, select
 from tools.evaluation.flops import count_flops, encode, random_streams
 from tools.options import add_device_flag, try_outputs

@@ -17,8 +17,8 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import confusion_matrix
 
-from data_gen import cli
 from tools.analysis import compare, drawing
+from tools.common import cli
 
 NUMBERED = 20  # classes, up to which the cells have numbers
 

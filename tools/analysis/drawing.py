@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
-from data_gen.arrays import replacing
-from data_gen.cli import InputError
 from data_gen.skeleton import PARENTS
+from tools.common.cli import InputError
+from tools.common.files import replacing
 from tools.options import try_outputs
 
 # Okabe and Ito's eight, and a purple and a brown that stay apart from them in every common colour

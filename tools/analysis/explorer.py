@@ -18,16 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_gen import cli
-from data_gen.arrays import replacing
 from data_gen.protocols import Name
 from data_gen.skeleton import BODIES, PARENTS
 from feeder.dataset import load_split
 from tools import options
 from tools.analysis.tsne import add_feature_flags, embed, read_features
+from tools.common import cli
+from tools.common.files import replacing
 from tools.device import select
 from tools.evaluation.feature_files import read_source
-from tools.evaluation.features import classes_of
 from tools.evaluation.knn import knn_search
 
 FRAMES = 16  # of each clip on the page
@@ -36,12 +35,12 @@ TSNE_LIMIT = 5000  # clips; t-SNE of more takes minutes
 
 def main(argv=None):
     args = parse_args(argv)
-    data, splits = (args.data_root, args.dataset, args.protocol), args.split.split('+')
-    folder = options.data_folder(*data)
+    data, splits = options.data_of(args), args.split.split('+')
+    folder = data.folder
     features = read_features(
         args.source,
         tuple(args.modalities),
-        *data,
+        data,
         args.extract_batch,
         args.amp,
         select(args.device),
@@ -55,10 +54,7 @@ def main(argv=None):
         raise cli.InputError(
             f'{args.source} has features of other clips than {folder}: see --data-root'
         )
-    count, class_names = classes_of(*data, torch.from_numpy(labels))
-    class_names = [
-        str(name) for name in class_names or (f'A{label + 1:03d}' for label in range(count))
-    ]
+    class_names = [data.class_name(label) for label in range(data.num_classes(labels))]
     shown = draw_clips(labels, class_names, args.classes, args.max_points, args.seed)
     method = args.map or ('tsne' if len(shown) <= TSNE_LIMIT else 'pca')
     if method == 'tsne' and len(shown) <= args.perplexity:

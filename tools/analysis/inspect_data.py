@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen import cli, manifest
+from data_gen import manifest
 from data_gen.arrays import layout_of
 from data_gen.protocols import DATASETS, num_classes, number_ranges
 from data_gen.reader import SplitReader
 from tools.analysis import clip_checks
+from tools.common import cli
 
 IMBALANCE = 3  # times as many clips; the published data sets stay below
 KINDS = {

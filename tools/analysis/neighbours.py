@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch.nn.functional import normalize
 
-from data_gen import cli
+from data_gen.protocols import Data
 from data_gen.reader import SplitReader
 from tools import options
 from tools.analysis import confusion, drawing
+from tools.common import cli
 from tools.evaluation import feature_files
-from tools.evaluation.features import classes_of
 from tools.evaluation.knn import knn_search
 
 STEP = 0.55  # between the poses of a clip; a pose has a square of side 1
@@ -51,14 +51,12 @@ def main(argv=None):
     options.add_data_flags(parser, '--finetune-dataset', before='that of the features, else ')
     args = parser.parse_args(argv)
     out, source = drawing.output(args.out), feature_files.read_source(args.features)
-    data = (
+    data = Data(
         args.data_root,
         args.dataset or source.dataset or 'ntu60',
         args.protocol or source.protocol or 'cross_subject',
     )
-    train_clips, val_clips = (
-        SplitReader(options.data_folder(*data), split) for split in ('train', 'val')
-    )
+    train_clips, val_clips = (SplitReader(data.folder, split) for split in ('train', 'val'))
     subset = (source.subsets or [()])[-1]
     train, train_labels, val, val_labels = feature_files.load(args.features, [subset])[subset]
     if [train_labels.tolist(), val_labels.tolist()] != [
@@ -80,11 +78,10 @@ def main(argv=None):
         queries = mistakes(val_labels.numpy(), train_labels[neighbours[:, 0]].numpy(), args.queries)
     else:
         queries = np.random.default_rng(args.seed).permutation(len(val))[: args.queries].tolist()
-    _, class_names = classes_of(*data, train_labels, val_labels)
     rows = [
-        [read_cell(val_clips, query, class_names, '')]
+        [read_cell(data, val_clips, query, '')]
         + [
-            read_cell(train_clips, near, class_names, f'{train[near] @ val[query]:.3f}  ')
+            read_cell(data, train_clips, near, f'{train[near] @ val[query]:.3f}  ')
             for near in neighbours[query].tolist()
         ]
         for query in queries
@@ -93,9 +90,9 @@ def main(argv=None):
     print(f'{out}.png and .pdf')
 
 
-def read_cell(clips: SplitReader, number: int, class_names: list | None, similarity: str) -> tuple:
+def read_cell(data: Data, clips: SplitReader, number: int, similarity: str) -> tuple:
     """(class, similarity and name, poses (T, M, 25, 3)) of a clip."""
-    label = class_names[clips.labels[number]] if class_names else f'A{clips.labels[number] + 1:03d}'
+    label = data.class_name(clips.labels[number])
     return label, similarity + clips.names[number].removesuffix('.skeleton'), clips.frames([number])
 
 

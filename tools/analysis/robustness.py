@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from torch.nn.functional import normalize
 
-from data_gen import cli
 from feeder.dataset import ClipDataset
 from feeder.feeders import generator_at
 from tools import options, results
+from tools.common import cli
 from tools.device import amp_dtype, select
 from tools.evaluation.features import extract_subsets, load_inputs
 from tools.evaluation.knn import knn_search
@@ -41,13 +41,10 @@ def main(argv=None):
     options.add_machine_flags(parser, amp='off')
     args = options.parse_args(parser, argv)
     options.try_outputs(args.results)
-    folder, device = (
-        options.data_folder(args.data_root, args.dataset, args.protocol),
-        select(args.device),
-    )
+    data, device = options.data_of(args), select(args.device)
     table = {}
     for path in args.checkpoints:
-        backbone, train, val, origin = load_inputs(folder, path, args.modalities, device)
+        backbone, train, val, origin = load_inputs(data, path, args.modalities, device)
         results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
         features_of = partial(
             extract_subsets,

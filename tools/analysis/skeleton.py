@@ -16,16 +16,16 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from data_gen import cli, manifest
-from data_gen.arrays import replacing
 from data_gen.preprocess import MAX_FRAME, normalize
-from data_gen.protocols import DATASETS, Name
+from data_gen.protocols import DATASETS, Data, Name
 from data_gen.reader import SplitReader
 from data_gen.skeleton import read_recording
 from feeder.dataset import ClipDataset
 from feeder.feeders import PretrainFeeder, generator_at
 from tools import options
 from tools.analysis import drawing
+from tools.common import cli
+from tools.common.files import replacing
 
 FPS, IMAGES = 30, 150  # frame rate of the recordings; images in a GIF, at most
 
@@ -54,10 +54,9 @@ def main(argv=None):
         poses, parsed = read_recording(raw), Name.parse(raw.stem)
         title = f'{raw.stem}  A{parsed.action:03d}' if parsed else raw.stem
     else:
-        folder = options.data_folder(
-            args.data_root, dataset, args.protocol or DATASETS[dataset].protocols[0]
-        )
-        title, poses = read_clip(folder, args.split, args.recording)
+        protocol = args.protocol or DATASETS[dataset].protocols[0]
+        data = Data(args.data_root, dataset, protocol)
+        title, poses = read_clip(data, args.split, args.recording)
     rows = [(f'{title}  {cli.plural(len(poses), "frame")}', poses)]
     if args.views:
         clip = poses
@@ -75,23 +74,19 @@ def main(argv=None):
     print(f'{rows[0][0]}: {out}.gif, .png and .pdf')
 
 
-def read_clip(folder: Path, split: str, clip: str) -> tuple[str, np.ndarray]:
+def read_clip(data: Data, split: str, clip: str) -> tuple[str, np.ndarray]:
     """Title and poses (T, M, 25, 3) of a clip, by its name, with or without .skeleton, or by its
     number from 0.
     """
-    reader, class_names = (
-        SplitReader(folder, split),
-        (manifest.read(folder) or {}).get('class_names'),
-    )
+    reader = SplitReader(data.folder, split)
     if clip.isdecimal() and int(clip) < len(reader):
         number = int(clip)
     else:
         name = clip if clip in reader.names else f'{clip.removesuffix(".skeleton")}.skeleton'
         number = cli.position(
-            name, reader.names, f'clip in {folder}, {split} (0 to {len(reader) - 1}), named'
+            name, reader.names, f'clip in {data.folder}, {split} (0 to {len(reader) - 1}), named'
         )
-    label = reader.labels[number]
-    label = class_names[label] if class_names else f'A{label + 1:03d}'
+    label = data.class_name(reader.labels[number])
     return f'{reader.names[number].removesuffix(".skeleton")}  {label}', reader.frames([number])
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from data_gen import cli
 from tools.analysis import drawing
+from tools.common import cli
 
 NUMBERS = ('total', 'intra', 'inter', 'reg', 'knn')  # by default, those that are in a log
 LINES = ('-', '--', ':', '-.')

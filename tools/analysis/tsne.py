@@ -24,21 +24,21 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 from torch.nn.functional import normalize
 
-from data_gen import cli
-from data_gen.protocols import DATASETS
+from data_gen.protocols import DATASETS, Data
 from tools import checkpoint, options
 from tools.analysis import drawing, tsne_figure
+from tools.common import cli
 from tools.device import select
 from tools.evaluation.feature_files import Features, Source, read_source
-from tools.evaluation.features import classes_of, load_or_extract
+from tools.evaluation.features import load_or_extract
 from tools.evaluation.knn import knn_search
 
 
 def main(argv=None):
     args = parse_args(argv)
-    data, device = (args.data_root, args.dataset, args.protocol), select(args.device)
+    data, device = options.data_of(args), select(args.device)
     features = [
-        read_features(path, tuple(args.modalities), *data, args.extract_batch, args.amp, device)
+        read_features(path, tuple(args.modalities), data, args.extract_batch, args.amp, device)
         for path in args.sources
     ]
     _, train_labels, _, val_labels = features[0]
@@ -69,10 +69,7 @@ def main(argv=None):
         )
         panels.append((title, points, separation(values, args.split, classes, shown)))
         print(f'{title}: {panels[-1][2]}')
-    _, names = classes_of(*data, train_labels, val_labels)
-    names = [
-        str(names[label]) if names else f'A{label + 1:03d}' for label in classes
-    ]  # else as in NTU RGB+D
+    names = [data.class_name(label) for label in classes]
     drawing.save(args.out, tsne_figure.draw(panels, np.searchsorted(classes, labels[shown]), names))
     print(f'{args.out}.png and .pdf')
 
@@ -146,14 +143,12 @@ def add_feature_flags(parser: cli.Parser, protocol: str = 'cross_subject') -> No
     options.add_machine_flags(parser, amp='off')
 
 
-def read_features(path, subset, data_root, dataset, protocol, batch_size, amp, device) -> Features:
+def read_features(path, subset, data: Data, batch_size, amp, device) -> Features:
     """The features of a checkpoint or an .npz file, scaled to unit length, on the CPU."""
     pretrained, npz = (None, path) if path.suffix == '.npz' else (path, None)
     subsets = npz and read_source(npz).subsets
     subset = subsets[0] if subsets and len(subsets) == 1 else subset
-    loaded, *_ = load_or_extract(
-        [subset], data_root, dataset, protocol, pretrained, npz, None, batch_size, amp, device
-    )
+    loaded, *_ = load_or_extract([subset], data, pretrained, npz, None, batch_size, amp, device)
     train, train_labels, val, val_labels = (tensor.cpu() for tensor in loaded[subset])
     return Features(normalize(train), train_labels, normalize(val), val_labels)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_gen.arrays import check_zip, replacing
-from data_gen.cli import InputError
+from tools.common.cli import InputError
+from tools.common.files import check_zip, replacing
 from tools.evaluation.late_fusion import Subset
 from tools.results import Origin
 

@@ -8,31 +8,29 @@ from pathlib import Path
 
 import torch
 
-from data_gen import manifest
-from data_gen.cli import InputError, progress
-from data_gen.protocols import Name, benchmark_folder, num_classes
+from data_gen.protocols import Data
 from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES
 from model.umurl import Backbone
-from tools import checkpoint, options
+from tools import checkpoint
+from tools.common.cli import InputError, progress
+from tools.common.files import file_sha256
 from tools.device import amp_dtype, autocast
 from tools.evaluation import feature_files
 from tools.evaluation.feature_files import Features
 from tools.evaluation.flops import gflops_per_clip
 from tools.evaluation.late_fusion import Subset
 from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
-from tools.results import Origin, data_sha256, file_sha256
+from tools.results import Origin, data_sha256
 
 MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
 
 
 def load_or_extract(
     subsets: list[Subset],
-    data_root: Path,
-    dataset: str,
-    protocol: str,
+    data: Data,
     pretrained: Path | None,
     load_features: Path | None,
     save_features: Path | None,
@@ -49,8 +47,8 @@ def load_or_extract(
     if load_features:
         source = feature_files.read_source(load_features)
         for name, stored, wanted in (
-            ('data set', source.dataset, dataset),
-            ('protocol', source.protocol, protocol),
+            ('data set', source.dataset, data.dataset),
+            ('protocol', source.protocol, data.protocol),
         ):
             if stored not in (None, wanted):
                 raise InputError(
@@ -62,13 +60,12 @@ def load_or_extract(
     elif pretrained is None:
         raise InputError(MISSING)
     else:
-        folder = options.data_folder(data_root, dataset, protocol)
         features, origin, draw_again = extract_splits(
-            subsets, folder, pretrained, recipe, seed, batch_size, amp, device
+            subsets, data, pretrained, recipe, seed, batch_size, amp, device
         )
     check_features(features, load_features or pretrained)
     if save_features:
-        feature_files.save(save_features, features, dataset, protocol, origin)
+        feature_files.save(save_features, features, data.dataset, data.protocol, origin)
     features = {
         subset: Features(*(tensor.to(device) for tensor in values))
         for subset, values in features.items()
@@ -78,7 +75,7 @@ def load_or_extract(
 
 def extract_splits(
     subsets: list[Subset],
-    data_folder: Path,
+    data: Data,
     pretrained: Path,
     recipe: Recipe,
     seed: int,
@@ -95,7 +92,7 @@ def extract_splits(
     modalities = [
         modality for modality in MODALITIES if any(modality in subset for subset in subsets)
     ]
-    backbone, train, val, origin = load_inputs(data_folder, pretrained, modalities, device)
+    backbone, train, val, origin = load_inputs(data, pretrained, modalities, device)
 
     extract = partial(
         extract_subsets,
@@ -123,7 +120,7 @@ def extract_splits(
 
 
 def load_inputs(
-    data_folder: Path, pretrained: Path, modalities: list[str], device: torch.device
+    data: Data, pretrained: Path, modalities: list[str], device: torch.device
 ) -> tuple[Backbone, ClipDataset, ClipDataset, Origin]:
     """The encoder of --pretrained, the train and the val split, all on the device, and where they
     come from.
@@ -139,7 +136,7 @@ def load_inputs(
             f'{" ".join(untrained)} is still random',
             file=sys.stderr,
         )
-    train, val = (load_split(data_folder, split) for split in ('train', 'val'))
+    train, val = (load_split(data.folder, split) for split in ('train', 'val'))
     for dataset in (train, val):
         size, expected = (
             math.prod(dataset.frames.shape[1:]),
@@ -147,27 +144,17 @@ def load_inputs(
         )
         if size != expected:
             raise InputError(
-                f'{data_folder}: {size} numbers per frame, {pretrained} takes {expected}'
+                f'{data.folder}: {size} numbers per frame, {pretrained} takes {expected}'
             )
     origin = Origin(
         file_sha256(pretrained),
-        data_sha256(data_folder),
+        data_sha256(data.folder),
         pretrained_on,
         val.names,
-        performers_of(data_folder, val.names),
+        data.performers(val.names),
         train.names,
     )
     return model.backbone.to(device), train.to(device), val.to(device), origin
-
-
-def performers_of(data_folder: Path, names: list[str]) -> list | None:
-    """Who performs each clip, from the manifest or a name of NTU RGB+D; None if that is not known
-    of every clip.
-    """
-    performers = (manifest.read(data_folder) or {}).get('performers', {})
-    parsed = {name: Name.parse(name.removesuffix('.skeleton')) for name in names}
-    performers = {name: each.performer for name, each in parsed.items() if each} | performers
-    return [performers[name] for name in names] if performers.keys() >= set(names) else None
 
 
 def extract_subsets(
@@ -216,22 +203,8 @@ def check_features(features: dict[Subset, Features], path: Path) -> None:
             raise InputError(f'{path} gives features that are not finite')
 
 
-def classes_of(
-    data_root: Path, dataset: str, protocol: str, *labels: torch.Tensor
-) -> tuple[int, list[str] | None]:
-    """The number of classes and, if the manifest has them, their names; InputError for a label
-    outside.
-    """
-    class_names = (manifest.read(benchmark_folder(data_root, dataset, protocol)) or {}).get(
-        'class_names'
-    )
-    return num_classes(dataset, class_names, torch.cat(labels).cpu().numpy()), class_names
-
-
 def input_hashes(
-    data_root: Path,
-    dataset: str,
-    protocol: str,
+    data: Data,
     pretrained: Path | None,
     load_features: Path | None,
 ) -> dict[str, str | None]:
@@ -247,5 +220,5 @@ def input_hashes(
         raise InputError(f'--pretrained {pretrained}: no such checkpoint')
     return {
         'checkpoint_sha256': file_sha256(pretrained),
-        'data_sha256': data_sha256(options.data_folder(data_root, dataset, protocol)),
+        'data_sha256': data_sha256(data.folder),
     }

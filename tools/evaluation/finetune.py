@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from data_gen.cli import InputError, progress
 from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset
 from feeder.feeders import downstream_batches, generator_at
 from model.umurl import Backbone
 from tools import checkpoint
+from tools.common.cli import InputError, progress
 from tools.device import autocast
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import HEAD, Crops, Recipe, training_crops

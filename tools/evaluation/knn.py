@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from data_gen.cli import progress
+from tools.common.cli import progress
 
 SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
 

@@ -5,8 +5,8 @@
 from itertools import combinations
 from typing import NamedTuple
 
-from data_gen.cli import InputError
 from feeder.modalities import MODALITIES
+from tools.common.cli import InputError
 from tools.results import Origin
 
 Subset = tuple[str, ...]  # modalities encoded together, in the order joint, bone, motion

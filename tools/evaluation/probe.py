@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from data_gen.cli import InputError, progress
 from feeder.feeders import generator_at
 from tools import scores
+from tools.common.cli import InputError, progress
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow, Subset, row_facts
 from tools.evaluation.recipes import Recipe

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from data_gen.cli import progress
 from feeder.feeders import generator_at
 from tools import results, scores
+from tools.common.cli import progress
+from tools.common.files import move_aside
 from tools.evaluation.finetune import FineTuning
 from tools.evaluation.late_fusion import FusionRow
 
@@ -83,7 +84,7 @@ def load_finished_runs(
             if same
             else 'was made with other settings, data or checkpoint'
         )
-        print(f'note: {path} {reason}; it was moved to {results.move_aside(path)}', file=sys.stderr)
+        print(f'note: {path} {reason}; it was moved to {move_aside(path)}', file=sys.stderr)
     return finished
 
 

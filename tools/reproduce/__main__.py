@@ -13,9 +13,9 @@ accuracy_gflops.png. All settings are the published ones, unless you add flags t
 import shlex
 from pathlib import Path
 
-from data_gen import cli
 from data_gen.arrays import layout_of
-from data_gen.protocols import DATASETS, benchmark_folder
+from data_gen.protocols import DATASETS, Data
+from tools.common import cli
 from tools.options import ROOT
 from tools.reproduce import demo_data, figure, published, tables
 from tools.reproduce.stages import NAMES, SCRIPTS, plan
@@ -30,8 +30,7 @@ def main(argv=None):
     if args.demo:
         demo_data.prepare(args.out)
     folders = {
-        name: benchmark_folder(args.data_root, *NAMES[name])
-        for name in args.names + args.transfer_to
+        name: Data(args.data_root, *NAMES[name]).path for name in args.names + args.transfer_to
     }
     missing = [
         name

@@ -4,7 +4,7 @@ something in a minute.
 
 from pathlib import Path
 
-from data_gen.protocols import benchmark_folder
+from data_gen.protocols import Data
 from tools import demo
 from tools.reproduce.stages import NAMES
 
@@ -30,7 +30,7 @@ so do not compare these numbers with published ones.
 def prepare(folder: Path) -> None:
     """Write the recordings of both data sets and prepare them, unless they are there."""
     for name, record_flags in RECORD_FLAGS.items():
-        raw, arrays = folder / f'raw_{name}', benchmark_folder(folder / 'data', *NAMES[name])
+        raw, arrays = folder / f'raw_{name}', Data(folder / 'data', *NAMES[name]).path
         if not (arrays / 'manifest.json').is_file():
             demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
             demo.run_command(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from data_gen.arrays import replacing
 from tools.analysis.drawing import COLOURS, styled
+from tools.common.files import replacing
 
 # Rows by the number of modalities that are encoded together; 3s has a marker of its own.
 KINDS = {

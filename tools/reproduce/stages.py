@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from data_gen.cli import InputError
 from data_gen.protocols import DATASETS, PROTOCOLS
 from tools import checkpoint, results
+from tools.common.cli import InputError
+from tools.common.files import file_sha256
 from tools.demo import run_command
 
 # Data sets and protocols, named like the folders of script_pretrain.sh: 'ntu60_xsub': ('ntu60',
@@ -165,4 +166,4 @@ def finished_encoder(folder: Path) -> tuple[Path | None, str | None]:
     )  # 'about': version 1; the official code records neither
     if path is None or saved.get('epoch', 0) < config.get('epochs', 0):
         return None, None
-    return path, results.file_sha256(path)
+    return path, file_sha256(path)

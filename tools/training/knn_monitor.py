@@ -1,14 +1,14 @@
 """k-NN accuracy while a model trains: a fixed sample of its training clips, each among the others."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from data_gen.protocols import Data
 from feeder.dataset import ClipDataset
-from tools.evaluation.features import extract_subsets, performers_of
+from tools.evaluation.features import extract_subsets
 
 SAMPLE = 2000  # clips, at most
 
@@ -20,10 +20,10 @@ class KnnMonitor:
     itself. Labels are used for this number alone, and the test split is not used.
     """
 
-    def __init__(self, dataset: ClipDataset, data_folder: Path, seed: int):
+    def __init__(self, dataset: ClipDataset, data: Data, seed: int):
         clips = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:SAMPLE])
         self.sample = dataset.select(torch.from_numpy(clips))
-        performers = np.array(performers_of(data_folder, self.sample.names) or range(len(clips)))
+        performers = np.array(data.performers(self.sample.names) or range(len(clips)))
         self.same = torch.from_numpy(performers[:, None] == performers)
 
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:

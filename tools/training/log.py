@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data_gen.arrays import replacing
 from feeder.feeders import PretrainFeeder
+from tools.common.files import replacing
 from tools.distributed import rank, world_size
 
 LOG_FILES = ('log.jsonl', 'tensorboard')  # in the folder of a run

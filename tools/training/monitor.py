@@ -7,8 +7,8 @@ import time
 
 import torch
 
-from data_gen.cli import InputError
 from model.objective import Losses
+from tools.common.cli import InputError
 from tools.distributed import rank
 
 # mean standard deviation of a projection; the variance term of the objective pulls it towards 1

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from data_gen.cli import InputError
 from tools import checkpoint
+from tools.common.cli import InputError
+from tools.common.files import move_aside
 from tools.distributed import rank
-from tools.results import move_aside
 from tools.training.log import LOG_FILES
 
 # What a run cannot change when it resumes, and what it can.

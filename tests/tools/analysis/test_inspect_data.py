@@ -10,9 +10,10 @@ import warnings
 import numpy as np
 import pytest
 
-from data_gen import cli, manifest, ntu_gendata
+from data_gen import manifest, ntu_gendata
 from data_gen.preprocess import LEFT_SHOULDER, RIGHT_SHOULDER, SPINE, normalize
 from tools.analysis import inspect_data
+from tools.common import cli
 
 FRAMES = 60
 

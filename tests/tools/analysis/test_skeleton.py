@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_gen.protocols import Data
 from data_gen.skeleton import PARENTS
 from feeder.augmentations import Laws
 from feeder.feeders import PretrainFeeder
@@ -93,10 +94,11 @@ def test_files_of_a_raw_recording(tmp_path, write_skeleton, frames, capsys):
 
 
 def test_a_clip_of_arrays_by_name_and_number(tmp_path, padded_arrays):
-    made = padded_arrays(tmp_path)
+    arrays = Data(tmp_path, 'ntu60', 'cross_subject')
+    made = padded_arrays(arrays.path)
     data, num_frame, names, labels = made['val']
     for clip in ('2', names[2], names[2].removesuffix('.skeleton')):
-        title, poses = skeleton.read_clip(tmp_path, 'val', clip)
+        title, poses = skeleton.read_clip(arrays, 'val', clip)
         assert title == f'{names[2][:20]}  A{labels[2] + 1:03d}'
         np.testing.assert_array_equal(poses, data[2].transpose(1, 3, 2, 0)[: num_frame[2]])
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_gen.protocols import Data
 from model.umurl import UmURL
 from tools import checkpoint
 from tools.analysis import drawing, tsne, tsne_figure
@@ -182,9 +183,8 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
     model, path = UmURL(150, 192, 8), tmp_path / 'run' / 'checkpoint_0009.pth.tar'
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 10)
     saved = tmp_path / 'saved.npz'
-    data = tsne.read_features(
-        path, ('joint',), tmp_path / 'data', 'ntu60', 'cross_view', 64, 'off', torch.device('cpu')
-    )
+    arrays = Data(tmp_path / 'data', 'ntu60', 'cross_view')
+    data = tsne.read_features(path, ('joint',), arrays, 64, 'off', torch.device('cpu'))
     with open(saved, 'wb') as file:
         np.savez(file, **{name: tensor.numpy() for name, tensor in data._asdict().items()})
     flags = ['--data-root', tmp_path / 'data', '--modalities', 'joint']

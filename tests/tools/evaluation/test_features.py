@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen import manifest
-from data_gen.cli import InputError
 from feeder.feeders import downstream_batches
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.cli import InputError
 from tools.evaluation import feature_files, features, flops
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import SUBSETS, FusionRow, fusion_rows, main_row, needed_subsets
@@ -67,17 +66,6 @@ def test_each_modality_is_embedded_once_a_batch(model, clips):
         embedding.register_forward_hook(lambda *_, name=name: calls.append(name))
     features.extract_subsets(model.backbone, clips, [JOINT, ('joint', 'motion'), MOTION], 6)
     assert calls == ['joint', 'motion'] * 2
-
-
-def test_who_performs_a_clip(tmp_path):
-    """By the name, or by the manifest; of all clips or of none."""
-    ntu = ['S001C002P003R001A004.skeleton', 'S001C002P013R001A004']
-    assert features.performers_of(tmp_path, ntu) == [3, 13]
-    assert features.performers_of(tmp_path, [*ntu, 'A01N01-L.txt_0']) is None
-    part = manifest.split_summary([], [], [], [])
-    manifest.write(tmp_path, parts={'val': part}, performers={'a.npy': 'Ann', 'b.npy': 'Bo'})
-    assert features.performers_of(tmp_path, ['b.npy', 'a.npy', 'b.npy']) == ['Bo', 'Ann', 'Bo']
-    assert features.performers_of(tmp_path, ['b.npy', 'c.npy']) is None
 
 
 def test_the_cost_of_each_subset(model):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from data_gen.cli import InputError
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
+from tools.common.cli import InputError
 from tools.evaluation.finetune import Classifier, finetune, predict
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import Recipe, training_crops

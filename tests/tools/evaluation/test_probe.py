@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data_gen.cli import InputError
 from feeder.feeders import generator_at
+from tools.common.cli import InputError
 from tools.evaluation import probe
 from tools.evaluation.feature_files import Features
 from tools.evaluation.late_fusion import FusionRow

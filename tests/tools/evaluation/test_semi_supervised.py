@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import action_recognition
-from data_gen.cli import InputError
 from model.umurl import UmURL
 from tools import checkpoint
+from tools.common.cli import InputError
 from tools.evaluation.finetune import FineTuning
 from tools.evaluation.semi_supervised import draw_labels, evaluate
 

@@ -11,15 +11,15 @@ import matplotlib.image
 import pytest
 import torch
 
-from data_gen.cli import InputError
-from data_gen.protocols import benchmark_folder
+from data_gen.protocols import Data
 from tools import checkpoint, demo
+from tools.common.cli import InputError
+from tools.common.files import file_sha256
 from tools.evaluation.late_fusion import SUBSETS
 from tools.reproduce import __main__ as reproduce
 from tools.reproduce import demo_data, published, stages
 from tools.reproduce.stages import NAMES
 from tools.reproduce.tables import FUSED
-from tools.results import file_sha256
 
 ALL_ROWS = [*map('+'.join, SUBSETS), '3s']
 GFLOPS = dict(zip(ALL_ROWS, [1.74] * 3 + [2.26] * 3 + [2.54, 5.22], strict=True))
@@ -143,7 +143,7 @@ def reproduction(tmp_path, machine):
 
 
 def prepare(folder, name):
-    arrays = benchmark_folder(folder / 'data', *NAMES[name])
+    arrays = Data(folder / 'data', *NAMES[name]).path
     arrays.mkdir(parents=True)
     for split in ('train', 'val'):
         (arrays / f'{split}_data_joint.npy').touch()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pretrain
+from data_gen.protocols import Data
 from feeder.dataset import ClipDataset
 from tools.training import knn_monitor
 
@@ -24,7 +25,7 @@ def test_by_hand(random_dataset, tmp_path, monkeypatch, known, wanted):
     angles = torch.tensor([0.0, 0.1, 0.3, 0.4])
     features = {('joint',): torch.stack((angles.cos(), angles.sin()), 1)}
     monkeypatch.setattr(knn_monitor, 'extract_subsets', lambda *_: features)
-    scores = knn_monitor.KnnMonitor(dataset, tmp_path, 0).accuracy(
+    scores = knn_monitor.KnnMonitor(dataset, Data(tmp_path, 'custom', 'own_split'), 0).accuracy(
         None, ('joint',), torch.device('cpu'), None
     )
     assert scores['knn'] == wanted
@@ -35,7 +36,8 @@ def test_the_sample_is_fixed(random_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(knn_monitor, 'SAMPLE', 4)
     dataset = random_dataset([3, 4, 5, 6, 7, 8])
     one, again, other = (
-        knn_monitor.KnnMonitor(dataset, tmp_path, seed).sample for seed in (0, 0, 1)
+        knn_monitor.KnnMonitor(dataset, Data(tmp_path, 'custom', 'own_split'), seed).sample
+        for seed in (0, 0, 1)
     )
     assert one.names == again.names
     assert one.names != other.names
