@@ -172,8 +172,6 @@ def train(args, config: dict, data: Data, device: torch.device) -> int:
             initial=first_epoch * len(feeder) + first_step,
         ) as bar,
     ):
-        if resume_path is None:
-            log.views(feeder, dataset.select(torch.tensor([0])).frames)
         for epoch in range(first_epoch, args.epochs):
             if epoch > first_epoch:
                 monitor.start_epoch(epoch)

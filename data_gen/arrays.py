@@ -15,8 +15,7 @@ FILES = {  # their names, after `train_` or `val_`
     'trimmed': 'frame_joint.npy',
     'counts': 'num_frame.npy',  # (N,) int64: the valid frames of each clip
     'labels': 'label.pkl',  # a pickle of (names, labels)
-    'offsets': 'trimmed.npz',
-}  # only with `trimmed` arrays of older versions: some clips have more rows than frames
+}
 ROW_SHAPE = {
     'padded': (3, MAX_FRAME, JOINTS, BODIES),
     'trimmed': (BODIES, JOINTS, 3),
@@ -25,9 +24,7 @@ ROW_BYTES = {layout: 4 * int(np.prod(shape)) for layout, shape in ROW_SHAPE.item
 
 
 def file_of(folder: Path, split: str, content: str) -> Path:
-    """The file that holds a split's coordinates, if `content` is a layout, or its counts, labels or
-    offsets.
-    """
+    """The file that holds a split's coordinates, if `content` is a layout, or its counts or labels."""
     return Path(folder) / f'{split}_{FILES[content]}'
 
 

@@ -118,8 +118,6 @@ def read_list(path: Path, joints: str) -> list[Recording]:
         line_of, recordings = {}, []
         try:
             columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            if 'split' not in columns:  # its name until version 1.0
-                columns = ['split' if name == 'part' else name for name in columns]
             if absent := [name for name in COLUMNS if name not in columns]:
                 raise ValueError(
                     f'no column {absent[0]}; the first line must be {",".join(COLUMNS)}[,performer]'

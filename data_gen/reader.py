@@ -50,14 +50,9 @@ class SplitReader:
             stored = np.full(len(self.data), self.data.shape[2])
         else:
             self.check_shape('(F, M, 25, 3)', 4, {2: JOINTS, 3: 3})
-            older = file_of(folder, split, 'offsets')
+            stored = self.num_frames
             # (N + 1,): where each clip begins in the array
-            self.offset = (
-                read_array(older, 'offset')
-                if older.is_file()
-                else np.append(0, self.num_frames.cumsum())
-            )
-            stored = np.diff(self.offset)
+            self.offset = np.append(0, stored.cumsum())
             if stored.sum() != len(self.data):
                 raise InputError(
                     f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}'
@@ -148,11 +143,10 @@ class SplitReader:
         return frames
 
 
-def read_array(file: Path, name: str | None = None) -> np.ndarray:
-    """The array of an .npy file, a large one by memory map, or the array `name` of an .npz file."""
+def read_array(file: Path) -> np.ndarray:
+    """The array of an .npy file, a large one by memory map."""
     try:
-        array = np.load(file, mmap_mode='r' if file.stat().st_size > 1 << 20 else None)
-        return array[name] if name else array
+        return np.load(file, mmap_mode='r' if file.stat().st_size > 1 << 20 else None)
     except Exception as error:  # a damaged file can raise almost anything
         raise InputError(f'{file} is not a numpy array file ({error}): {ADVICE}') from error
 

@@ -126,7 +126,6 @@ class SplitWriter:
             pickle.dump((list(names), list(labels)), file)
         write_header(self.file, self.layout, self.num_rows)
         self.file.close()
-        file_of(self.folder, self.split, 'offsets').unlink(missing_ok=True)
         os.replace(self.partial, self.target)
         self.other.unlink(missing_ok=True)
         return split_summary(names, labels, self.num_frames, digests) | {'plan': self.plan}

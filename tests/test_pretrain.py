@@ -139,20 +139,6 @@ def test_official_flags_without_effect_get_one_note(train, capsys):
     assert 'no effect' not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('flags', 'successor'),
-    [
-        (['--accumulate', 2], '--encoder-chunks'),
-        (['--checkpoint-activations'], '--encoder-chunks 4'),
-        (['--data-dtype', 'fp16'], 'float32'),
-    ],
-)
-def test_retired_flags_name_their_successor(data, mistake, flags, successor):
-    line = mistake(pretrain.main, ['--data-root', data, *flags])
-    assert line.startswith(f'error: {flags[0]} is gone')
-    assert successor in line
-
-
 def test_schedules():
     assert lr_factors(5, [2, 4], cos=False) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert lr_factors(4, [], cos=True)[::2] == pytest.approx([1, 0.5])

@@ -1,7 +1,6 @@
 """Time each stage of the project on this machine, with synthetic data.
 
     python -m tools.benchmark [--stages views step …] [--dtype float32 bf16] [--json FILE]
-    python -m tools.benchmark --gpu-report DIR      # everything about training on one GPU, in under ten minutes
 
 read       raw recordings: parse the text, normalise the skeletons
 load       prepared arrays to memory
@@ -12,8 +11,8 @@ features   of a frozen encoder, all three modalities fused
 probe      one epoch of the linear probe
 knn        retrieval of one neighbour
 
-GFLOP/s counts matrix products only. "of peak" compares it with a large torch.mm in the same dtype,
-timed just before.
+The peaks come first: a large torch.mm in each dtype, and a copy, whose bytes are read and written.
+GFLOP/s counts matrix products only. "of peak" compares it with torch.mm in the same dtype.
 """
 
 import json
@@ -47,10 +46,24 @@ from tools.options import add_device_flag, try_outputs
 
 STAGES = ('read', 'load', 'views', 'gradient', 'step', 'features', 'probe', 'knn')
 AMP = {'float32': None, 'bf16': torch.bfloat16}  # the autocast dtype
-# Clips per batch, clips to load and encode, training clips and queries of probe and k-NN; the GPU's
-# as on NTU-60 x-sub.
-SIZES = {'cpu': (64, 128, 8192, 2048), 'cuda': (512, 8192, 40_091, 16_487)}
-PEAK_SIDE = {'cpu': 2048, 'cuda': 8192}  # of the square matrices whose product is the peak
+
+
+class Size(NamedTuple):
+    """How much the stages process on a kind of device."""
+
+    batch: int  # clips in a step
+    clips: int  # to load and to encode
+    train: int  # clips of the probe and of k-NN
+    queries: int  # clips of k-NN
+    side: int  # of the square matrices whose product is the peak
+    copied: int  # bytes, likewise
+
+
+SIZES = {
+    'cpu': Size(batch=64, clips=128, train=8192, queries=2048, side=2048, copied=1 << 28),
+    # the clips of NTU-60 x-sub
+    'cuda': Size(batch=512, clips=8192, train=40_091, queries=16_487, side=8192, copied=1 << 30),
+}
 
 
 class Stage(NamedTuple):
@@ -63,6 +76,36 @@ class Stage(NamedTuple):
 
 
 def main(argv=None):
+    args = parse_args(argv)
+    device = select(args.device)
+    size = SIZES[device.type]
+    if args.batch_size:
+        size = size._replace(batch=args.batch_size)
+    dtypes = args.dtype or ['bf16' if device.type == 'cuda' else 'float32']
+    report = {
+        'device': name_of(device),
+        'torch': torch.__version__,
+        'hidden_size': args.hidden_size,
+        'batch_size': size.batch,
+    }
+    print(', '.join(f'{name} {value}' for name, value in report.items()))
+    report |= {'peaks': measure_peaks(size, dtypes, device), 'rows': []}
+    print(describe_peaks(report['peaks']))
+    print(f'{"stage":10} {"dtype":8}{"time":>12}{"clips/s":>10}{"GFLOP/s":>10}{"of peak":>9}')
+    with tempfile.TemporaryDirectory() as folder:
+        stages = build_stages(
+            set(args.stages), Path(folder), args.hidden_size, size, dtypes, device
+        )
+        for stage in stages:
+            if stage.name in args.stages:
+                row = measure(stage, report['peaks'])
+                print_row(row)
+                report['rows'].append(row)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + '\n')
+
+
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag(
@@ -83,67 +126,54 @@ def main(argv=None):
     flag('--hidden-size', type=cli.even_int, default=1024, metavar='N', help='default 1024')
     add_device_flag(parser)
     flag('--json', type=Path, metavar='FILE', help='write the table to this file as well')
-    flag(
-        '--gpu-report',
-        type=Path,
-        metavar='DIR',
-        help='write a page about training on this device to DIR instead',
-    )
     args = parser.parse_args(argv)
     if args.batch_size == 1:
         parser.error('--batch-size must be at least 2')
     try_outputs(args.json)
-    device = select(args.device)
-    if args.gpu_report:
-        from tools.gpu_report import write_report  # which imports this file
+    return args
 
-        print(f'written: {write_report(args.gpu_report, device, args.hidden_size)}')
-        return
-    batch_size = args.batch_size or SIZES[device.type][0]
-    setting = {
-        'device': name_of(device),
-        'torch': torch.__version__,
-        'hidden_size': args.hidden_size,
-        'batch_size': batch_size,
-    }
-    print(', '.join(f'{name} {value}' for name, value in setting.items()))
-    print(
-        f'{"stage":10} {"dtype":8}{"time":>12}{"clips/s":>10}{"GFLOP/s":>10}{"peak":>10}{"of peak":>9}'
-    )
-    dtypes, rows = args.dtype or ['bf16' if device.type == 'cuda' else 'float32'], []
-    with tempfile.TemporaryDirectory() as folder:
-        for stage in build_stages(
-            set(args.stages), Path(folder), args.hidden_size, batch_size, dtypes, device
-        ):
-            if stage.name in args.stages:
-                rows.append(measure(stage, device))
-                print_row(rows[-1])
-    if args.json:
-        args.json.write_text(json.dumps(setting | {'rows': rows}, indent=1) + '\n')
+
+def measure_peaks(size: Size, dtypes: list[str], device: torch.device) -> dict[str, float]:
+    """What the device sustains: FLOP/s of a large torch.mm in float32 and in each of `dtypes`, and
+    bytes/s of a copy.
+    """
+    peaks = {}
+    for name in dict.fromkeys(['float32', *dtypes]):
+        a = torch.randn(size.side, size.side, device=device).to(AMP[name])
+        seconds = seconds_of(partial(torch.mm, a, a))
+        peaks[name] = 2 * size.side**3 / seconds
+    source = torch.ones(size.copied, dtype=torch.uint8, device=device)
+    seconds = seconds_of(partial(torch.empty_like(source).copy_, source))
+    return peaks | {'copy': 2 * size.copied / seconds}
+
+
+def describe_peaks(peaks: dict[str, float]) -> str:
+    """The peaks as one line of text."""
+    products = [f'{name} {peaks[name] / 1e9:.1f} GFLOP/s' for name in peaks if name != 'copy']
+    return f'peaks: torch.mm {", ".join(products)}; copy {peaks["copy"] / 1e9:.1f} GB/s'
 
 
 def build_stages(
     names: set[str],
     folder: Path,
     hidden_size: int,
-    batch_size: int,
+    size: Size,
     dtypes: list[str],
     device: torch.device,
 ) -> Iterator[Stage]:
     """Yield at least the stages in `names`."""
-    _, num_clips, num_train, num_val = SIZES[device.type]
     if 'read' in names:
         write_recordings(folder / 'raw', performers=3, classes=4)
         paths = sorted((folder / 'raw').iterdir())
         yield Stage('read', len(paths), lambda: [normalize(read_xyz(path)) for path in paths])
-    dataset = synthetic_dataset(max(num_clips, batch_size))
+    dataset = synthetic_dataset(max(size.clips, size.batch))
     if 'load' in names:
         yield load_stage(folder, dataset)
     if names & {'views', 'gradient', 'step', 'features'}:
         dataset = dataset.to(device)
-        yield from model_stages(dataset, hidden_size, batch_size, dtypes, device)
+        yield from model_stages(dataset, hidden_size, size.batch, dtypes, device)
     if names & {'probe', 'knn'}:
-        yield from evaluation_stages(2 * hidden_size, num_train, num_val, device)
+        yield from evaluation_stages(2 * hidden_size, size, device)
 
 
 def synthetic_dataset(num_clips: int) -> ClipDataset:
@@ -151,27 +181,22 @@ def synthetic_dataset(num_clips: int) -> ClipDataset:
     lengths = 20 + np.random.default_rng(0).gamma(2, 32.2, num_clips)
     num_frames = torch.from_numpy(lengths.clip(max=MAX_FRAME).astype(np.int64))
     frames = torch.randn(int(num_frames.sum()), BODIES, JOINTS, 3, generator=generator_at(0, 0))
-    return ClipDataset(
-        frames,
-        num_frames,
-        torch.zeros_like(num_frames),
-        [f'clip {clip}' for clip in range(num_clips)],
-    )
+    labels = torch.zeros_like(num_frames)
+    names = [f'clip {clip}' for clip in range(num_clips)]
+    return ClipDataset(frames, num_frames, labels, names)
 
 
 def load_stage(folder: Path, dataset: ClipDataset) -> Stage:
     """Load arrays in the published layout; at most 512 clips, which are 90 MB."""
     num_frames = dataset.num_frames[:512].tolist()
-    padded = np.zeros((len(num_frames), MAX_FRAME, BODIES, JOINTS, 3), np.float32)
-    for clip, frames in zip(
-        padded, dataset.frames[: sum(num_frames)].split(num_frames), strict=True
-    ):
-        clip[: len(frames)] = frames.numpy()
+    clips = dataset.frames[: sum(num_frames)].split(num_frames)
+    padded = np.zeros((len(clips), MAX_FRAME, BODIES, JOINTS, 3), np.float32)
+    for row, clip in zip(padded, clips, strict=True):
+        row[: len(clip)] = clip.numpy()
     np.save(file_of(folder, 'train', 'padded'), padded.transpose(0, 4, 1, 3, 2))
     np.save(file_of(folder, 'train', 'counts'), num_frames)
-    file_of(folder, 'train', 'labels').write_bytes(
-        pickle.dumps((dataset.names[:512], [0] * len(num_frames)))
-    )
+    labels = pickle.dumps((dataset.names[:512], [0] * len(clips)))
+    file_of(folder, 'train', 'labels').write_bytes(labels)
     return Stage('load', len(num_frames), lambda: load_split(folder, 'train', quiet=True))
 
 
@@ -210,38 +235,28 @@ def model_stages(
         yield Stage('features', len(dataset), encode, dtype)
 
 
-def evaluation_stages(
-    width: int, num_train: int, num_val: int, device: torch.device
-) -> Iterator[Stage]:
-    """Linear probe and k-NN on random features (num_train, width) and (num_val, width) of 60
+def evaluation_stages(width: int, size: Size, device: torch.device) -> Iterator[Stage]:
+    """Linear probe and k-NN on random features (size.train, width) and (size.queries, width) of 60
     classes.
     """
     generator = torch.Generator(device).manual_seed(0)
-    train, val = (
-        torch.nn.functional.normalize(torch.randn(clips, width, device=device, generator=generator))
-        for clips in (num_train, num_val)
-    )
-    labels, order = (
-        torch.arange(num_train, device=device) % 60,
-        torch.randperm(num_train, device=device).split(512),
-    )
+    features = torch.randn(size.train + size.queries, width, device=device, generator=generator)
+    train, queries = torch.nn.functional.normalize(features).split([size.train, size.queries])
+    labels = torch.arange(size.train, device=device) % 60
+    order = torch.randperm(size.train, device=device).split(512)
     head = linear_head(width, 60, seed=0).to(device)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.03, momentum=0.9)
-    yield Stage(
-        'probe',
-        num_train,
-        lambda: train_one_epoch(
-            head, optimizer, ((train[batch], labels[batch]) for batch in order)
-        ),
-    )
-    yield Stage('knn', num_val, lambda: knn_search([train], [val], k=1))
+
+    def probe():
+        train_one_epoch(head, optimizer, ((train[batch], labels[batch]) for batch in order))
+
+    yield Stage('probe', size.train, probe)
+    yield Stage('knn', size.queries, lambda: knn_search([train], [queries], k=1))
 
 
-def measure(stage: Stage, device: torch.device) -> dict:
+def measure(stage: Stage, peaks: dict[str, float]) -> dict:
     """One row of the table. Counting the FLOPs is also the warm-up."""
-    flops, side = count_flops(stage.work), PEAK_SIDE[device.type]
-    a, b = (torch.randn(side, side, device=device).to(AMP[stage.dtype]) for _ in range(2))
-    peak = 2 * side**3 / seconds_of(lambda: torch.mm(a, b)) if flops else None
+    flops = count_flops(stage.work)
     seconds = seconds_of(stage.work)
     return {
         'stage': stage.name,
@@ -250,8 +265,7 @@ def measure(stage: Stage, device: torch.device) -> dict:
         'clips_per_second': stage.clips / seconds,
         'flops': flops,
         'flops_per_second': flops / seconds,
-        'matmul_flops_per_second': peak,
-        'of_peak': flops / seconds / peak if peak else None,
+        'of_peak': flops / seconds / peaks[stage.dtype],
     }
 
 
@@ -262,16 +276,11 @@ def seconds_of(work: Callable, min_seconds: float = 0.5) -> float:
 
 
 def print_row(row: dict) -> None:
-    rates = (
-        f'{row["flops_per_second"] / 1e9:10.1f}{row["matmul_flops_per_second"] / 1e9:10.1f}{row["of_peak"]:9.1%}'
-        if row['flops']
-        else ''
-    )
-    print(
-        f'{row["stage"]:10} {row["dtype"]:8}{row["seconds"] * 1e3:9.2f} '
-        f'ms{row["clips_per_second"]:10.0f}{rates}',
-        flush=True,
-    )
+    line = f'{row["stage"]:10} {row["dtype"]:8}{row["seconds"] * 1e3:9.2f} ms'
+    line += f'{row["clips_per_second"]:10.0f}'
+    if row['flops']:
+        line += f'{row["flops_per_second"] / 1e9:10.1f}{row["of_peak"]:9.1%}'
+    print(line, flush=True)
 
 
 if __name__ == '__main__':

@@ -154,35 +154,35 @@ def read(path: Path) -> dict:
 
 
 def check_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """InputError unless all are ordinary tensors of finite floating numbers, but for BatchNorm's
-    counters.
-    """
+    """InputError for a tensor that cannot be a weight."""
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != 'cpu':
-            problem = 'is not an ordinary dense tensor'
-        elif tensor.untyped_storage().nbytes() < tensor.nbytes:
-            problem = f'of shape {tuple(tensor.shape)} is expanded: it has fewer numbers than that'
-        elif not (
-            tensor.dtype in FLOATS
-            or name.endswith('num_batches_tracked')
-            and tensor.dtype == torch.int64
-        ):
-            problem = f'is {tensor.dtype}, where floating numbers belong'
-        elif tensor.is_floating_point() and not tensor.isfinite().all():
-            problem = 'has numbers that are not finite'
-        else:
-            continue
-        raise InputError(f'{path}: the tensor {name} {problem}')
+        if problem := problem_of(name, tensor):
+            raise InputError(f'{path}: the tensor {name} {problem}')
+
+
+def problem_of(name: str, tensor: torch.Tensor) -> str | None:
+    """What keeps a tensor from being a weight: dense, floating, finite; BatchNorm's counters are
+    int64.
+    """
+    if tensor.layout != torch.strided or tensor.device.type != 'cpu':
+        return 'is not an ordinary dense tensor'
+    if name.endswith('num_batches_tracked') and tensor.dtype == torch.int64:
+        return None
+    if tensor.dtype not in FLOATS:
+        return f'is {tensor.dtype}, where floating numbers belong'
+    if not tensor.isfinite().all():
+        return 'has numbers that are not finite'
+    return None
 
 
 def config_of(path: Path, saved: dict) -> dict | None:
     """The `config` that pretrain.py recorded, if any; InputError if it is something else."""
-    config = saved.get('config', saved.get('about'))  # 'about': written by version 1
-    texts, lists = ('dataset', 'protocol', 'objective'), ('modalities',)
-    if config is not None and not (
-        isinstance(config, dict)
-        and all(isinstance(config.get(name), str) for name in texts)
-        and all(isinstance(config.get(name), list) for name in lists)
+    config = saved.get('config')
+    if config is None:
+        return None
+    kinds = {'dataset': str, 'protocol': str, 'objective': str, 'modalities': list}
+    if not isinstance(config, dict) or not all(
+        isinstance(config.get(name), kind) for name, kind in kinds.items()
     ):
         raise InputError(f'{path}: its config is not one that pretrain.py writes')
     return config

@@ -34,11 +34,6 @@ OFFICIAL_FLAGS = (
     ('--dist-url',),
     ('--finetune_skeleton_representation',),
 )
-RETIRED_FLAGS = {
-    '--accumulate': 'use --encoder-chunks',
-    '--checkpoint-activations': 'use --encoder-chunks 4',
-    '--data-dtype': 'clips are kept in float32',
-}
 
 
 def add_data_flags(
@@ -186,9 +181,6 @@ def parse_args(
 
     read_source: tells what the features in --load-features are of.
     """
-    for flag in (word.split('=')[0] for word in (sys.argv[1:] if argv is None else argv)):
-        if flag in RETIRED_FLAGS:
-            raise InputError(f'{flag} is gone: {RETIRED_FLAGS[flag]}')
     args = parser.parse_args(argv)
     if getattr(args, 'load_features', None):
         source = read_source(args.load_features)

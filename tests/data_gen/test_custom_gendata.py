@@ -262,18 +262,6 @@ def test_a_mistake_in_the_flags_is_one_line(write_list, mistake, flags, says):
     assert says in mistake(custom_gendata.main, [*recordings, *flags])
 
 
-def test_the_column_split_may_be_called_part(write_list, prepare, tmp_path):
-    """As until version 1.0; a list that has both columns means `split`."""
-    lines = write_list('a.npy,wave,val\nb.npy,clap,train\n', 'path,label,part\n')
-    np.save(lines.with_name('a.npy'), poses(4))
-    np.save(lines.with_name('b.npy'), poses(5))
-    assert prepare(lines) == 0
-    assert [read_split(tmp_path, split)[2] for split in ('train', 'val')] == [['b.npy'], ['a.npy']]
-    write_list('a.npy,wave,legs,train\nb.npy,clap,arms,val\n', 'path,label,part,split\n')
-    assert prepare(lines, '--overwrite') == 0
-    assert [read_split(tmp_path, split)[2] for split in ('train', 'val')] == [['a.npy'], ['b.npy']]
-
-
 def test_a_list_from_a_spreadsheet(write_list, prepare, tmp_path):
     """A byte order mark, carriage returns, spaces after commas and more columns do no harm; no
     UTF-8 is a mistake.

@@ -1,4 +1,4 @@
-"""Padded and trimmed arrays hold the same data; `trimmed` folders of older versions can be read."""
+"""Padded and trimmed arrays hold the same data."""
 
 import numpy as np
 import pytest
@@ -43,29 +43,6 @@ def prepared(tmp_path, write_skeleton):
     return {layout: tmp_path / layout / 'xsub' for layout in arrays.LAYOUTS}
 
 
-@pytest.fixture
-def older(prepared):
-    """The trimmed folder as version 1 left it: some clips keep more frames, and _trimmed.npz says
-    where each begins.
-    """
-    rng = np.random.default_rng(0)
-    for split in ('train', 'val'):
-        reader = SplitReader(prepared['trimmed'], split)
-        blocks, stored = [], []
-        for clip, count in enumerate(reader.num_frames):
-            more = rng.normal(size=((300 - count) * (clip % 2), 2, 25, 3)).astype(np.float32)
-            blocks += [reader.frames([clip]), more]
-            stored.append(count + len(more))
-        np.save(reader.file, np.concatenate(blocks))
-        np.savez(
-            reader.folder / f'{split}_trimmed.npz',
-            offset=np.cumsum([0, *stored]),
-            period=np.zeros(len(stored), np.int64),
-            max_frame=300,
-        )
-    return prepared['trimmed']
-
-
 @pytest.mark.parametrize('split', ['train', 'val'])
 def test_files_of_each_layout(prepared, split):
     counts = np.load(prepared['padded'] / f'{split}_num_frame.npy')
@@ -105,42 +82,12 @@ def assert_equal(one, other):
     assert (one.names, one.labels.tolist()) == (other.names, other.labels.tolist())
 
 
-@pytest.mark.parametrize('split', ['train', 'val'])
-@pytest.mark.parametrize('size', [1, 2, 5, 64])
-def test_a_folder_of_version_1_loads_the_same(prepared, older, monkeypatch, split, size):
-    monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', size)
-    reader = SplitReader(older, split)
-    assert len(reader.data) > reader.num_frames.sum()
-    assert_equal(dataset.load_split(older, split), dataset.load_split(prepared['padded'], split))
-
-
 @pytest.mark.parametrize('layout', ['padded', 'trimmed'])
 def test_chunks_of_any_size_read_the_same(prepared, monkeypatch, layout):
     whole = dataset.load_split(prepared[layout], 'train').frames
-    for size in (1, 2, 5):
+    for size in (1, 2, 5, 64):
         monkeypatch.setattr(dataset, 'CLIPS_PER_CHUNK', size)
         assert torch.equal(dataset.load_split(prepared[layout], 'train').frames, whole)
-
-
-@pytest.mark.parametrize(
-    ('offset', 'says'),
-    [
-        ({'offset': [0, 3]}, 'train_frame_joint.npy: .* frames, not 3'),
-        ({'period': [0]}, 'train_trimmed.npz is not'),
-        ({'offset': np.array([0, -1])}, 'frames, not -1'),
-    ],
-)
-def test_damaged_offsets_of_version_1_are_refused(older, offset, says):
-    np.savez(older / 'train_trimmed.npz', **offset)
-    with pytest.raises(InputError, match=says):
-        SplitReader(older, 'train')
-
-
-def test_offsets_of_another_number_of_clips_are_refused(older):
-    offset = np.load(older / 'train_trimmed.npz')['offset']
-    np.savez(older / 'train_trimmed.npz', offset=offset[[0, *range(2, len(offset))]])
-    with pytest.raises(InputError, match='23 clips, 24 frame counts'):
-        SplitReader(older, 'train')
 
 
 def test_trimmed_frames_without_their_counts_are_refused(prepared):

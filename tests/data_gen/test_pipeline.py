@@ -13,7 +13,6 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_gen import interrupts, ntu_gendata, workers, writer
@@ -400,16 +399,6 @@ def test_an_unfinished_run_of_version_1_is_not_resumed(raw, tmp_path, layout):
         )
     (folder / 'manifest.json').unlink()
     assert ntu_gendata.main(arguments) == 0
-    assert contents(tmp_path / 'out') == expected
-
-
-def test_preparing_again_removes_the_offsets_of_version_1(raw, tmp_path):
-    arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out', '--layout', 'trimmed')]
-    assert ntu_gendata.main(arguments) == 0
-    expected = contents(tmp_path / 'out')
-    for split in ('train', 'val'):
-        np.savez(tmp_path / f'out/xsub/{split}_trimmed.npz', offset=[0, 1])
-    assert ntu_gendata.main([*arguments, '--overwrite']) == 0
     assert contents(tmp_path / 'out') == expected
 
 

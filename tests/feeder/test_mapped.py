@@ -36,17 +36,7 @@ def trimmed_float16(folder, clips):
     np.save(folder / 'train_frame_joint.npy', np.concatenate(clips).astype(np.float16))
 
 
-def trimmed_with_offsets(folder, clips):
-    """As version 1 wrote it: some clips have more rows than frames."""
-    longer = [
-        np.concatenate((clip, np.full((number % 3, *clip.shape[1:]), 55, np.float32)))
-        for number, clip in enumerate(clips)
-    ]
-    np.save(folder / 'train_frame_joint.npy', np.concatenate(longer))
-    np.savez(folder / 'train_trimmed.npz', offset=np.cumsum([0, *map(len, longer)]))
-
-
-LAYOUTS = [padded, fortran_float64, trimmed_float16, trimmed_with_offsets]
+LAYOUTS = [padded, fortran_float64, trimmed_float16]
 
 
 @pytest.fixture(params=LAYOUTS, ids=lambda write: write.__name__)

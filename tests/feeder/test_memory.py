@@ -1,4 +1,4 @@
-"""Free memory, as /proc and the cgroups of either version tell it."""
+"""Free memory, as the kernel and the limit of a container tell it."""
 
 import math
 
@@ -9,7 +9,7 @@ from feeder.memory import free_memory
 GB = 10**9
 MEMINFO = {'proc/meminfo': 'MemTotal: 64000000 kB\nMemFree: 1 kB\nMemAvailable:   32000000 kB\n'}
 KERNEL = 32_000_000 * 1024
-V1, V2 = 'sys/fs/cgroup/memory/', 'sys/fs/cgroup/'
+LIMIT = 'sys/fs/cgroup/memory.max'
 
 
 @pytest.fixture
@@ -23,39 +23,15 @@ def alone(monkeypatch):
     [
         ({}, math.inf),
         (MEMINFO, KERNEL),
-        (
-            {
-                'proc/self/cgroup': '0::/job/step\n',
-                V2 + 'job/memory.max': f'{8 * GB}\n',
-                V2 + 'job/step/memory.max': 'max\n',
-                V2 + 'job/memory.stat': f'file {GB}\nanon {3 * GB}\ninactive_anon {GB}\n',
-            },
-            5 * GB,
-        ),
-        ({'proc/self/cgroup': '0::/job\n', V2 + 'job/memory.max': 'max\n'}, KERNEL),
-        ({'proc/self/cgroup': '0::/job\n', V2 + 'job/memory.max': f'{10**4 * GB}\n'}, KERNEL),
-        ({'proc/self/cgroup': '0::/\n', V2 + 'memory.max': f'{GB}\n'}, GB),
-        (
-            {
-                'proc/self/cgroup': '5:cpu:/docker/7\n4:memory:/docker/7\n0::/\n',
-                V1 + 'memory.limit_in_bytes': f'{6 * GB}\n',
-                V1 + 'memory.stat': f'cache {GB}\nrss {GB}\ntotal_rss {2 * GB}\n',
-            },
-            4 * GB,
-        ),
+        (MEMINFO | {LIMIT: 'max\n'}, KERNEL),
+        (MEMINFO | {LIMIT: f'{10**4 * GB}\n'}, KERNEL),
+        (MEMINFO | {LIMIT: f'{GB}\n'}, GB),
+        ({LIMIT: f'{GB}\n'}, GB),
     ],
-    ids=[
-        'unknown',
-        'kernel',
-        'v2',
-        'v2 without a limit',
-        'v2 above the memory',
-        'in a container',
-        'v1 in a container',
-    ],
+    ids=['unknown', 'kernel', 'no limit', 'above the memory', 'in a container', 'limit alone'],
 )
 def test_free_memory(tmp_path, alone, files, expected):
-    for name, text in (files and MEMINFO | files).items():
+    for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert free_memory(tmp_path) == expected

@@ -8,9 +8,19 @@ import torch
 from feeder.modalities import MODALITIES
 from model.umurl import UmURL
 from tools import benchmark
-from tools.benchmark import STAGES, count_flops, measure, model_stages, print_row, synthetic_dataset
+from tools.benchmark import (
+    STAGES,
+    Size,
+    count_flops,
+    measure,
+    measure_peaks,
+    model_stages,
+    print_row,
+    synthetic_dataset,
+)
 
 CPU = torch.device('cpu')
+SMALL = Size(batch=4, clips=8, train=120, queries=10, side=16, copied=1000)
 
 
 @pytest.fixture
@@ -18,8 +28,7 @@ def quick(monkeypatch):
     """Small sizes, and each stage timed for a moment only; the flags that go with them."""
     seconds_of = benchmark.seconds_of
     monkeypatch.setattr(benchmark, 'seconds_of', lambda work: seconds_of(work, 1e-9))
-    monkeypatch.setattr(benchmark, 'PEAK_SIDE', {'cpu': 16})
-    monkeypatch.setattr(benchmark, 'SIZES', {'cpu': (4, 8, 120, 10)})
+    monkeypatch.setattr(benchmark, 'SIZES', {'cpu': SMALL})
     return ['--device', 'cpu', '--hidden-size', '8']
 
 
@@ -37,33 +46,13 @@ def test_every_stage_has_a_row(quick, tmp_path, capsys):
     multiply = {'gradient', 'step', 'features', 'probe', 'knn'}
     for row in report['rows']:
         assert row['seconds'] > 0
-        assert (row['flops'] > 0) == (row['of_peak'] is not None)
+        assert (row['flops'] > 0) == (row['of_peak'] > 0)
         if row['stage'] not in ('features', 'knn'):  # torch 2.4 counts nothing in inference mode
             assert (row['flops'] > 0) == (row['stage'] in multiply)
-    assert len(capsys.readouterr().out.splitlines()) == 2 + len(report['rows'])
-
-
-def test_the_page_about_a_gpu(quick, tmp_path):
-    benchmark.main([*quick, '--gpu-report', str(tmp_path / 'report')])
-    page = (tmp_path / 'report/report.md').read_text()
-    assert [line for line in page.splitlines() if line.startswith('## ')][1:] == [
-        '## Peaks',
-        '## Stages',
-        '## Runs',
-        '## One step',
-        '## Tests that need a GPU',
-    ]
-    rows = [line.split(' | ') for line in page.splitlines() if line.startswith('| ')]
-    assert [row[0].strip('| ') for row in rows] == [
-        'stage',
-        *STAGES,
-        'pretrain.py, 12 clips',
-        '--batch-size 4 --amp off',
-    ]
-    assert all(float(number.strip(' |')) > 0 for number in rows[-1][1:])
-    assert '\n0 waits' in page
-    assert 'aten::addmm' in page
-    assert [path.name for path in (tmp_path / 'report').iterdir()] == ['report.md']
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 + len(report['rows'])
+    assert lines[1].startswith('peaks: torch.mm float32 ')
+    assert report['peaks'].keys() == {'float32', 'bf16', 'copy'}
 
 
 def test_only_the_wanted_stages(quick, tmp_path):
@@ -106,7 +95,7 @@ def test_a_step_has_the_flops_of_its_gradient_and_changes_the_model(quick, monke
     rows = {}
     for stage in model_stages(synthetic_dataset(8), 8, 4, ['float32'], CPU):
         before = [parameter.detach().clone() for parameter in models[0].parameters()]
-        rows[stage.name] = measure(stage, CPU)
+        rows[stage.name] = measure(stage, {'float32': 1e9})
         same = all(map(torch.equal, before, models[0].parameters()))
         assert same == (stage.name != 'step')
     assert (
@@ -117,9 +106,8 @@ def test_a_step_has_the_flops_of_its_gradient_and_changes_the_model(quick, monke
 
 def test_a_row(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, 'seconds_of', lambda work: (work(), 0.5)[1])
-    monkeypatch.setattr(benchmark, 'PEAK_SIDE', {'cpu': 10})
     a = torch.ones(5, 5)
-    row = measure(benchmark.Stage('name', 20, lambda: a @ a), CPU)
+    row = measure(benchmark.Stage('name', 20, lambda: a @ a), {'float32': 4000})
     assert row == {
         'stage': 'name',
         'dtype': 'float32',
@@ -127,7 +115,6 @@ def test_a_row(monkeypatch, capsys):
         'clips_per_second': 40,
         'flops': 250,
         'flops_per_second': 500,
-        'matmul_flops_per_second': 4000,
         'of_peak': 0.125,
     }
     print_row(row)
@@ -138,9 +125,16 @@ def test_a_row(monkeypatch, capsys):
         'ms',
         '40',
         '0.0',
-        '0.0',
         '12.5%',
     ]
+
+
+def test_the_peaks(monkeypatch):
+    works = []
+    monkeypatch.setattr(benchmark, 'seconds_of', lambda work: works.append(work()) or 0.5)
+    peaks = measure_peaks(SMALL, ['bf16'], CPU)
+    assert peaks == {'float32': 4 * 16**3, 'bf16': 4 * 16**3, 'copy': 4 * 1000}
+    assert [work.dtype for work in works] == [torch.float32, torch.bfloat16, torch.uint8]
 
 
 def test_synthetic_clips_are_as_long_as_real_ones():

@@ -62,9 +62,7 @@ def read_source(path: Path) -> Source:
     with open_arrays(path) as arrays:
         about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
         about |= {name: arrays[name].tolist() for name in NAMES if name in arrays}
-    subsets = about.get('subsets') or (
-        [about['modalities']] if 'modalities' in about else None
-    )  # version 1 wrote that
+    subsets = about.get('subsets')
     return Source(
         about.get('dataset'),
         about.get('protocol'),

@@ -161,9 +161,7 @@ def finished_encoder(folder: Path) -> tuple[Path | None, str | None]:
     """
     path = checkpoint.newest(folder)
     saved = checkpoint.read(path) if path else {}
-    config = saved.get(
-        'config', saved.get('about', {})
-    )  # 'about': version 1; the official code records neither
+    config = saved.get('config', {})  # the official code records none
     if path is None or saved.get('epoch', 0) < config.get('epochs', 0):
         return None, None
     return path, file_sha256(path)

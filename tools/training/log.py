@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from feeder.feeders import PretrainFeeder
 from tools.common.files import replacing
 from tools.distributed import rank, world_size
 
@@ -58,17 +57,6 @@ class RunLog:
         show(
             f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items())
         )
-
-    def views(self, feeder: PretrainFeeder, frames: torch.Tensor) -> None:
-        """Show augmented views of a clip's frames (T, M, V, C) as an image in TensorBoard."""
-        if self.writer is not None:
-            from tools.analysis import drawing, skeleton  # slow to import
-
-            rows = [
-                ('a training clip', frames.numpy()),
-                *skeleton.view_rows(feeder, frames, feeder.seed),
-            ]
-            self.writer.add_figure('augmented views', drawing.sheet(rows, 8), close=False)
 
     def __enter__(self):
         return self

@@ -1,4 +1,4 @@
-"""The precision that a model trains in: of autocast, and of products of float32 matrices on a CPU.
+"""The precision that a model trains in.
 
 Chosen by what the processor can do and by the model's width, never by timing, so that a run stays
 the same run.
@@ -8,12 +8,8 @@ import torch
 
 from tools.device import AMP, amp_dtype, cpu_fact
 
-NATIVE = {'avx512_bf16', 'amx_bf16'}  # flags of a CPU that multiplies in bf16
-# the width at which bf16, and oneDNN in float32, were measured faster on such a CPU (BENCHMARKS.md)
-WIDE = 1024
-ERROR = (
-    2e-6  # of a product in float32, relative to its largest number; in bf16 or TF32 it is larger
-)
+NATIVE = ('avx512_bf16', 'amx_bf16')  # flags of a CPU that multiplies in bf16
+WIDE = 1024  # the width at which bf16 was measured faster on such a CPU (BENCHMARKS.md)
 
 
 def choose_precision(
@@ -25,48 +21,28 @@ def choose_precision(
     recorded: the configuration of the checkpoint to resume from, which `auto` follows on the same
     kind of device.
     """
-    follow = (
-        recorded
-        if recorded.get('device') == device.type and recorded.get('amp') in list(AMP)
-        else {}
-    )
-    native = (
-        sorted(NATIVE.intersection(cpu_fact('flags').split()))
-        if device.type == 'cpu' and width >= WIDE
-        else []
-    )
+    before = recorded.get('amp') if recorded.get('device') == device.type else None
+    if before not in list(AMP):  # another device, nothing recorded, or damaged
+        before = None
     reason = f'--amp {amp}'
-    if amp == 'auto' and follow:
-        amp, reason = follow['amp'], 'as before'
+    if amp == 'auto' and before:
+        amp, reason = before, 'as before'
     elif amp == 'auto':
-        amp = 'bf16' if native else amp
-        reason = f'width {width}, {device.type}' + ''.join(f' with {flag}' for flag in native)
+        reason = f'width {width}, {device.type}'
+        native = native_bf16(device)
+        if native and width >= WIDE:
+            amp, reason = 'bf16', f'{reason} with {native}'
     dtype = amp_dtype(amp, device)
-    amp = next(name for name, value in AMP.items() if value is dtype)
-    onednn = (follow.get('products') == 'onednn' if follow else bool(native)) and use_onednn()
+    name = next(name for name, value in AMP.items() if value is dtype)
+    if before and before != name:
+        reason += f', until now {before}'
     if device.type == 'cuda' and dtype:
-        torch.set_float32_matmul_precision(
-            'high'
-        )  # TF32 in the objective; the model multiplies in half precision
-    text = f'{"float32" if amp == "off" else amp} ({reason})'
-    if follow.get('amp', amp) != amp:
-        text += f', until now {follow["amp"]}'
-    text += ', float32 products by oneDNN' * onednn
-    return dtype, {'amp': amp, 'products': 'onednn' if onednn else 'torch'}, text
+        # TF32 in the objective; the model multiplies in half precision
+        torch.set_float32_matmul_precision('high')
+    return dtype, {'amp': name}, f'{"float32" if name == "off" else name} ({reason})'
 
 
-def use_onednn() -> bool:
-    """Let oneDNN multiply float32 matrices on the CPU, if its product is one of float32."""
-    switch = getattr(torch.backends.mkldnn, 'matmul', None)
-    before = getattr(switch, 'fp32_precision', None)  # since torch 2.9
-    if before is None:
-        return False
-    switch.fp32_precision = (
-        'bf16'  # permits bf16 inside; a CPU without AMX computes in float32 all the same
-    )
-    a, b = (torch.randn(256, 256, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    exact = a.double() @ b.double()
-    accurate = ((a @ b - exact).abs().max() < ERROR * exact.abs().max()).item()
-    if not accurate:
-        switch.fp32_precision = before
-    return accurate
+def native_bf16(device: torch.device) -> str | None:
+    """The flag of a CPU that multiplies in bf16; None for another CPU and for a GPU."""
+    flags = cpu_fact('flags').split() if device.type == 'cpu' else []
+    return next((flag for flag in NATIVE if flag in flags), None)

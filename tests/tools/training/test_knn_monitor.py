@@ -79,7 +79,7 @@ def test_in_the_log_of_a_run_which_is_the_same_without(tmp_path, padded_arrays):
     assert [line['total'] for line in logs[0]] == [line['total'] for line in logs[1]]
 
 
-def test_the_views_are_in_tensorboard_once(tmp_path, padded_arrays):
+def test_tensorboard_keeps_the_epochs_before_a_resume(tmp_path, padded_arrays):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     padded_arrays(tmp_path / 'NTU-RGB-D-60-AGCN/xsub', train=12)
@@ -99,6 +99,4 @@ def test_the_views_are_in_tensorboard_once(tmp_path, padded_arrays):
         )
     events = EventAccumulator(str(tmp_path / 'run' / 'tensorboard'))
     events.Reload()
-    (image,) = events.Images('augmented views')
-    assert image.encoded_image_string.startswith(b'\x89PNG')
     assert len(events.Scalars('total')) == 2
