@@ -3,6 +3,7 @@ their thresholds.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,52 +27,39 @@ SAME = 1e-5  # metres: above float32 rounding, far below sensor noise
 MISSING = 0.1  # of a clip's frames: good recordings lose a body for a moment, too
 # steps, half a second: in 2,577 real recordings (IntelliRehabDS) no joint rests for more than 10
 STILL = 15
-JUMP, ABOVE_MEDIAN = (
-    0.5,
-    10,
-)  # metres a step, 15 m/s: faster than a fist; and times the body's own median step
-SWAP, MUCH_BETTER = (
-    0.5,
-    3,
-)  # metres a step, so the bodies are apart; and times the step with the bodies exchanged
+JUMP = 0.5  # metres a step, 15 m/s: faster than a fist
+ABOVE_MEDIAN = 10  # times the median step of the body that jumps
+SWAP = 0.5  # metres a step, so the bodies are apart
+MUCH_BETTER = 3  # times the step with the bodies exchanged
 CENTRE = 0.01  # metres: half-precision arrays stay below
 TILT = 1  # degrees
 SHORT = 10  # frames, a third of a second
 
 
-def examine(frames: np.ndarray) -> Iterator[tuple[str, float, str]]:
-    """Yield (kind, size, description) for each problem of a clip (T, M, V, C), in metres; the
-    larger, the worse.
-    """
+class Finding(NamedTuple):
+    kind: str
+    size: float  # the larger, the worse
+    text: str
+
+
+def examine(frames: np.ndarray) -> Iterator[Finding]:
+    """Yield each problem of a clip (T, M, V, C), in metres."""
     bad = ~np.isfinite(frames).all((1, 2, 3))
     if bad.any():
-        yield 'not finite', bad.mean(), f'{bad.sum()} of {len(bad)} frames, first {bad.argmax()}'
+        text = f'{bad.sum()} of {len(bad)} frames, first {bad.argmax()}'
+        yield Finding('not finite', bad.mean(), text)
         return
     present = frames.any((2, 3))  # (T, M)
     pose = frames - frames[:, :, SPINE : SPINE + 1]  # relative to the body's own spine
     seen = present & ~repeats(pose, present)
     tracked = seen & seen[:, :1]  # with body 0, whose spine is the origin
     tracked = tracked[1:] & tracked[:-1]  # (T - 1, M), before and after a step
-    nobody = ~present.any(1)
-    if nobody.mean() > MISSING:
-        yield (
-            'empty frames',
-            nobody.mean(),
-            f'{nobody.sum()} of {len(nobody)} frames, first {nobody.argmax()}',
-        )
-    missing = ~nobody[:, None] & ~seen & seen.any(0)
-    body = missing.sum(0).argmax()
-    if (share := missing[:, body].mean()) > MISSING:
-        yield (
-            'late or gone',
-            share,
-            f'body {body}, {missing[:, body].sum()} of {len(missing)} frames',
-        )
+    yield from absent(present, seen)
     yield from frozen(pose, tracked)
     yield from large_steps(frames, pose, tracked)
     yield from placement(frames[:, 0])
     if len(frames) < SHORT:
-        yield 'short', -len(frames), f'{len(frames)} frames'
+        yield Finding('short', -len(frames), f'{len(frames)} frames')
 
 
 def distance(one, other):
@@ -84,74 +72,95 @@ def repeats(pose, present):
     """
     repeated = np.zeros_like(present)
     for body in np.flatnonzero(present[0]):
-        like_first = distance(pose[:, body], pose[0, body]).max(1) < SAME
+        own = pose[:, body]
+        like_first = distance(own, own[0]).max(1) < SAME
         for start in np.flatnonzero(like_first[1:] & ~like_first[:-1]) + 1:
-            repeated[start:, body] |= (
-                distance(pose[start:, body], pose[:-start, body]) < SAME
-            ).all()
+            if (distance(own[start:], own[:-start]) < SAME).all():
+                repeated[start:, body] = True
     return repeated
 
 
+def absent(present, seen):
+    """Frames without anybody, and without one of the bodies."""
+    frames = len(present)
+    nobody = ~present.any(1)  # (T,)
+    if nobody.mean() > MISSING:
+        text = f'{nobody.sum()} of {frames} frames, first {nobody.argmax()}'
+        yield Finding('empty frames', nobody.mean(), text)
+    missing = ~nobody[:, None] & ~seen & seen.any(0)  # (T, M)
+    count = missing.sum(0)
+    body = count.argmax()
+    if count[body] / frames > MISSING:
+        text = f'body {body}, {count[body]} of {frames} frames'
+        yield Finding('late or gone', count[body] / frames, text)
+
+
 def frozen(pose, tracked):
+    """Bodies, or joints of bodies that move, that stay in one pose."""
     still = (distance(pose[1:], pose[:-1]) < SAME) & tracked[..., None]  # (T - 1, M, V)
     whole_body = still.all(2, keepdims=True)
+    length, end, (body, _) = longest_run(whole_body)
+    if length >= STILL:
+        yield Finding('frozen body', length, f'body {body}, {length} steps up to frame {end}')
     still &= ~whole_body
     still[:, :, SPINE] = False
-    steps = np.arange(1, len(pose))[:, None, None]
-    for kind, rest, whose in (
-        ('frozen body', whole_body, 'body {}'),
-        ('frozen joint', still, 'joint {1} of body {0}'),
-    ):
-        runs = steps - np.maximum.accumulate(np.where(rest, 0, steps), 0)
-        if (longest := runs.max(initial=0)) >= STILL:
-            last, body, joint = np.unravel_index(runs.argmax(), runs.shape)
-            yield (
-                kind,
-                longest,
-                f'{whose.format(body, joint)}, {longest} steps up to frame {last + 1}',
-            )
+    length, end, (body, joint) = longest_run(still)
+    if length >= STILL:
+        text = f'joint {joint} of body {body}, {length} steps up to frame {end}'
+        yield Finding('frozen joint', length, text)
+
+
+def longest_run(rest):
+    """The longest run of true values along the steps of rest (T - 1, M, V): how many, the frame it
+    ends in, and its (body, joint).
+    """
+    if not rest.any():
+        return 0, 0, (0, 0)
+    steps = np.arange(1, len(rest) + 1)[:, None, None]
+    runs = steps - np.maximum.accumulate(np.where(rest, 0, steps), 0)
+    last, *where = np.unravel_index(runs.argmax(), runs.shape)
+    return runs.max(), last + 1, where
 
 
 def large_steps(frames, pose, tracked):
-    # The vector between the bodies stands for their places: the origin lies in body 0, so it is
-    # exchanged as well.
-    pair, apart = (
-        pose[:, :2],
-        frames[:, :2, SPINE][:, -1] - frames[:, 0, SPINE],
-    )  # a single body is never exchanged
-    straight = distance(pair[1:], pair[:-1]).mean(2).sum(1) + distance(apart[1:], apart[:-1])
-    exchanged = distance(pair[1:], pair[:-1, ::-1]).mean(2).sum(1) + distance(
-        apart[1:], -apart[:-1]
-    )
-    swapped = (
-        (straight > SWAP) & (straight > MUCH_BETTER * exchanged) & tracked[:, :2].all(1)
-    )  # (T - 1,)
-    steps = distance(frames[1:], frames[:-1]) * (tracked & ~swapped[:, None])[..., None]
+    """Joints that move too far in a step, and bodies that exchange their places."""
+    swapped = exchanges(frames, pose) & tracked[:, :2].all(1)  # (T - 1,)
+    counted = tracked & ~swapped[:, None]
+    steps = distance(frames[1:], frames[:-1]) * counted[..., None]  # (T - 1, M, V)
     for body in np.flatnonzero(steps.max((0, 2), initial=0) > JUMP):
-        step, joint = np.unravel_index(steps[:, body].argmax(), steps[:, body].shape)
-        longest = steps[step, body, joint]
-        if longest > ABOVE_MEDIAN * np.median(steps[tracked[:, body], body]):
-            yield (
-                'jump',
-                longest,
-                f'joint {joint} of body {body} moves {longest:.2f} m into frame {step + 1}',
-            )
+        own = steps[:, body]
+        step, joint = np.unravel_index(own.argmax(), own.shape)
+        longest = own[step, joint]
+        if longest > ABOVE_MEDIAN * np.median(own[tracked[:, body]]):
+            text = f'joint {joint} of body {body} moves {longest:.2f} m into frame {step + 1}'
+            yield Finding('jump', longest, text)
     if swapped.any():
-        yield (
-            'body swap',
-            swapped.sum(),
-            f'{swapped.sum()} times, first into frame {swapped.argmax() + 1}',
-        )
+        text = f'{swapped.sum()} times, first into frame {swapped.argmax() + 1}'
+        yield Finding('body swap', swapped.sum(), text)
+
+
+def exchanges(frames, pose):
+    """The steps (T - 1,) that are much shorter if the first two bodies are exchanged."""
+    # The vector between the bodies stands for their places: the origin lies in body 0, so it is
+    # exchanged as well. A single body is never exchanged.
+    pair = pose[:, :2]
+    apart = frames[:, :2, SPINE][:, -1] - frames[:, 0, SPINE]
+    straight = distance(pair[1:], pair[:-1]).mean(2).sum(1) + distance(apart[1:], apart[:-1])
+    crossed = distance(pair[1:], pair[:-1, ::-1]).mean(2).sum(1) + distance(apart[1:], -apart[:-1])
+    return (straight > SWAP) & (straight > MUCH_BETTER * crossed)
 
 
 def placement(body):
     """Where body 0 (T, V, C) is, and how it is turned in frame 0."""
     offset = np.linalg.norm(body[:, SPINE], axis=-1)
     if offset.max() > CENTRE:
-        yield 'off centre', offset.max(), f'{offset.max():.2f} m away in frame {offset.argmax()}'
+        text = f'{offset.max():.2f} m away in frame {offset.argmax()}'
+        yield Finding('off centre', offset.max(), text)
     x, y, z = body[0, RIGHT_SHOULDER] - body[0, LEFT_SHOULDER]
-    if (angle := np.degrees(np.arctan2(np.hypot(y, z), abs(x)))) > TILT:
-        yield 'off x', angle, f'{angle:.0f} degrees off'
+    angle = np.degrees(np.arctan2(np.hypot(y, z), abs(x)))
+    if angle > TILT:
+        yield Finding('off x', angle, f'{angle:.0f} degrees off')
     x, y, z = body[0, SPINE] - body[0, 0]
-    if (angle := np.degrees(np.arctan2(np.hypot(x, y), z))) < ALONG_Z and z > 0:
-        yield 'along z', -angle, f'{angle:.0f} degrees from z'
+    angle = np.degrees(np.arctan2(np.hypot(x, y), z))
+    if angle < ALONG_Z and z > 0:
+        yield Finding('along z', -angle, f'{angle:.0f} degrees from z')

@@ -20,21 +20,18 @@ def main(argv=None):
     )
     files = parser.parse_args(argv).files
     one, other = map(read, files)
-    names = [
-        record['val_names'] for record in (one, other) if record.get('val_names')
-    ]  # older files have none
-    if one['labels'] != other['labels'] or (len(names) == 2 and names[0] != names[1]):
+    named = one.get('val_names') and other.get('val_names')  # features of elsewhere have no names
+    if one['labels'] != other['labels'] or (named and one['val_names'] != other['val_names']):
         raise cli.InputError(
             f'{files[1]} has other test clips than {files[0]}: compare results of the same split'
         )
-    print(
-        '\n'.join(
-            compare(
-                *(np.equal(record['predictions'], record['labels']) for record in (one, other)),
-                one.get('performers') or other.get('performers'),
-            )
-        )
-    )
+    performers = one.get('performers') or other.get('performers')
+    print('\n'.join(compare(correct(one), correct(other), performers)))
+
+
+def correct(record: dict) -> np.ndarray:
+    """Which predictions (M,) are right."""
+    return np.equal(record['predictions'], record['labels'])
 
 
 def read(path: Path) -> dict:
@@ -53,33 +50,32 @@ def compare(first: np.ndarray, second: np.ndarray, performers: list | None) -> l
     """
     from scipy.stats import binomtest  # slow to import
 
-    difference, only_first, only_second = (
-        first * 1 - second,
-        int((first > second).sum()),
-        int((first < second).sum()),
-    )
+    only_first = int((first > second).sum())
+    only_second = int((first < second).sum())
     discordant = only_first + only_second
     p_value = binomtest(only_first, discordant).pvalue if discordant else 1.0
+    difference = first.astype(int) - second
+    points = 100 * difference.mean()
     lines = [
         f'accuracy {100 * first.mean():.2f} and {100 * second.mean():.2f} %, difference '
-        f'{100 * difference.mean():+.2f} points, {len(first)} test clips',
+        f'{points:+.2f} points, {len(first)} test clips',
         f"McNemar's exact test, by clip: only the first is right {only_first} times, only the "
-        'second '
-        f'{only_second} times, p = {p_value:.2g}',
+        f'second {only_second} times, p = {p_value:.2g}',
     ]
     interval = bootstrap_interval(difference, performers)
     if interval is None:
-        differ, basis = p_value < 0.05, 'by clip alone, since the performers are not known'
+        differ = p_value < 0.05
+        basis = 'by clip alone, since the performers are not known'
     else:
-        differ, basis = interval[0] > 0 or interval[1] < 0, f'by {len(set(performers))} performers'
+        low, high = interval
+        differ = low > 0 or high < 0
+        basis = f'by {len(set(performers))} performers'
         lines.append(
-            f'paired bootstrap by performer: 95 % interval {interval[0]:+.2f} to '
-            f'{interval[1]:+.2f} points'
+            f'paired bootstrap by performer: 95 % interval {low:+.2f} to {high:+.2f} points'
         )
-    winner = 'first' if difference.mean() > 0 else 'second'
-    verdict = (
-        f'They differ: the {winner} is better' if differ else 'They do not differ beyond chance'
-    )
+    verdict = 'They do not differ beyond chance'
+    if differ:
+        verdict = f'They differ: the {"first" if points > 0 else "second"} is better'
     return [*lines, f'{verdict} ({basis}, at the 5 % level).']
 
 

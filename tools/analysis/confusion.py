@@ -35,12 +35,11 @@ def main(argv=None):
     class_names = record.get('class_names')
     names = [class_names[label] if class_names else f'A{label + 1:03d}' for label in classes]
     for true, taken_for in worst(counts)[:10]:
-        print(
-            f'{names[true]} taken for {names[taken_for]}: {counts[true, taken_for]} of '
-            f'{counts[true].sum()} clips'
-        )
+        share = f'{counts[true, taken_for]} of {counts[true].sum()} clips'
+        print(f'{names[true]} taken for {names[taken_for]}: {share}')
     order = by_confusion(counts)
-    drawing.save(out, draw(counts[np.ix_(order, order)], [names[index] for index in order]))
+    figure = draw(counts[np.ix_(order, order)], [names[index] for index in order])
+    drawing.save(out, figure)
     print(f'{out}.png and .pdf')
 
 
@@ -70,7 +69,8 @@ def worst(counts: np.ndarray) -> list[tuple[int, int]]:
     """All confusions, the most frequent first, by share of the class's clips: (class, the class it
     is taken for).
     """
-    wrong = shares(counts) * (1 - np.eye(len(counts)))
+    wrong = shares(counts)
+    np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind='stable')[: np.count_nonzero(wrong)]
     return [divmod(int(index), len(counts)) for index in order]
 
@@ -80,43 +80,45 @@ def draw(counts: np.ndarray, names: list[str]) -> Figure:
     """The matrix of counts (C, C), in this order, and beside it a bar for the accuracy of each
     class.
     """
-    percent, number = 100 * shares(counts), len(names)
-    side = np.clip(6 / number, 0.085, 0.35)  # inches, of a cell
-    size = min(7, 60 * side)
-    names = [name if len(name) <= 30 else f'{name[:29]}…' for name in map(str, names)]
-    margin, many = max(map(len, names)) * size / 110, number > NUMBERED  # inches
+    number = len(names)
+    numbered = number <= NUMBERED
+    percent = 100 * shares(counts)
+    names = [short_name(name) for name in names]
+    side = np.clip(6 / number, 0.085, 0.35)  # of a cell, in inches
+    size = min(7, 60 * side)  # of the text, in points
+    margin = max(map(len, names)) * size / 110  # inches for the longest name
+    margins = margin if numbered else 2 * margin
     figure = Figure(
-        (number * side + 2.4 + margin * (1 + many), number * side + 0.5 + margin),
-        layout='constrained',
+        (number * side + 2.4 + margins, number * side + 0.5 + margin), layout='constrained'
     )
     matrix, bars = figure.subplots(1, 2, sharey=True, width_ratios=(number * side, 1.3))
     image = matrix.imshow(percent, 'Blues', PowerNorm(0.5, 0, 100), aspect='auto')
     matrix.set_xticks(range(number), names, rotation=90, fontsize=size)
     matrix.set_yticks(range(number), names, fontsize=size)
     matrix.set(xlabel='predicted', ylabel='class')
+    if numbered:
+        write_numbers(matrix, percent)
     bars.barh(range(number), percent.diagonal(), 0.75, color=drawing.COLOURS[0])
     bars.set(xlabel='accuracy (%)', xlim=(0, 100), axisbelow=True)
     bars.grid(axis='x', linewidth=0.3)
-    bars.tick_params(axis='y', left=False, labelleft=many, labelsize=size)
-    for (row, column), share in np.ndenumerate(percent):
-        if share >= 0.5 and not many:
-            matrix.text(
-                column,
-                row,
-                f'{share:.0f}',
-                ha='center',
-                va='center',
-                color='white' if share > 30 else 'black',
-            )
-    figure.colorbar(
-        image,
-        ax=[matrix, bars],
-        label='share of the class (%)',
-        ticks=(0, 1, 5, 20, 50, 100),
-        aspect=40,
-        fraction=0.03,
-    )
+    bars.tick_params(axis='y', left=False, labelleft=not numbered, labelsize=size)
+    scale = figure.colorbar(image, ax=[matrix, bars], aspect=40, fraction=0.03)
+    scale.set_label('share of the class (%)')
+    scale.set_ticks((0, 1, 5, 20, 50, 100))
     return figure
+
+
+def short_name(name: str) -> str:
+    """At most 30 letters of a name."""
+    return name if len(name) <= 30 else f'{name[:29]}…'
+
+
+def write_numbers(ax, percent: np.ndarray) -> None:
+    """Write the percentages (C, C) into their cells, but for those that round to 0."""
+    for (row, column), share in np.ndenumerate(percent):
+        if share >= 0.5:
+            colour = 'white' if share > 30 else 'black'
+            ax.text(column, row, f'{share:.0f}', ha='center', va='center', color=colour)
 
 
 if __name__ == '__main__':

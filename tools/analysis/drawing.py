@@ -26,7 +26,8 @@ COLOURS = (
     '#663300',
     '#000000',
 )
-BODY_COLOURS, FLOOR = ('#0072B2', '#D55E00'), '#E8E8E8'
+BODY_COLOURS = ('#0072B2', '#D55E00')
+FLOOR = '#E8E8E8'
 COLUMN, PAGE = 3.35, 7.0  # inches: the widths of one column and of both
 STYLE = {
     'font.size': 7,
@@ -39,8 +40,8 @@ STYLE = {
     'savefig.bbox': 'tight',
     'savefig.pad_inches': 0.02,
     'savefig.dpi': 300,
-    'pdf.fonttype': 42,
-}  # fonts that journals take
+    'pdf.fonttype': 42,  # fonts that journals take
+}
 styled = matplotlib.rc_context(STYLE)  # for functions that draw
 
 # Joints (x, y, z) @ CAMERA are the picture's (right, up): seen from the sensor, whose left is x,
@@ -69,18 +70,18 @@ def output(path: Path) -> Path:
 @styled
 def save(path: Path, figure: Figure) -> None:
     """Write path.png and path.pdf, the same bytes each time."""
-    for suffix, metadata in (('.png', {}), ('.pdf', {'CreationDate': None})):
-        with replacing(path.with_suffix(suffix)) as file:
-            figure.savefig(file, format=suffix[1:], metadata=metadata)
+    with replacing(path.with_suffix('.png')) as file:
+        figure.savefig(file, format='png')
+    with replacing(path.with_suffix('.pdf')) as file:
+        figure.savefig(file, format='pdf', metadata={'CreationDate': None})
 
 
 def canvas(columns: float, rows: float, side: float):
     """The axes of a new figure of square cells, `side` inches each; the lowest cell on the left is
     at (0, 0).
     """
-    ax = Figure((columns * side, rows * side)).add_axes(
-        (0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows)
-    )
+    figure = Figure((columns * side, rows * side))
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows))
     ax.set_axis_off()
     return ax
 
@@ -93,18 +94,23 @@ def bones(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     seen = poses.any((2, 3))
     joints = poses[seen] if seen.any() else np.zeros((1, 1, 3))
-    low, high = joints.min((0, 1)), joints.max((0, 1))
-    (left, near), (right, far) = low[::2] - FLOOR_MARGIN, high[::2] + FLOOR_MARGIN
-    floor = [
-        (x, low[1], z) for x, z in ((left, near), (right, near), (right, far), (left, far))
-    ] @ CAMERA
+    floor = floor_below(joints) @ CAMERA
     drawn = np.concatenate((floor, (joints @ CAMERA).reshape(-1, 2)))
     low, high = drawn.min(0), drawn.max(0)
-    flat, floor = (
-        0.5 + 0.96 * (points - (low + high) / 2) / (high - low).max()
-        for points in (np.where(seen[..., None, None], poses, np.nan) @ CAMERA, floor)
-    )
+    middle, scale = (low + high) / 2, 0.96 / (high - low).max()
+    flat = np.where(seen[..., None, None], poses, np.nan) @ CAMERA
+    flat = 0.5 + scale * (flat - middle)
+    floor = 0.5 + scale * (floor - middle)
     return np.stack((flat, flat[:, :, list(PARENTS)]), 3), floor
+
+
+def floor_below(joints: np.ndarray) -> np.ndarray:
+    """The corners (4, 3) of a floor at the height of the lowest of the joints (…, 3)."""
+    x, y, z = joints.reshape(-1, 3).T
+    left, right = x.min() - FLOOR_MARGIN, x.max() + FLOOR_MARGIN
+    near, far = z.min() - FLOOR_MARGIN, z.max() + FLOOR_MARGIN
+    corners = [(left, near), (right, near), (right, far), (left, far)]
+    return np.array([(x, y.min(), z) for x, z in corners])
 
 
 def draw_poses(ax, poses: np.ndarray, at: np.ndarray, width: float = 1.0) -> list[LineCollection]:
@@ -114,14 +120,14 @@ def draw_poses(ax, poses: np.ndarray, at: np.ndarray, width: float = 1.0) -> lis
     Returns the lines of each body.
     """
     lines, floor = bones(poses)
-    ax.add_collection(
-        PolyCollection(floor + at[:, None], facecolors=FLOOR, zorder=0), autolim=False
-    )
-    lines = (lines + at[:, None, None, None]).swapaxes(0, 1).reshape(poses.shape[1], -1, 2, 2)
-    return [
-        ax.add_collection(LineCollection(body, colors=colour, linewidths=width), autolim=False)
-        for body, colour in zip(lines, BODY_COLOURS, strict=False)
-    ]
+    floors = PolyCollection(floor + at[:, None], facecolors=FLOOR, zorder=0)
+    ax.add_collection(floors, autolim=False)
+    lines = lines + at[:, None, None, None]
+    bodies = []
+    for body, colour in zip(lines.swapaxes(0, 1), BODY_COLOURS, strict=False):
+        collection = LineCollection(body.reshape(-1, 2, 2), colors=colour, linewidths=width)
+        bodies.append(ax.add_collection(collection, autolim=False))
+    return bodies
 
 
 @styled
@@ -132,11 +138,13 @@ def sheet(rows: list[tuple[str, np.ndarray]], count: int) -> Figure:
     ax = canvas(count, 1.2 * len(rows), PAGE / count)
     for row, (title, poses) in enumerate(reversed(rows)):
         poses = evenly(poses, count)
-        draw_poses(ax, poses, np.array([(column, 1.2 * row) for column in range(len(poses))]))
-        ax.text(0.03, 1.2 * row + 1.04, title)
+        height = 1.2 * row
+        draw_poses(ax, poses, np.array([(column, height) for column in range(len(poses))]))
+        ax.text(0.03, height + 1.04, title)
     return ax.figure
 
 
 def evenly(poses: np.ndarray, count: int) -> np.ndarray:
     """`count` of the poses (T, …), or all if there are fewer, from the first to the last."""
-    return poses[np.linspace(0, len(poses) - 1, min(count, len(poses))).round().astype(int)]
+    chosen = np.linspace(0, len(poses) - 1, min(count, len(poses)))
+    return poses[chosen.round().astype(int)]

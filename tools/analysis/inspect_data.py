@@ -19,17 +19,21 @@ from data_gen.arrays import layout_of
 from data_gen.protocols import DATASETS, num_classes, number_ranges
 from data_gen.reader import SplitReader
 from tools.analysis import clip_checks
+from tools.analysis.clip_checks import Finding
 from tools.common import cli
 
+SPLITS = ('train', 'val')
 IMBALANCE = 3  # times as many clips; the published data sets stay below
+OF_CLASSES = {
+    'no clips': 'classes without clips',
+    'imbalance': 'a class has many more than another',
+}
 KINDS = {
     'LEAK': 'exactly the same frames in train and in val',
     'duplicate': 'exactly the same frames twice in a split',
     **clip_checks.KINDS,
-    'no clips': 'classes without clips',
-    'imbalance': 'a class has many more than another',
+    **OF_CLASSES,
 }
-Finding = tuple[str, float, str]  # a key of KINDS, a size (the larger, the worse), a line of text
 
 
 def main(argv=None):
@@ -44,119 +48,111 @@ def main(argv=None):
         '--worst', type=int, default=3, metavar='N', help='recordings to list per kind (default 3)'
     )
     args = parser.parse_args(argv)
-    readers = [
-        reader
-        for split in ('train', 'val')
-        if layout_of(args.folder, split) and len(reader := SplitReader(args.folder, split))
-    ]
+    readers = [SplitReader(args.folder, split) for split in SPLITS if layout_of(args.folder, split)]
+    readers = [reader for reader in readers if len(reader)]
     if not readers:
-        below = [
-            path
-            for path in sorted(args.folder.glob('*/'))
-            if layout_of(path, 'train') or layout_of(path, 'val')
-        ]
-        hint = f'; did you mean {" or ".join(map(str, below))}?' if below else ''
-        raise cli.InputError(f'{args.folder}: no prepared arrays there{hint}')
-    empty = sorted({'train', 'val'} - {reader.split for reader in readers})
-    for split in empty:
+        raise cli.InputError(f'{args.folder}: no prepared arrays there{hint(args.folder)}')
+    description = manifest.read(args.folder) or {}
+    findings, first_seen = [], {}
+    for reader in readers:
+        findings += check_clips(reader, first_seen)
+    labels = [label for reader in readers for label in reader.labels]
+    classes = num_classes(description.get('dataset'), description.get('class_names'), labels)
+    for reader in readers:
+        findings += check_classes(reader.split, reader.labels, classes)
+    for split in sorted({*SPLITS} - {reader.split for reader in readers}):
         manifest.check(args.folder, split, [], [], [], [])
-    description, first_seen = manifest.read(args.folder) or {}, {}
-    findings = [finding for reader in readers for finding in check_clips(reader, first_seen)]
-    classes = num_classes(
-        description.get('dataset'),
-        description.get('class_names'),
-        [label for reader in readers for label in reader.labels],
-    )
-    findings += [
-        finding
-        for reader in readers
-        for finding in check_classes(reader.split, reader.labels, classes)
-    ]
-    findings += [('no clips', classes, f'{split}: the whole split is empty') for split in empty]
-    print_report(args.folder, description, readers, findings, args.worst)
+        findings.append(Finding('no clips', classes, f'{split}: the whole split is empty'))
+    print_arrays(args.folder, description, readers, args.worst)
+    print_findings(findings, sum(map(len, readers)), args.worst)
+
+
+def hint(folder: Path) -> str:
+    """For a folder without arrays: the folders in it that have some."""
+    below = sorted(folder.glob('*/'))
+    below = [str(path) for path in below if any(layout_of(path, split) for split in SPLITS)]
+    return f'; did you mean {" or ".join(below)}?' if below else ''
 
 
 def check_clips(reader: SplitReader, first_seen: dict[str, str]) -> Iterator[Finding]:
     """Yield what is wrong with single clips of a split. They are added to first_seen {digest:
     where}.
     """
-    digests = []
-    for index in cli.progress(
-        range(len(reader)), f'reading {reader.split}', unit='clip', leave=False
-    ):
+    split, digests = reader.split, []
+    for index in cli.progress(range(len(reader)), f'reading {split}', unit='clip', leave=False):
         clip = reader.frames([index])
-        where = f'{reader.split} {reader.names[index]}'
-        for kind, size, text in clip_checks.examine(clip):
-            yield kind, size, f'{where}: {text}'
-        digests.append(manifest.clip_digest(clip))
-        if twin := first_seen.get(digests[-1]):
-            kind = 'duplicate' if twin.startswith(f'{reader.split} ') else 'LEAK'
-            yield kind, len(clip), f'{where}: the {len(clip)} frames of {twin}'
-        first_seen.setdefault(digests[-1], where)
-    manifest.check(
-        reader.folder, reader.split, reader.names, reader.labels, reader.num_frames, digests
-    )
+        where = f'{split} {reader.names[index]}'
+        for finding in clip_checks.examine(clip):
+            yield finding._replace(text=f'{where}: {finding.text}')
+        digest = manifest.clip_digest(clip)
+        digests.append(digest)
+        if twin := first_seen.get(digest):
+            kind = 'duplicate' if twin.startswith(f'{split} ') else 'LEAK'
+            yield Finding(kind, len(clip), f'{where}: the {len(clip)} frames of {twin}')
+        first_seen.setdefault(digest, where)
+    manifest.check(reader.folder, split, reader.names, reader.labels, reader.num_frames, digests)
 
 
 def check_classes(split: str, labels: list[int], classes: int) -> Iterator[Finding]:
     """Yield what is wrong with the number of clips per class."""
     count = Counter(labels)
     if missing := sorted(set(range(classes)) - count.keys()):
-        yield (
-            'no clips',
-            len(missing),
-            f'{split}: {len(missing)} of {classes}, labels {number_ranges(missing)}',
-        )
+        text = f'{split}: {len(missing)} of {classes}, labels {number_ranges(missing)}'
+        yield Finding('no clips', len(missing), text)
     most, least = max(count, key=count.get), min(count, key=count.get)
-    if (ratio := count[most] / count[least]) > IMBALANCE:
-        yield (
-            'imbalance',
-            ratio,
-            f'{split}: label {most} {count[most]} clips, label {least} {count[least]}',
-        )
+    ratio = count[most] / count[least]
+    if ratio > IMBALANCE:
+        text = f'{split}: label {most} {count[most]} clips, label {least} {count[least]}'
+        yield Finding('imbalance', ratio, text)
 
 
-def print_report(
-    folder: Path, description: dict, readers: list[SplitReader], findings: list[Finding], worst: int
-) -> None:
-    """What the arrays are, by their manifest `description` ({} if there is none), and the worst
-    findings of a kind.
+def print_arrays(folder: Path, description: dict, readers: list[SplitReader], worst: int) -> None:
+    """What the arrays are, by their manifest `description`, {} if there is none. `worst` of the
+    skipped recordings are listed.
     """
-    dataset, benchmark, version = map(description.get, ('dataset', 'benchmark', 'version'))
-    print(
-        f'{folder}: {dataset} {benchmark}, prepared by version {version}'
-        if description
-        else f'{folder}: no {manifest.NAME}, so nothing tells how these arrays were prepared'
-    )
+    dataset, benchmark = description.get('dataset'), description.get('benchmark')
+    if description:
+        print(f'{folder}: {dataset} {benchmark}, prepared by version {description.get("version")}')
+    else:
+        print(f'{folder}: no {manifest.NAME}, so nothing tells how these arrays were prepared')
     for reader in readers:
         counts, frames = Counter(reader.labels).values(), reader.num_frames
         print(
-            f'  {reader.split}: {cli.plural(len(reader), "clip")}, {reader.layout}; {len(counts)} '
-            'classes of '
-            f'{min(counts)} to {max(counts)}; {frames.min()} to {frames.max()} frames, median '
-            f'{np.median(frames):g}'
+            f'  {reader.split}: {cli.plural(len(reader), "clip")}, {reader.layout}; '
+            f'{len(counts)} classes of {min(counts)} to {max(counts)}; '
+            f'{frames.min()} to {frames.max()} frames, median {np.median(frames):g}'
         )
-    if official := dataset in DATASETS and DATASETS[dataset].counts.get(benchmark):
-        same = official == tuple(entry['clips'] for entry in description['parts'].values())
+    official = DATASETS[dataset].counts.get(benchmark) if dataset in DATASETS else None
+    if official:
+        found = tuple(entry['clips'] for entry in description['parts'].values())
+        train, val = official
         print(
             '  the official counts'
-            if same
-            else f'  NOT the official counts, {official[0]} + {official[1]}'
+            if found == official
+            else f'  NOT the official counts, {train} + {val}'
         )
-    if (skipped := description.get('skipped')) is not None:
+    if 'skipped' in description:
+        skipped = description['skipped']
         print(f'  skipped in preparation: {cli.plural(len(skipped), "recording")}')
-        for name, reason in [*skipped.items()][:worst]:
-            print(f'    {name}: {reason}')
-    total, count = sum(map(len, readers)), Counter(kind for kind, _, _ in findings)
-    print(f'\n{"":14} found   share   {cli.plural(total, "clip")} checked')
-    for kind in filter(count.get, KINDS):
-        share = f'{count[kind] / total:8.2%}' if kind not in ('no clips', 'imbalance') else ''
-        print(f'{kind:14}{count[kind]:6}{share:8}   {KINDS[kind]}')
-        for _, _, text in sorted(
-            (each for each in findings if each[0] == kind), key=lambda each: -each[1]
-        )[:worst]:
-            print(f'{"":14}{text}')
-    print('none of: ' + ', '.join(kind for kind in KINDS if not count[kind]))
+        for name in list(skipped)[:worst]:
+            print(f'    {name}: {skipped[name]}')
+
+
+def print_findings(findings: list[Finding], num_clips: int, worst: int) -> None:
+    """A table of the kinds of findings, each with its worst."""
+    print(f'\n{"":14} found   share   {cli.plural(num_clips, "clip")} checked')
+    absent = []
+    for kind, meaning in KINDS.items():
+        found = [finding for finding in findings if finding.kind == kind]
+        if not found:
+            absent.append(kind)
+            continue
+        share = '' if kind in OF_CLASSES else f'{len(found) / num_clips:8.2%}'
+        print(f'{kind:14}{len(found):6}{share:8}   {meaning}')
+        found.sort(key=lambda finding: -finding.size)
+        for finding in found[:worst]:
+            print(f'{"":14}{finding.text}')
+    print(f'none of: {", ".join(absent)}')
 
 
 if __name__ == '__main__':

@@ -27,10 +27,30 @@ from tools.analysis import drawing
 from tools.common import cli
 from tools.common.files import replacing
 
-FPS, IMAGES = 30, 150  # frame rate of the recordings; images in a GIF, at most
+FPS = 30  # of the recordings
+IMAGES = 150  # in a GIF, at most
 
 
 def main(argv=None):
+    args = parse_args(argv)
+    out, raw = drawing.output(args.out), Path(args.recording)
+    if raw.is_file():
+        title, poses = raw.stem, read_recording(raw)
+        if name := Name.parse(raw.stem):
+            title += f'  A{name.action:03d}'
+    else:
+        title, poses = read_clip(options.data_of(args), args.split, args.recording)
+    rows = [(f'{title}  {cli.plural(len(poses), "frame")}', poses)]
+    if args.views:
+        clip = prepare(poses) if raw.is_file() else poses
+        frames = torch.from_numpy(clip.copy())
+        rows += view_rows(feeder_of(frames), frames, args.seed)
+    drawing.save(out, drawing.sheet(rows, args.frames))
+    animate(out.with_suffix('.gif'), title, poses)
+    print(f'{rows[0][0]}: {out}.gif, .png and .pdf')
+
+
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('recording', metavar='RECORDING', help='a .skeleton file, or the name or number of a clip')
@@ -49,29 +69,15 @@ def main(argv=None):
     flag('--seed', type=cli.non_negative_int, default=0, help='of the views (default 0)')
     options.add_data_flags(parser, '--dataset')
     args = parser.parse_args(argv)
-    out, raw, dataset = drawing.output(args.out), Path(args.recording), args.dataset or 'ntu60'
-    if raw.is_file():
-        poses, parsed = read_recording(raw), Name.parse(raw.stem)
-        title = f'{raw.stem}  A{parsed.action:03d}' if parsed else raw.stem
-    else:
-        protocol = args.protocol or DATASETS[dataset].protocols[0]
-        data = Data(args.data_root, dataset, protocol)
-        title, poses = read_clip(data, args.split, args.recording)
-    rows = [(f'{title}  {cli.plural(len(poses), "frame")}', poses)]
-    if args.views:
-        clip = poses
-        if raw.is_file():
-            clip = normalize(poses.transpose(3, 0, 2, 1), min(len(poses), MAX_FRAME)).transpose(
-                1, 3, 2, 0
-            )
-        frames = torch.from_numpy(clip.copy())
-        feeder = PretrainFeeder(
-            ClipDataset(frames, torch.tensor([len(frames)]), torch.tensor([0]), [title]), 1, 0
-        )
-        rows += view_rows(feeder, frames, args.seed)
-    drawing.save(out, drawing.sheet(rows, args.frames))
-    animate(out.with_suffix('.gif'), title, poses)
-    print(f'{rows[0][0]}: {out}.gif, .png and .pdf')
+    args.dataset = args.dataset or 'ntu60'
+    args.protocol = args.protocol or DATASETS[args.dataset].protocols[0]
+    return args
+
+
+def prepare(poses: np.ndarray) -> np.ndarray:
+    """The poses (T, M, 25, 3) of a raw recording as preparation makes them of it."""
+    frames = min(len(poses), MAX_FRAME)
+    return normalize(poses.transpose(3, 0, 2, 1), frames).transpose(1, 3, 2, 0)
 
 
 def read_clip(data: Data, split: str, clip: str) -> tuple[str, np.ndarray]:
@@ -83,11 +89,17 @@ def read_clip(data: Data, split: str, clip: str) -> tuple[str, np.ndarray]:
         number = int(clip)
     else:
         name = clip if clip in reader.names else f'{clip.removesuffix(".skeleton")}.skeleton'
-        number = cli.position(
-            name, reader.names, f'clip in {data.folder}, {split} (0 to {len(reader) - 1}), named'
-        )
+        what = f'clip in {data.folder}, {split} (0 to {len(reader) - 1}), named'
+        number = cli.position(name, reader.names, what)
+    name = reader.names[number].removesuffix('.skeleton')
     label = data.class_name(reader.labels[number])
-    return f'{reader.names[number].removesuffix(".skeleton")}  {label}', reader.frames([number])
+    return f'{name}  {label}', reader.frames([number])
+
+
+def feeder_of(frames: torch.Tensor) -> PretrainFeeder:
+    """A feeder of a single clip (T, M, 25, 3)."""
+    dataset = ClipDataset(frames, torch.tensor([len(frames)]), torch.tensor([0]), ['clip'])
+    return PretrainFeeder(dataset, 1, 0)
 
 
 def view_rows(
@@ -127,17 +139,17 @@ def animate(path: Path, title: str, poses: np.ndarray) -> None:
     ax.text(0.02, 1.04, title)
     lines, _ = drawing.bones(poses[::step])
     bodies = drawing.draw_poses(ax, poses[::step], np.zeros((len(lines), 2)), 2)
-    surface, images = FigureCanvasAgg(ax.figure), []
+    surface = FigureCanvasAgg(ax.figure)
+    images = []
     for bones in lines:
         for body, collection in zip(bones, bodies, strict=True):
             collection.set_segments(body)
         surface.draw()
         images.append(Image.fromarray(np.asarray(surface.buffer_rgba())[..., :3]))
     milliseconds = round(100 * step / FPS) * 10  # GIFs count hundredths of a second
+    first, *others = images
     with replacing(path) as file:
-        images[0].save(
-            file, 'GIF', save_all=True, append_images=images[1:], duration=milliseconds, loop=0
-        )
+        first.save(file, 'GIF', save_all=True, append_images=others, duration=milliseconds, loop=0)
 
 
 if __name__ == '__main__':

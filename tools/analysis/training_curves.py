@@ -10,7 +10,6 @@ clips_per_second, …
 import json
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from tools.analysis import drawing
@@ -40,19 +39,16 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     paths = [path / 'log.jsonl' if path.is_dir() else path for path in args.runs]
-    titles, runs = (
-        args.titles or [path.absolute().parent.name for path in paths],
-        [*map(read, paths)],
-    )
+    runs = [read(path) for path in paths]
+    titles = args.titles or [path.absolute().parent.name for path in paths]
     if len(titles) != len(runs):
         raise cli.InputError(f'--titles: {len(titles)} titles for {len(runs)} runs')
     known = list(dict.fromkeys(name for run in runs for line in run for name in line))
     for name in args.numbers or ():
         cli.position(name, known, 'number in these logs named')
+    numbers = args.numbers or [name for name in NUMBERS if name in known]
     out = drawing.output(args.out)
-    drawing.save(
-        out, draw(runs, titles, args.numbers or [name for name in NUMBERS if name in known])
-    )
+    drawing.save(out, draw(runs, titles, numbers))
     print(f'{out}.png and .pdf')
 
 
@@ -71,30 +67,24 @@ def read(path: Path) -> list[dict]:
 def draw(runs: list[list[dict]], titles: list[str], numbers: list[str]) -> Figure:
     """A panel for each of `numbers` by epoch; the runs are told apart by colour and dashes."""
     columns = 2 if len(numbers) in (2, 4) else min(3, len(numbers))
-    figure = Figure(
-        (drawing.PAGE * max(columns, 1.5) / 3, -(-len(numbers) // columns) * 1.8),
-        layout='constrained',
-    )
+    rows = -(-len(numbers) // columns)
+    figure = Figure((drawing.PAGE * max(columns, 1.5) / 3, 1.8 * rows), layout='constrained')
     for panel, name in enumerate(numbers, 1):
-        ax = figure.add_subplot(
-            -(-len(numbers) // columns), columns, panel, title=name, xlabel='epoch'
-        )
+        ax = figure.add_subplot(rows, columns, panel, title=name, xlabel='epoch')
         ax.grid(linewidth=0.3)
         for index, run in enumerate(runs):
-            points = np.array(
-                [(line['epoch'], line[name]) for line in run if name in line]
-            ).reshape(-1, 2)
+            lines = [line for line in run if name in line]
             ax.plot(
-                *points.T,
-                LINES[index % 4],
-                color=drawing.COLOURS[index % 10],
+                [line['epoch'] for line in lines],
+                [line[name] for line in lines],
+                LINES[index % len(LINES)],
+                color=drawing.COLOURS[index % len(drawing.COLOURS)],
                 linewidth=1,
                 marker='.',
-                markersize=3 if len(points) < 20 else 0,
+                markersize=3 if len(lines) < 20 else 0,
             )
-    figure.legend(
-        ax.lines, titles, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=min(4, len(runs))
-    )
+    columns = min(4, len(runs))
+    figure.legend(ax.lines, titles, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=columns)
     return figure
 
 
