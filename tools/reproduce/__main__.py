@@ -20,55 +20,52 @@ from tools.options import ROOT
 from tools.reproduce import demo_data, figure, published, tables
 from tools.reproduce.stages import NAMES, SCRIPTS, plan
 
-DEFAULT_STAGES = tuple(SCRIPTS)[
-    :-1
-]  # without the ablation, which uses the flags of pretrain and probe
+# without the ablation, which uses the flags of pretrain and probe
+DEFAULT_STAGES = tuple(stage for stage in SCRIPTS if stage != 'ablation')
 
 
 def main(argv=None):
     args = parse_args(argv)
     if args.demo:
         demo_data.prepare(args.out)
-    folders = {
-        name: Data(args.data_root, *NAMES[name]).path for name in args.names + args.transfer_to
-    }
-    missing = [
-        name
-        for name in folders
-        if not all(layout_of(folders[name], split) for split in ('train', 'val'))
-    ]
-    for name in missing:
-        print(f'skipped: {name} is not prepared in {folders[name]}')
-    if set(args.names) <= set(missing):
+    names, transfer_to = dict.fromkeys(args.names), dict.fromkeys(args.transfer_to)  # each once
+    missing = []
+    for name in names | transfer_to:
+        folder = Data(args.data_root, *NAMES[name]).path
+        if not (layout_of(folder, 'train') and layout_of(folder, 'val')):
+            print(f'skipped: {name} is not prepared in {folder}')
+            missing.append(name)
+    names = [name for name in names if name not in missing]
+    transfer_to = [name for name in transfer_to if name not in missing]
+    if not names:
         raise cli.InputError(
             'no data set is prepared: see data_gen/README.md, or name their folder with --data-root'
         )
-    transfer_to = [name for name in dict.fromkeys(args.transfer_to) if name not in missing]
-    stages = [
-        stage
-        for name in dict.fromkeys(args.names)
-        if name not in missing
-        for seed in dict.fromkeys(args.seeds)
-        for stage in plan(
-            name, seed, transfer_to, args.flags, args.data_root, args.checkpoints, args.out
-        )
-    ]
+    stages = []
+    where = args.data_root, args.checkpoints, args.out
+    for name in names:
+        for seed in dict.fromkeys(args.seeds):
+            stages += plan(name, seed, transfer_to, args.flags, *where)
     for stage in stages:
         if stage.kind in args.stages:
             print(f'({stage.run():.1f} s)', flush=True)
-
-    added = [f'\n- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
-    notes = [
-        tables.NOTES,
-        demo_data.NOTE * args.demo,
-        f'Not prepared here: {", ".join(missing)}.' * bool(missing),
-        f'Not as published:\n{"".join(added)}' * bool(added),
-    ]
-    rows = tables.fill(
-        (stage for stage in stages if stage.results), {} if args.demo else published.CELLS
-    )
-    tables.write(args.out, rows, notes)
+    evaluations = [stage for stage in stages if stage.results]
+    rows = tables.fill(evaluations, {} if args.demo else published.CELLS)
+    tables.write(args.out, rows, notes(args, missing))
     figure.write(args.out / 'accuracy_gflops.png', rows)
+
+
+def notes(args, missing: list[str]) -> list[str]:
+    """What stands above the tables."""
+    paragraphs = [tables.NOTES]
+    if args.demo:
+        paragraphs.append(demo_data.NOTE)
+    if missing:
+        paragraphs.append(f'Not prepared here: {", ".join(missing)}.')
+    added = [f'- {stage}: `{shlex.join(flags)}`' for stage, flags in args.flags.items() if flags]
+    if added:
+        paragraphs.append('\n\n'.join(['Not as published:', '\n'.join(added)]))
+    return paragraphs
 
 
 def parse_args(argv):
@@ -133,28 +130,40 @@ def parse_args(argv):
     )
     args = parser.parse_args(argv)
     args.flags = {stage: vars(args).pop(f'{stage}_flags') for stage in DEFAULT_STAGES}
-    if unknown := [name for name in args.names if name not in (*NAMES, *DATASETS)]:
-        known = f'{" ".join(NAMES)}, or {" ".join(DATASETS)} for all protocols of one'
-        raise cli.InputError(f'there is no data set {unknown[0]}: choose from {known}')
-    args.names = [name for given in args.names for name in NAMES if given in (name, NAMES[name][0])]
+    args.names = data_sets(args.names)
     for stage in ('semi', 'finetune', 'transfer'):
         if {'--modalities', '--ensemble'} & set(args.flags[stage]):
             raise cli.InputError(
                 f'--{stage}-flags: the tables show {tables.FUSED}: leave out --modalities, '
                 '--ensemble'
             )
-    args.out = args.out or ROOT / 'reproduce' / ('demo' if args.demo else '')
+    if args.stages is None:
+        args.stages = SCRIPTS if args.demo else DEFAULT_STAGES
     if args.demo:
-        if args.names:
-            raise cli.InputError('--demo uses its own data and encoders: leave out the data sets')
-        args.names, args.transfer_to = [demo_data.SOURCE], [demo_data.TARGET]
-        args.data_root, args.checkpoints = args.out / 'data', args.out / 'checkpoints'
-        args.flags = {
-            stage: demo_data.FLAGS[stage].split() + flags for stage, flags in args.flags.items()
-        }
+        use_demo_data(args)
+    args.out = args.out or ROOT / 'reproduce'
     args.names = args.names or list(published.DATASETS)
-    args.stages = (SCRIPTS if args.demo else DEFAULT_STAGES) if args.stages is None else args.stages
     return args
+
+
+def data_sets(given: list[str]) -> list[str]:
+    """The names of data sets with a protocol, where a data set alone stands for all its protocols."""
+    for name in given:
+        if name not in NAMES and name not in DATASETS:
+            known = f'{" ".join(NAMES)}, or {" ".join(DATASETS)} for all protocols of one'
+            raise cli.InputError(f'there is no data set {name}: choose from {known}')
+    return [name for word in given for name in NAMES if word in (name, NAMES[name][0])]
+
+
+def use_demo_data(args) -> None:
+    """What --demo sets: its own data and encoders, and flags that learn something in a minute."""
+    if args.names:
+        raise cli.InputError('--demo uses its own data and encoders: leave out the data sets')
+    args.out = args.out or ROOT / 'reproduce' / 'demo'
+    args.data_root, args.checkpoints = args.out / 'data', args.out / 'checkpoints'
+    args.names, args.transfer_to = [demo_data.SOURCE], [demo_data.TARGET]
+    for stage, flags in args.flags.items():
+        args.flags[stage] = demo_data.FLAGS[stage].split() + flags
 
 
 if __name__ == '__main__':

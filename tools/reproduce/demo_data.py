@@ -30,17 +30,10 @@ so do not compare these numbers with published ones.
 def prepare(folder: Path) -> None:
     """Write the recordings of both data sets and prepare them, unless they are there."""
     for name, record_flags in RECORD_FLAGS.items():
-        raw, arrays = folder / f'raw_{name}', Data(folder / 'data', *NAMES[name]).path
+        raw = folder / f'raw_{name}'
+        arrays = Data(folder / 'data', *NAMES[name]).path
         if not (arrays / 'manifest.json').is_file():
             demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
-            demo.run_command(
-                'data_gen/ntu_gendata.py',
-                '--dataset',
-                NAMES[name][0],
-                '--benchmark',
-                arrays.name,
-                '--data_path',
-                raw,
-                '--out_folder',
-                arrays.parent,
-            )
+            which = ['--dataset', NAMES[name][0], '--benchmark', arrays.name]
+            where = ['--data_path', raw, '--out_folder', arrays.parent]
+            demo.run_command('data_gen/ntu_gendata.py', *which, *where)

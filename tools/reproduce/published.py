@@ -31,5 +31,5 @@ TABLE = {
 CELLS = {
     (data_set, evaluation, row): cell
     for (evaluation, row), cells in TABLE.items()
-    for data_set, cell in zip(DATASETS, cells, strict=False)
-}  # nothing of retrieval on PKU-MMD
+    for data_set, cell in zip(DATASETS, cells, strict=False)  # no retrieval on PKU-MMD
+}

@@ -49,11 +49,9 @@ class Stage(NamedTuple):
         """Run the command, which skips what is finished. Returns the seconds it took."""
         if self.results is None:
             gpus = torch.cuda.device_count()
-            launcher = (
-                ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
-                if gpus > 1
-                else []
-            )
+            if gpus < 2:
+                return run_command(*self.command)
+            launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
             return run_command(*launcher, *self.command)
         encoder, _ = finished_encoder(self.encoder_folder)
         if encoder is None:
@@ -67,12 +65,11 @@ class Stage(NamedTuple):
         """The results file; empty if it is missing, unfinished, or not from the encoder that is in
         the folder.
         """
-        record, (encoder, sha256) = (
-            results.read(self.results),
-            finished_encoder(self.encoder_folder),
-        )
-        same = encoder and record.get('config', {}).get('checkpoint_sha256') == sha256
-        return record if same and 'accuracy' in record else {}
+        record = results.read(self.results)
+        encoder, sha256 = finished_encoder(self.encoder_folder)
+        if encoder is None or record.get('config', {}).get('checkpoint_sha256') != sha256:
+            return {}
+        return record if 'accuracy' in record else {}
 
 
 def plan(
@@ -88,63 +85,41 @@ def plan(
     command of a kind.
     """
     shared = ['--data-root', data_root, '--seed', seed]
-    main_evaluations = [(kind, name, None) for kind in ('probe', 'retrieval', 'semi', 'finetune')]
+
+    def pretraining(kind: str, objective: str, folder: Path) -> Stage:
+        command = [*SCRIPTS['pretrain'], '--batch-size', batch_size(name), *flags['pretrain']]
+        command += ['--pre-dataset', *dataset_and_protocol(name), *shared]
+        command += ['--objective', objective, '--checkpoint-path', folder]
+        return Stage(kind, name, folder, command)
+
+    def evaluation(kind: str, target: str, folder: Path, row: str | None = None) -> Stage:
+        stem = '_'.join([kind, *row.split()]) if row else kind
+        path = out / target / f'seed{seed}' / f'{stem}.json'
+        added = flags['probe' if kind == 'ablation' else kind]
+        command = [*SCRIPTS[kind], *added, '--finetune-dataset', *dataset_and_protocol(target)]
+        command += [*shared, '--results', path, '--skip-finished']
+        return Stage(kind, target, folder, command, path, row)
+
+    suffix = f'_seed{seed}' if seed else ''
+    folder = checkpoints / f'{name}{suffix}'
+    stages = [pretraining('pretrain', 'umurl', folder)]
+    for kind in ('probe', 'retrieval', 'semi', 'finetune'):
+        stages.append(evaluation(kind, name, folder))
     if NAMES[name][1] in ('cross_subject', 'own_split'):
-        main_evaluations += [
-            ('transfer', target, f'from {name}') for target in transfer_to if target != name
-        ]
-    stages = []
-    for objective in ('umurl', *ABLATIONS):
-        ablation = objective != 'umurl'
-        folder = checkpoints / '_'.join(
-            [name, *[objective] * ablation, *[f'seed{seed}'] * (seed != 0)]
-        )
-        stages.append(
-            Stage(
-                'ablation' if ablation else 'pretrain',
-                name,
-                folder,
-                [
-                    *SCRIPTS['pretrain'],
-                    '--batch-size',
-                    batch_size(name),
-                    *flags['pretrain'],
-                    '--pre-dataset',
-                    NAMES[name][0],
-                    '--protocol',
-                    NAMES[name][1],
-                    *shared,
-                    '--objective',
-                    objective,
-                    '--checkpoint-path',
-                    folder,
-                ],
-            )
-        )
-        for kind, target, row in [('ablation', name, objective)] if ablation else main_evaluations:
-            path = out / target / f'seed{seed}' / ('_'.join([kind, *(row or '').split()]) + '.json')
-            stages.append(
-                Stage(
-                    kind,
-                    target,
-                    folder,
-                    [
-                        *SCRIPTS[kind],
-                        *flags['probe' if ablation else kind],
-                        '--finetune-dataset',
-                        NAMES[target][0],
-                        '--protocol',
-                        NAMES[target][1],
-                        *shared,
-                        '--results',
-                        path,
-                        '--skip-finished',
-                    ],
-                    path,
-                    row,
-                )
-            )
+        for target in transfer_to:
+            if target != name:
+                stages.append(evaluation('transfer', target, folder, f'from {name}'))
+    for objective in ABLATIONS:
+        folder = checkpoints / f'{name}_{objective}{suffix}'
+        stages.append(pretraining('ablation', objective, folder))
+        stages.append(evaluation('ablation', name, folder, objective))
     return stages
+
+
+def dataset_and_protocol(name: str) -> list[str]:
+    """The end of the flags that choose a data set."""
+    dataset, protocol = NAMES[name]
+    return [dataset, '--protocol', protocol]
 
 
 def batch_size(name: str) -> int:

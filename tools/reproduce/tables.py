@@ -3,10 +3,10 @@ and CSV.
 """
 
 import csv
-from collections import namedtuple
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from feeder.modalities import MODALITIES
 from tools.evaluation.late_fusion import fusion_rows
@@ -41,13 +41,26 @@ every 5 epochs, as the official code reports it; *last epoch* selects nothing on
 fine-tuning, transfer and objective use {FUSED}. GFLOPs are of one clip.
 """
 
-# A row of the tables: accuracies in %, their mean and standard deviations; None where nothing was
-# measured.
-Row = namedtuple(
-    'Row',
-    'data_set evaluation of gflops published source ours_mean ours_std ours_draws_std difference '
-    'last_epoch_mean last_epoch_std last_epoch_draws_std seeds runs note',
-)
+
+class Row(NamedTuple):
+    """A row of the tables; None where nothing was published or measured."""
+
+    data_set: str
+    evaluation: str
+    of: str
+    gflops: float | None
+    published: float | None  # like all accuracies in %
+    source: str | None
+    ours_mean: float | None
+    ours_std: float | None
+    ours_draws_std: float | None
+    difference: float | None
+    last_epoch_mean: float | None
+    last_epoch_std: float | None
+    last_epoch_draws_std: float | None
+    seeds: int
+    runs: int
+    note: str
 
 
 def runs_by_row(stage: Stage) -> dict[str, list[dict]]:
@@ -57,61 +70,70 @@ def runs_by_row(stage: Stage) -> dict[str, list[dict]]:
     record = stage.record()
     if stage.kind in ('probe', 'retrieval'):
         rows = {row.name: [] for row in fusion_rows(MODALITIES, all_modalities=True)}
-        return rows | {run['modalities']: [run] for run in record.get('table', [])}
-    runs = [
-        run for run in record.get('runs', [record] * bool(record)) if run['modalities'] == FUSED
-    ]
-    if stage.kind == 'semi':
-        shares = dict.fromkeys(run['data_ratio'] for run in runs) or (0.01, 0.05, 0.1, 0.2)
-        return {
-            f'{100 * share:g} % of the labels': [run for run in runs if run['data_ratio'] == share]
-            for share in shares
-        }
-    return {stage.row or FUSED: runs}
+        for run in record.get('table', []):
+            rows[run['modalities']] = [run]
+        return rows
+    runs = record.get('runs', [record]) if record else []
+    runs = [run for run in runs if run['modalities'] == FUSED]
+    if stage.kind != 'semi':
+        return {stage.row or FUSED: runs}
+    shares = dict.fromkeys(run['data_ratio'] for run in runs) or (0.01, 0.05, 0.1, 0.2)
+    rows = {}
+    for share in shares:
+        rows[f'{100 * share:g} % of the labels'] = [
+            run for run in runs if run['data_ratio'] == share
+        ]
+    return rows
 
 
 def fill(evaluations: Iterable[Stage], published: dict) -> list[Row]:
     """The tables, row by row, beside what is published: `published.CELLS`."""
-    filled = {}
+    filled = {}  # the runs of each seed by data set, evaluation and row
     for stage in evaluations:
         for of, runs in runs_by_row(stage).items():
             if stage.kind == 'ablation':  # next to the whole objective
                 filled[stage.name, 'ablation', 'umurl'] = filled[stage.name, 'probe', FUSED]
-            filled.setdefault((stage.name, stage.kind, of), []).extend(
-                [runs] if runs else []
-            )  # by seed
+            seeds = filled.setdefault((stage.name, stage.kind, of), [])
+            if runs:
+                seeds.append(runs)
     names = list(dict.fromkeys(name for name, _, _ in filled))
-    rows = []
-    for name, kind, of in sorted(
-        filled, key=lambda key: (names.index(key[0]), list(TITLES).index(key[1]))
-    ):
-        seeds, known = filled[name, kind, of], published.get((name, kind, of), (None, None))
-        runs = list(chain(*seeds))
-        ours = spreads(
-            [[run.get('best_accuracy', run['accuracy']) for run in runs] for runs in seeds]
-        )
-        last = spreads(
-            [[run['accuracy'] for run in runs if 'best_accuracy' in run] for runs in seeds]
-        )
-        difference = ours[0] - known[0] if runs and known[0] is not None else None
-        notes = [runs[0].get('note')] if runs else []
-        notes += ['settings not published'] * (name.startswith('pku') and kind != 'transfer')
-        rows.append(
-            Row(
-                name,
-                TITLES[kind],
-                of,
-                runs[0].get('gflops') if runs else None,
-                *known,
-                *ours,
-                difference,
-                *last,
-                len(seeds),
-                len(runs),
-                ', '.join(filter(None, notes)),
-            )
-        )
-    return rows
+    kinds = list(TITLES)
+    order = sorted(filled, key=lambda key: (names.index(key[0]), kinds.index(key[1])))
+    return [row_of(*key, filled[key], *published.get(key, (None, None))) for key in order]
+
+
+def row_of(
+    name: str,
+    kind: str,
+    of: str,
+    seeds: list[list[dict]],
+    published: float | None,
+    source: str | None,
+) -> Row:
+    """The row of an evaluation, from the runs of each seed."""
+    runs = list(chain(*seeds))
+    first = runs[0] if runs else {}
+    best = [[run.get('best_accuracy', run['accuracy']) for run in draws] for draws in seeds]
+    last = [[run['accuracy'] for run in draws if 'best_accuracy' in run] for draws in seeds]
+    ours = spreads(best)
+    difference = None if published is None or not runs else ours[0] - published
+    notes = [first['note']] if first.get('note') else []
+    if name.startswith('pku') and kind != 'transfer':
+        notes.append('settings not published')
+    return Row(
+        name,
+        TITLES[kind],
+        of,
+        first.get('gflops'),
+        published,
+        source,
+        *ours,
+        difference,
+        *spreads(last),
+        len(seeds),
+        len(runs),
+        ', '.join(notes),
+    )
 
 
 def spreads(seeds: list[list[float]]) -> tuple[float | None, float | None, float | None]:
@@ -121,43 +143,43 @@ def spreads(seeds: list[list[float]]) -> tuple[float | None, float | None, float
     if not any(seeds):
         return None, None, None
     means, deviations = zip(*map(mean_std, seeds), strict=True)
-    return *mean_std(means), mean_std([deviation**2 for deviation in deviations])[0] ** 0.5
+    mean_square, _ = mean_std([deviation**2 for deviation in deviations])
+    return *mean_std(means), mean_square**0.5
 
 
 def to_markdown(rows: list[Row], notes: list[str]) -> str:
     """One table per data set, below the notes."""
-    sections = ['# Published and reproduced accuracy', *filter(None, notes)]
+    sections = ['# Published and reproduced accuracy', *notes]
     for name in dict.fromkeys(row.data_set for row in rows):
-        cells = [
-            TITLE_CELLS,
-            ['---'] * len(TITLE_CELLS),
-            *(to_cells(row) for row in rows if row.data_set == name),
-        ]
-        sections += [
-            f'## {" ".join(NAMES[name])}',
-            '\n'.join(f'| {" | ".join(line)} |' for line in cells),
-        ]
+        lines = [TITLE_CELLS, ['---'] * len(TITLE_CELLS)]
+        lines += [to_cells(row) for row in rows if row.data_set == name]
+        sections.append(f'## {" ".join(NAMES[name])}')
+        sections.append('\n'.join(f'| {" | ".join(line)} |' for line in lines))
     return '\n\n'.join(section.strip('\n') for section in sections) + '\n'
 
 
 def to_cells(row: Row) -> list[str]:
-    spread = (
-        '{0:.2f}' + ' ± {1:.2f}' * (row.seeds > 1) + ' (draws ± {2:.2f})' * (row.runs > row.seeds)
-    )
-    numbers = (
-        ('{:.3g}', row.gflops),
-        ('{:.1f}', row.published),
-        ('{}', row.source),
-        (spread, row.ours_mean, row.ours_std, row.ours_draws_std),
-        ('{:+.1f}', row.difference),
-        (spread, row.last_epoch_mean, row.last_epoch_std, row.last_epoch_draws_std),
-        ('{}', row.note or None),
-    )
+    spread = '{0:.2f}'
+    if row.seeds > 1:
+        spread += ' ± {1:.2f}'
+    if row.runs > row.seeds:
+        spread += ' (draws ± {2:.2f})'
     return [
         row.evaluation,
         row.of,
-        *('–' if first is None else form.format(first, *rest) for form, first, *rest in numbers),
+        cell('{:.3g}', row.gflops),
+        cell('{:.1f}', row.published),
+        cell('{}', row.source),
+        cell(spread, row.ours_mean, row.ours_std, row.ours_draws_std),
+        cell('{:+.1f}', row.difference),
+        cell(spread, row.last_epoch_mean, row.last_epoch_std, row.last_epoch_draws_std),
+        cell('{}', row.note or None),
     ]
+
+
+def cell(form: str, *values) -> str:
+    """The values in their form; a dash if there are none."""
+    return '–' if values[0] is None else form.format(*values)
 
 
 def write(folder: Path, rows: list[Row], notes: list[str]) -> None:
