@@ -16,12 +16,11 @@ from tools.common.files import check_zip, replacing
 NAME = re.compile(r'checkpoint_(\d+)\.pth\.tar')
 LAST = 'checkpoint_last.pth.tar'
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
-PREFIXES = re.compile(
-    r'^((module|_orig_mod|model)\.)+'
-)  # of DistributedDataParallel, torch.compile, Lightning
+# of DistributedDataParallel, torch.compile, Lightning
+PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-ADAM_OPTIONS = (
+ADAM_OPTIONS = {
     'params',
     'lr',
     'betas',
@@ -31,7 +30,8 @@ ADAM_OPTIONS = (
     'maximize',
     'foreach',
     'capturable',
-)
+    'momentum',
+}
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -40,7 +40,8 @@ def path_of(folder: Path, epoch: int) -> Path:
 
 def newest(folder: Path) -> Path | None:
     """The kept checkpoint of the latest epoch in a folder, else the last one."""
-    return next(reversed(list_checkpoints(folder)), None)
+    found = list_checkpoints(folder)
+    return found[-1] if found else None
 
 
 def read_furthest(folder: Path, quiet: bool = False) -> tuple[Path, dict] | tuple[None, None]:
@@ -70,21 +71,22 @@ def progress_of(path: Path, saved: dict) -> tuple[int, int]:
     """Finished epochs, and finished steps of the next one; InputError if the checkpoint does not
     say.
     """
-    progress = saved.get('epoch'), saved.get('step', 0)
-    if not all(type(number) is int and number >= 0 for number in progress):
-        raise InputError(
-            f'{path} does not say how many epochs it was trained for, so it cannot be resumed'
-        )
-    return progress
+    epoch, step = saved.get('epoch'), saved.get('step', 0)
+    for number in (epoch, step):
+        if type(number) is not int or number < 0:
+            raise InputError(
+                f'{path} does not say how many epochs it was trained for, so it cannot be resumed'
+            )
+    return epoch, step
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The last checkpoint, if any, and the kept ones, the latest epoch at the end."""
-    kept = [path for path in Path(folder).glob('checkpoint_*') if NAME.fullmatch(path.name)]
-    last = Path(folder) / LAST
-    return [last] * last.is_file() + sorted(
-        kept, key=lambda path: int(NAME.fullmatch(path.name)[1])
-    )
+    folder = Path(folder)
+    kept = [path for path in folder.glob('checkpoint_*') if NAME.fullmatch(path.name)]
+    kept.sort(key=lambda path: int(NAME.fullmatch(path.name)[1]))
+    last = folder / LAST
+    return [last, *kept] if last.is_file() else kept
 
 
 def save(
@@ -92,23 +94,12 @@ def save(
 ) -> None:
     """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are
     finished.
-
-    The optimizer is written as torch 1.12 did, so that the official code can resume it: without the
-    options of later versions, and with step counts on the CPU.
     """
-    state, adam = model.state_dict(), optimizer.state_dict()
-    adam['param_groups'] = [
-        {key: group[key] for key in group if key in ADAM_OPTIONS or key == 'momentum'}
-        for group in adam['param_groups']
-    ]
-    adam['state'] = {
-        index: {name: value.cpu() if name == 'step' else value for name, value in values.items()}
-        for index, values in adam['state'].items()
-    }
+    state = model.state_dict()
     content = {
         'epoch': epoch,
         'state_dict': {PREFIX + key: value for key, value in state.items()},
-        'optimizer': adam,
+        'optimizer': adam_state(optimizer),
     }
     try:
         with replacing(path) as file:
@@ -117,6 +108,20 @@ def save(
         raise InputError(
             f'{path} could not be written (is the disk full?), so the earlier file is kept: {error}'
         ) from error
+
+
+def adam_state(optimizer: torch.optim.Optimizer) -> dict:
+    """The optimizer as torch 1.12 wrote it, so that the official code can resume it: without the
+    options of later versions, and with step counts on the CPU.
+    """
+    saved = optimizer.state_dict()
+    for group in saved['param_groups']:
+        for option in group.keys() - ADAM_OPTIONS:
+            del group[option]
+    for index, values in saved['state'].items():
+        if 'step' in values:
+            saved['state'][index] = values | {'step': values['step'].cpu()}
+    return saved
 
 
 def read(path: Path) -> dict:
@@ -140,8 +145,11 @@ def read(path: Path) -> dict:
         raise InputError(
             f'{path} holds a {type(saved).__name__}, not a checkpoint with a state_dict'
         )
-    name = next((name for name in WRAPPINGS if isinstance(saved.get(name), dict)), None)
-    tensors, more = (saved[name], saved) if name else (saved, {})
+    tensors, more = saved, {}
+    for name in WRAPPINGS:
+        if isinstance(saved.get(name), dict):
+            tensors, more = saved[name], saved
+            break
     if not all(isinstance(key, str) and torch.is_tensor(value) for key, value in tensors.items()):
         raise InputError(
             f'{path} has no state_dict of tensors; its keys: {", ".join(map(str, [*tensors][:5]))}'
@@ -189,7 +197,7 @@ def config_of(path: Path, saved: dict) -> dict | None:
 
 
 def describe_refused(path: Path, error: Exception) -> str:
-    """What a file is that torch.load refuses."""
+    """Why torch.load refused a file, as the end of a sentence."""
     with open(path, 'rb') as file:
         start = file.read(200).lstrip().lower()
     if start.startswith(b'version https://git-lfs'):
@@ -199,8 +207,7 @@ def describe_refused(path: Path, error: Exception) -> str:
     if refused := re.search(r'GLOBAL ([\w.]+)', str(error)):
         return (
             f'not loaded, because it holds a {refused[1]}, which could run code: save the tensors '
-            'alone, with '
-            "torch.save({'state_dict': model.state_dict()}, FILE)"
+            "alone, with torch.save({'state_dict': model.state_dict()}, FILE)"
         )
     return f'not a PyTorch checkpoint, or not a whole one ({type(error).__name__})'
 
@@ -208,17 +215,16 @@ def describe_refused(path: Path, error: Exception) -> str:
 def check_shapes(model: nn.Module, state: dict, path: Path) -> None:
     """InputError for missing, unexpected or misshapen tensors."""
     own = model.state_dict()
-    missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-    misshapen = [
-        f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
-        for key in own.keys() & state.keys()
-        if own[key].shape != state[key].shape
-    ]
-    for problem, keys in (
-        ('missing', missing),
-        ('unexpected', unexpected),
-        ('misshapen', misshapen),
-    ):
+    problems = {
+        'missing': own.keys() - state.keys(),
+        'unexpected': state.keys() - own.keys(),
+        'misshapen': {
+            f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
+            for key in own.keys() & state.keys()
+            if own[key].shape != state[key].shape
+        },
+    }
+    for problem, keys in problems.items():
         if keys:
             raise InputError(
                 f'{path} does not fit the model: {len(keys)} {problem} tensors, such as {min(keys)}'
@@ -231,14 +237,10 @@ def load_optimizer(
     """Load the optimizer of a checkpoint of ours or of the official code."""
     try:
         for index, values in saved['optimizer']['state'].items():
+            step = torch.as_tensor(values['step'], dtype=torch.float32)  # before torch 1.12 an int
+            tensors = values | {'step': step}
             check_tensors(
-                {
-                    f'{index} {name} of the optimizer': torch.as_tensor(value, dtype=torch.float32)
-                    if name == 'step'
-                    else value
-                    for name, value in values.items()
-                },
-                path,
+                {f'{index} {name} of the optimizer': tensors[name] for name in tensors}, path
             )
         for group in saved['optimizer']['param_groups']:
             # Set before loading: where step counts are kept depends on the kernel, which this
@@ -246,8 +248,9 @@ def load_optimizer(
             group.update(fused=True, foreach=None, weight_decay=weight_decay)
         optimizer.load_state_dict(saved['optimizer'])
         for parameter, values in optimizer.state.items():
-            if any(values[name].shape != parameter.shape for name in ('exp_avg', 'exp_avg_sq')):
-                raise ValueError(f'moments of shape {tuple(values["exp_avg"].shape)}')
+            for moment in (values['exp_avg'], values['exp_avg_sq']):
+                if moment.shape != parameter.shape:
+                    raise ValueError(f'moments of shape {tuple(moment.shape)}')
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(
             f'{path} has no Adam optimizer for this model, so it cannot be resumed ({error})'

@@ -9,6 +9,7 @@ to explore the encoder in a browser.
 """
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,32 +26,14 @@ from tools.options import ROOT
 HIDDEN_SIZE = 64
 MARK = '.umurl_demo'  # the demo only deletes files in a folder that has this file
 RECORD = ['-m', 'data_gen.demo_recordings']
-PREPARE = ['data_gen/ntu_gendata.py', '--dataset', 'ntu60', '--benchmark', 'xsub']
-PRETRAIN = [
-    'pretrain.py',
-    '--recipe',
-    'small-data',
-    '--hidden-size',
-    HIDDEN_SIZE,
-    '--batch-size',
-    64,
-    '--epochs',
-    50,
-    '--schedule',
-    40,
-]
-PROBE = [
-    'action_recognition.py',
-    '--lr',
-    0.03,
-    '--batch-size',
-    128,
-    '--epochs',
-    100,
-    '--schedule',
-    80,
-    95,
-]
+PREPARE = shlex.split('data_gen/ntu_gendata.py --dataset ntu60 --benchmark xsub')
+PRETRAIN = shlex.split(
+    'pretrain.py --recipe small-data --batch-size 64 --epochs 50 --schedule 40 '
+    f'--hidden-size {HIDDEN_SIZE}'
+)
+PROBE = shlex.split(
+    'action_recognition.py --lr 0.03 --batch-size 128 --epochs 100 --schedule 80 95'
+)
 RETRIEVAL = ['action_retrieval.py', '--knn-neighbours', 1]
 EXPLORER = ['-m', 'tools.analysis.explorer']
 
@@ -68,21 +51,17 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     folder = args.folder.absolute()
-    raw, data, checkpoints, untrained = (
-        folder / name for name in ('raw', 'data', 'checkpoints', 'untrained.pth.tar')
-    )
+    raw, data, checkpoints = folder / 'raw', folder / 'data', folder / 'checkpoints'
+    untrained = folder / 'untrained.pth.tar'
     start_afresh(folder, raw, data, checkpoints)
 
+    record = [*RECORD, '--out', raw, '--performers', args.performers]
+    prepare = [*PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN']
+    use_data = ['--data-root', data]
     seconds = {
-        'demo recordings (synthetic)': run_command(
-            *RECORD, '--out', raw, '--performers', args.performers
-        ),
-        'preparation': run_command(
-            *PREPARE, '--data_path', raw, '--out_folder', data / 'NTU-RGB-D-60-AGCN'
-        ),
-        'pre-training': run_command(
-            *PRETRAIN, '--data-root', data, '--checkpoint-path', checkpoints
-        ),
+        'demo recordings (synthetic)': run_command(*record),
+        'preparation': run_command(*prepare),
+        'pre-training': run_command(*PRETRAIN, *use_data, '--checkpoint-path', checkpoints),
     }
     torch.manual_seed(0)
     model = UmURL(150, 192, HIDDEN_SIZE)
@@ -93,27 +72,29 @@ def main(argv=None):
         started = time.perf_counter()
         for encoder, path in encoders.items():
             results = folder / f'{task} {encoder}.json'.replace(' ', '_')
-            run_command(*command, '--data-root', data, '--pretrained', path, '--results', results)
+            run_command(*command, *use_data, '--pretrained', path, '--results', results)
             accuracy[encoder, task] = json.loads(results.read_text())['accuracy']
         seconds[f'{task}, both encoders'] = time.perf_counter() - started
     page = folder / 'explorer.html'
-    seconds['explorer'] = run_command(
-        *EXPLORER, encoders['pre-trained'], '--data-root', data, '--out', page
-    )
+    seconds['explorer'] = run_command(*EXPLORER, encoders['pre-trained'], *use_data, '--out', page)
+    seconds['total'] = sum(seconds.values())
+    print_tables(accuracy, seconds)
+    print(f'\nThe clips and what the encoder makes of them, for a browser: {page}')
 
+
+def print_tables(accuracy: dict[tuple[str, str], float], seconds: dict[str, float]) -> None:
+    """The accuracy by (encoder, task), and the seconds of each stage."""
     print(
         '\nAccuracy on the test split, % (synthetic data: this shows that everything runs, not how '
         'good UmURL is)'
     )
     print(f'{"encoder":16}{"linear probe":>14}{"retrieval":>12}')
-    for encoder in encoders:
-        print(
-            f'{encoder:16}{accuracy[encoder, "linear probe"]:14.1f}{accuracy[encoder, "retrieval"]:12.1f}'
-        )
+    for encoder in ('pre-trained', 'not trained'):
+        probe, retrieval = accuracy[encoder, 'linear probe'], accuracy[encoder, 'retrieval']
+        print(f'{encoder:16}{probe:14.1f}{retrieval:12.1f}')
     print('\nTime (s)')
-    for name, taken in [*seconds.items(), ('total', sum(seconds.values()))]:
+    for name, taken in seconds.items():
         print(f'{name:30}{taken:8.1f}')
-    print(f'\nThe clips and what the encoder makes of them, for a browser: {page}')
 
 
 def start_afresh(folder: Path, *earlier: Path) -> None:

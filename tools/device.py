@@ -51,13 +51,13 @@ def keep_freed_memory() -> None:
 
 
 def cpu_fact(name: str) -> str:
-    """What Linux says of this CPU: its 'model name', its 'flags' such as avx512_bf16; nothing on
-    other systems.
+    """What Linux says of this CPU: its 'model name', its 'flags' such as avx512_bf16; '' on other
+    systems.
     """
     cpus = Path('/proc/cpuinfo')
-    fact = (
-        re.search(rf'^{name}\s*: (.*)', cpus.read_text(), re.MULTILINE) if cpus.is_file() else None
-    )
+    if not cpus.is_file():
+        return ''
+    fact = re.search(rf'^{name}\s*: (.*)', cpus.read_text(), re.MULTILINE)
     return fact[1] if fact else ''
 
 
@@ -79,9 +79,9 @@ def memory_advice(advice: str):
     """Turn an out-of-memory error of torch's allocators into one line that says what to do."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not re.search(
-            "out of memory|can't allocate memory", str(error)
-        ):
-            raise
+    except MemoryError as error:
         raise InputError(f'out of memory: {advice}') from error
+    except RuntimeError as error:
+        if re.search("out of memory|can't allocate memory", str(error)):
+            raise InputError(f'out of memory: {advice}') from error
+        raise
