@@ -13,172 +13,107 @@ cmd without crops. Other flags override its values. Runs on one GPU or on the CP
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from tools import options, results, scores
+from tools import options
 from tools.common.cli import InputError, Parser, non_negative_float, positive_int, run
-from tools.device import amp_dtype, memory_advice, select
-from tools.distributed import first_process_only
-from tools.evaluation import feature_files, probe, semi_supervised
-from tools.evaluation.features import input_hashes, load_inputs, load_or_extract
+from tools.device import memory_advice
+from tools.evaluation import evaluation, probe, semi_supervised
+from tools.evaluation.evaluation import Evaluation
+from tools.evaluation.features import Extraction, load_inputs
 from tools.evaluation.finetune import finetune
-from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets
 from tools.evaluation.recipes import RECIPES, Recipe
 from tools.evaluation.semi_supervised import DRAWS, draw_labels
-from tools.schedule import lr_factors
 
-CONFIGURATION = [
-    'dataset',
-    'protocol',
-    'modalities',
-    'ensemble',
-    'all_modalities',
-    'recipe',
-    'overrides',
-    'cos',
-    *Recipe._fields,
-    'amp',
-    'tf32',
-    'seed',
-]
-FINETUNE_ONLY = ['data_ratio', 'repeats', 'draw']
+FINETUNE_ONLY = ('data_ratio', 'repeats', 'draw', 'save_model')
 
 
 @memory_advice('use a smaller --extract-batch or, with --finetune, --batch-size')
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if not first_process_only():
-        return
-    rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
-    config = {'task': 'fine-tuning' if args.finetune else 'linear probe'}
-    config |= {name: getattr(args, name) for name in CONFIGURATION + FINETUNE_ONLY * args.finetune}
-    if args.results:
-        config |= input_hashes(options.data_of(args), args.pretrained, args.load_features)
-    if args.skip_finished and results.is_finished(args.results, config):
-        return
-
-    record, details, report = (
-        run_finetuning(args, rows, config) if args.finetune else run_probe(args, rows)
-    )
-    name = main_row(rows).name
-    name = f'{"+".join(args.modalities)}, late fusion ({name})' if args.ensemble else name
-    print(f'{config["task"]}, {args.dataset} {args.protocol}, {name}: {details}')
-    results.print_origin(record['pretrained_on'], args.dataset, args.protocol)
-    print(report)
-    if args.per_class:
-        scores.write_per_class(
-            args.per_class,
-            record['labels'],
-            record['predictions'],
-            len(record['class_accuracy']),
-            record['class_names'],
-        )
-    if args.results:
-        results.write(args.results, config, task=config['task'], **record)
+    recipe = recipe_of(args)
+    settings = {'recipe': args.recipe, 'overrides': args.overrides, 'seed': args.seed}
+    settings |= recipe._asdict()
+    if args.finetune:
+        settings |= {name: getattr(args, name) for name in ('data_ratio', 'repeats', 'draw')}
+        if tuning := evaluation.begin(args, 'fine-tuning', **settings):
+            run_finetuning(tuning, recipe)
+    elif probing := evaluation.begin(args, 'linear probe', **settings):
+        run_probe(probing, recipe)
 
 
-def run_probe(args, rows):
-    """Train the probe on the features of a frozen encoder: (the record for --results, details,
-    report).
-    """
-    data = options.data_of(args)
-    features, origin, draw_again = load_or_extract(
-        needed_subsets(rows),
-        data,
-        args.pretrained,
-        args.load_features,
-        args.save_features,
-        args.extract_batch,
-        args.amp,
-        select(args.device),
-        recipe_of(args),
-        args.seed,
-    )
-    _, train_labels, _, labels = next(iter(features.values()))
-    num_classes = data.num_classes(torch.cat((train_labels, labels)).cpu())
-    factors = lr_factors(args.epochs, args.schedule, args.cos)
-    scored = probe.train_probe(
-        features, rows, num_classes, recipe_of(args), factors, args.seed, origin, draw_again
-    )
-    result = probe.main_result(scored, main_row(rows).name)
-    details = f'{len(train_labels)} training clips, {len(labels)} test clips'
-    if result['training_loss'] is not None:
-        details += f', last training loss {result["training_loss"]:.4f}'
-    record = {**origin.record(), 'labels': labels, 'class_names': data.class_names, **result}
-    return record, details, probe.report(scored, result)
+def run_probe(probing: Evaluation, recipe: Recipe) -> None:
+    """Train the probe on the features of a frozen encoder, and report its scores."""
+    frozen = probing.features(recipe)
+    scored = probe.train_probe(frozen, probing.rows, recipe, probing.args.seed)
+    record = probe.main_result(scored, probing.main_row.name)
+    details = f'{len(frozen.train_labels)} training clips, {len(frozen.labels)} test clips'
+    if record['training_loss'] is not None:
+        details += f', last training loss {record["training_loss"]:.4f}'
+    probing.finish(frozen, details, probe.report(scored, record), record)
 
 
-def run_finetuning(args, rows, config):
-    """Fine-tune on every draw of the labels, resuming from --results: (the record for --results,
-    details, report).
-    """
-    data, device = options.data_of(args), select(args.device)
-    backbone, train, val, origin = load_inputs(data, args.pretrained, args.modalities, device)
-    train_labels, labels = train.labels.cpu(), val.labels.cpu()
-    num_classes = data.num_classes(torch.cat((train_labels, labels)))
+def run_finetuning(tuning: Evaluation, recipe: Recipe) -> None:
+    """Fine-tune on every draw of the labels, resuming from --results, and report the scores."""
+    args, rows = tuning.args, tuning.rows
+    extraction = Extraction.of(args)
+    inputs = load_inputs(tuning.data, args.pretrained, args.modalities, extraction.device)
     draws = {
-        (ratio, repeat): draw_labels(train_labels, ratio, args.draw, args.seed, repeat)
+        (ratio, repeat): draw_labels(inputs.train_labels, ratio, args.draw, args.seed, repeat)
         for ratio in args.data_ratio or [1.0]
         for repeat in range(args.repeats)
     }
-    clip_names = [
-        {
-            'data_ratio': ratio,
-            'repeat': repeat,
-            'clips': [train.names[clip] for clip in clips.tolist()],
-        }
-        for (ratio, repeat), clips in draws.items()
-        if args.data_ratio
-    ]
-    record = {
-        **origin.record(),
-        'labels': labels,
-        'class_names': data.class_names,
-        'draws': clip_names,
-    }
-
-    def save(runs):
-        if args.results:
-            results.write(args.results, config, task=config['task'], **record, runs=runs)
-
-    finished = (
-        {}
-        if args.save_model
-        else semi_supervised.load_finished_runs(args.results, config, draws, rows)
-    )
-    finetune_once = partial(
-        finetune,
-        backbone,
-        train,
-        val,
-        num_classes,
-        recipe=recipe_of(args),
-        factors=lr_factors(args.epochs, args.schedule, args.cos),
-        dtype=amp_dtype(args.amp, device),
-        seed=args.seed,
-        extract_batch=args.extract_batch,
-        save_model=args.save_model,
-        pretrained_on=origin.pretrained_on,
-    )
+    drawn_clips = []
+    if args.data_ratio:
+        drawn_clips = [
+            {'data_ratio': ratio, 'repeat': repeat, 'clips': [inputs.train.names[n] for n in clips]}
+            for (ratio, repeat), clips in draws.items()
+        ]
+    finished = {}
+    if not args.save_model:
+        finished = semi_supervised.load_finished_runs(args.results, tuning.config, draws, rows)
     runs = semi_supervised.run_all(
-        finetune_once, draws, rows, finished, labels, num_classes, save, origin.performers
+        partial(finetune, inputs, recipe, extraction, args.seed, args.save_model),
+        inputs,
+        draws,
+        rows,
+        finished,
+        lambda runs: tuning.write(inputs, draws=drawn_clips, runs=runs),
     )
-    overridden = f' with {", ".join(args.overrides)} overridden' if args.overrides else ''
-    details = (
-        f'recipe {args.recipe}{overridden}, {len(train)} training clips, {len(val)} test clips, '
-        f'{args.epochs} epochs, runs per line: {args.repeats}'
+    details = f'recipe {args.recipe}'
+    if args.overrides:
+        details += f' with {", ".join(args.overrides)} overridden'
+    details += (
+        f', {len(inputs.train)} training clips, {len(inputs.val)} test clips, '
+        f'{recipe.epochs} epochs, runs per line: {args.repeats}'
     )
-    return (
-        record | semi_supervised.main_result(runs, main_row(rows).name),
-        details,
-        semi_supervised.report(runs),
-    )
+    record = semi_supervised.main_result(runs, tuning.main_row.name) | {'draws': drawn_clips}
+    tuning.finish(inputs, details, semi_supervised.report(runs), record)
 
 
 def parse_args(argv: list[str] | None):
     parser = Parser(__doc__)
     options.add_evaluation_flags(parser)
-    flag, describe = parser.add_argument, partial(options.describe, RECIPES)
+    options.add_fusion_flags(parser)
+    add_recipe_flags(parser)
+    add_finetuning_flags(parser)
+    options.accept_official_flags(parser)
+    args = evaluation.parse_args(parser, argv)
+    if args.recipe and not args.finetune:
+        raise InputError('--recipe: needs --finetune')
+    args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')
+    args.overrides = overrides_of(args)
+    if args.finetune:
+        args.repeats = args.repeats or (5 if args.data_ratio else 1)
+        args.draw = args.draw or ('random' if args.data_ratio else None)
+    check_finetuning_flags(args)
+    check_recipe(args, recipe_of(args))
+    options.try_outputs(args.save_model)
+    return args
+
+
+def add_recipe_flags(parser: Parser) -> None:
+    """A flag for each field of a recipe."""
+    flag = parser.add_argument_group('training').add_argument
+    describe = partial(options.describe, RECIPES)
     flag('--epochs', type=positive_int, help=describe('epochs'))
     flag('-b', '--batch-size', type=positive_int, help=describe('batch_size'))
     flag(
@@ -194,7 +129,7 @@ def parse_args(argv: list[str] | None):
         nargs='*',
         help=f'epochs at which --lr falls to a tenth ({describe("schedule")})',
     )
-    flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
+    flag('--cos', action='store_true', default=None, help='cosine schedule instead of --schedule')
     flag('--momentum', type=non_negative_float, help=describe('momentum'))
     flag(
         '--wd',
@@ -208,8 +143,8 @@ def parse_args(argv: list[str] | None):
         type=non_negative_float,
         nargs=2,
         metavar=('LOW', 'HIGH'),
-        help='train on random crops of such a share of each clip; the probe then extracts the features of the '
-        f'training clips in every epoch, not once ({describe("train_crop")})',
+        help='train on random crops of such a share of each clip; the probe then extracts the '
+        f'features of the training clips in every epoch, not once ({describe("train_crop")})',
     )
     flag(
         '--test-crop',
@@ -217,18 +152,22 @@ def parse_args(argv: list[str] | None):
         metavar='SHARE',
         help=f'test on the centre crop of this share of each clip ({describe("test_crop")})',
     )
+
+
+def add_finetuning_flags(parser: Parser) -> None:
+    flag = parser.add_argument_group('fine-tuning').add_argument
     flag('--finetune', action='store_true', help='train the encoder together with the linear layer')
     flag(
         '--recipe',
         choices=[name for name in RECIPES if name != 'probe'],
-        help='of --finetune: a row of defaults that other flags override (default cmd)',
+        help='a row of defaults that other flags override (default cmd)',
     )
     flag(
         '--data-ratio',
         type=non_negative_float,
         nargs='+',
         metavar='R',
-        help='with --finetune: use only these shares of the labels, such as 0.01 0.1 (default: all labels)',
+        help='use only these shares of the labels, such as 0.01 0.1 (default: all labels)',
     )
     flag(
         '--repeats',
@@ -245,85 +184,75 @@ def parse_args(argv: list[str] | None):
         '--save-model',
         type=Path,
         metavar='FILE.pth.tar',
-        help='with --finetune, a single run: save the weights',
+        help='save the weights; for a single run',
     )
-    options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv, feature_files.read_source)
-    if args.recipe and not args.finetune:
-        raise InputError('--recipe: needs --finetune')
-    args.recipe = args.recipe or ('cmd' if args.finetune else 'probe')
-    defaults = RECIPES[args.recipe]._asdict()
-    given = recipe_of(args)._asdict() | {'cos': args.cos or None}
-    args.overrides = {
-        name: value for name, value in given.items() if value not in (None, defaults.get(name))
-    }
-    if args.finetune:
-        defaults |= {'repeats': 5, 'draw': 'random'} if args.data_ratio else {'repeats': 1}
-    vars(args).update(
-        {name: value for name, value in defaults.items() if getattr(args, name) is None}
-    )
-    validate_args(args)
-    options.try_outputs(args.results, args.per_class, args.save_features, args.save_model)
-    return args
 
 
 def recipe_of(args) -> Recipe:
     """The recipe's row, with the values of its flags."""
-    return Recipe(*(getattr(args, name) for name in Recipe._fields))
+    return RECIPES[args.recipe]._replace(**args.overrides)
 
 
-def validate_args(args) -> None:
-    """InputError for flags that make no sense together."""
+def overrides_of(args) -> dict:
+    """The flags whose values are not those of the recipe."""
+    defaults = RECIPES[args.recipe]._asdict()
+    given = {name: getattr(args, name) for name in defaults}
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and value != defaults[name]
+    }
+
+
+def check_finetuning_flags(args) -> None:
+    """InputError for flags of fine-tuning that make no sense together."""
+    if not args.finetune:
+        given = [name for name in FINETUNE_ONLY if getattr(args, name) is not None]
+        if given:
+            flags = ' '.join(f'--{name.replace("_", "-")}' for name in given)
+            raise InputError(f'{flags}: needs --finetune')
+        return
+    if not args.pretrained:
+        raise InputError('--finetune needs --pretrained CHECKPOINT')
+    if args.save_features or args.load_features:
+        raise InputError('--finetune uses no features files')
     ratios = args.data_ratio or []
-    given = [
-        f'--{name.replace("_", "-")}'
-        for name in (*FINETUNE_ONLY, 'save_model')
-        if getattr(args, name) is not None
-    ]
-    single_draw = len(ratios) < 2 and args.repeats == 1
-    for is_wrong, message in (
-        (len(set(args.lr)) < len(args.lr), '--lr has a value twice'),
-        (given and not args.finetune, f'{" ".join(given)}: needs --finetune'),
-        (args.finetune and len(args.lr) > 1, '--finetune takes one --lr'),
-        (args.finetune and not args.pretrained, '--finetune needs --pretrained CHECKPOINT'),
-        (
-            args.finetune and (args.save_features or args.load_features),
-            '--finetune uses no features files',
-        ),
-        (
-            wrong := [f'{ratio:g}' for ratio in ratios if not 0 < ratio <= 1],
+    if wrong := [f'{ratio:g}' for ratio in ratios if not 0 < ratio <= 1]:
+        raise InputError(
             f'--data-ratio {" ".join(wrong)}: give shares above 0 and at most 1, such as 0.1 for '
-            '10 % of the labels',
-        ),
-        (
-            not 0 < args.train_crop[0] <= args.train_crop[1] <= 1,
-            f'--train-crop {args.train_crop[0]:g} {args.train_crop[1]:g}: give two shares above 0 '
-            'and at most 1, the '
-            'smaller one first, such as 0.5 1',
-        ),
-        (
-            not 0 < args.test_crop <= 1,
-            f'--test-crop {args.test_crop:g}: give a share above 0 and at most 1',
-        ),
-        (
-            not args.finetune
-            and (args.train_crop, args.test_crop) != ([1, 1], 1)
-            and (args.save_features or args.load_features or not args.pretrained),
-            '--train-crop and --test-crop need --pretrained CHECKPOINT, and no features files',
-        ),
-        (len(set(ratios)) < len(ratios), '--data-ratio has a share twice'),
-        (args.draw and not ratios, '--draw needs --data-ratio'),
-        (
-            args.finetune and args.per_class and not single_draw,
-            '--per-class needs a single --data-ratio and run',
-        ),
-        (
-            args.save_model and (not single_draw or args.ensemble or args.all_modalities),
-            '--save-model needs a single --data-ratio, run and model',
-        ),
-    ):
-        if is_wrong:
-            raise InputError(message)
+            '10 % of the labels'
+        )
+    if len(set(ratios)) < len(ratios):
+        raise InputError('--data-ratio has a share twice')
+    if args.draw and not ratios:
+        raise InputError('--draw needs --data-ratio')
+    several = len(ratios) > 1 or args.repeats > 1
+    if args.per_class and several:
+        raise InputError('--per-class needs a single --data-ratio and run')
+    if args.save_model and (several or args.ensemble or args.all_modalities):
+        raise InputError('--save-model needs a single --data-ratio, run and model')
+
+
+def check_recipe(args, recipe: Recipe) -> None:
+    """InputError for values of a recipe's flags that cannot be used."""
+    low, high = recipe.train_crop
+    if len(set(recipe.lr)) < len(recipe.lr):
+        raise InputError('--lr has a value twice')
+    if args.finetune and len(recipe.lr) > 1:
+        raise InputError('--finetune takes one --lr')
+    if not 0 < low <= high <= 1:
+        raise InputError(
+            f'--train-crop {low:g} {high:g}: give two shares above 0 and at most 1, the smaller '
+            'one first, such as 0.5 1'
+        )
+    if not 0 < recipe.test_crop <= 1:
+        raise InputError(f'--test-crop {recipe.test_crop:g}: give a share above 0 and at most 1')
+    cropped = recipe.random_crops or recipe.test_crop != 1
+    features_files = args.save_features or args.load_features or not args.pretrained
+    if cropped and features_files and not args.finetune:
+        raise InputError(
+            '--train-crop and --test-crop need --pretrained CHECKPOINT, and no features files'
+        )
 
 
 if __name__ == '__main__':

@@ -11,111 +11,56 @@ the first 1, 5 or 10. Both leave out test clips whose class has no training clip
 Nothing is trained. Runs on one GPU or on the CPU, in bounded memory.
 """
 
-import torch
+import argparse
+
 from torch.nn.functional import normalize
 
-from tools import options, results, scores
+from tools import options, scores
 from tools.common import cli
-from tools.device import memory_advice, select
-from tools.distributed import first_process_only
-from tools.evaluation import feature_files
-from tools.evaluation.features import input_hashes, load_or_extract
+from tools.device import memory_advice
+from tools.evaluation import evaluation
+from tools.evaluation.feature_files import Features
 from tools.evaluation.knn import knn_search, vote
-from tools.evaluation.late_fusion import fusion_rows, main_row, needed_subsets, row_facts
+from tools.evaluation.late_fusion import row_facts
 
 RECALL_AT = (1, 5, 10)
 COLUMNS = {'mAP': 'mean_average_precision'} | {f'recall@{k}': f'recall_at_{k}' for k in RECALL_AT}
-CONFIGURATION = (
-    'dataset',
-    'protocol',
-    'modalities',
-    'ensemble',
-    'all_modalities',
-    'knn_neighbours',
-    'amp',
-    'tf32',
-)
 
 
 @memory_advice('use a smaller --extract-batch or --block')
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if not first_process_only():
+    k = args.knn_neighbours
+    retrieval = evaluation.begin(args, 'k-NN retrieval', knn_neighbours=k)
+    if retrieval is None:
         return
-    rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
-    data = options.data_of(args)
-    config = {'task': 'k-NN retrieval'} | {name: getattr(args, name) for name in CONFIGURATION}
-    if args.results:
-        config |= input_hashes(data, args.pretrained, args.load_features)
-    if args.skip_finished and results.is_finished(args.results, config):
-        return
-    features, origin, _ = load_or_extract(
-        needed_subsets(rows),
-        data,
-        args.pretrained,
-        args.load_features,
-        args.save_features,
-        args.extract_batch,
-        args.amp,
-        select(args.device),
-    )
-
-    _, train_labels, _, labels = next(iter(features.values()))
-    if args.knn_neighbours > len(train_labels):
-        raise cli.InputError(
-            f'--knn-neighbours {args.knn_neighbours}: there are {len(train_labels)} training clips'
-        )
-    num_classes = data.num_classes(torch.cat((train_labels, labels)).cpu())
-    class_names = data.class_names
-    for values in features.values():
-        normalize(
-            values.train, out=values.train
-        )  # in place: at full size a copy takes half a gigabyte
+    frozen = retrieval.features()
+    num_train = len(frozen.train_labels)
+    if k > num_train:
+        raise cli.InputError(f'--knn-neighbours {k}: there are {num_train} training clips')
+    for values in frozen.by_subset.values():
+        # In place: at full size a copy takes half a gigabyte.
+        normalize(values.train, out=values.train)
         normalize(values.val, out=values.val)
-    table = [
-        {
-            'modalities': row.name,
-            **row_facts(row, origin),
-            **evaluate(
-                [features[subset] for subset in row.subsets],
-                args.knn_neighbours,
-                num_classes,
-                args.block,
-                origin.performers,
-            ),
-        }
-        for row in rows
-    ]
-    main_result = table[rows.index(main_row(rows))]
 
-    print(
-        f'k-NN retrieval (k = {args.knn_neighbours}), {args.dataset} {args.protocol}, '
-        f'{main_result["modalities"]}: '
-        f'{len(labels)} test clips query {len(train_labels)} training clips'
-    )
-    results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
-    report(main_result, table)
-    if args.per_class:
-        scores.write_per_class(
-            args.per_class, labels, main_result['predictions'], num_classes, class_names
-        )
-    if args.results:
-        several = {'table': scores.without_predictions(table)} if len(table) > 1 else {}
-        results.write(
-            args.results,
-            config,
-            **origin.record(),
-            **main_result,
-            **several,
-            labels=labels,
-            class_names=class_names,
-        )
+    table = []
+    for row in retrieval.rows:
+        features = [frozen.by_subset[subset] for subset in row.subsets]
+        found = evaluate(features, k, frozen.num_classes, args.block, frozen.origin.performers)
+        table.append({'modalities': row.name} | row_facts(row, frozen.origin) | found)
+    record = table[retrieval.rows.index(retrieval.main_row)]
+    lines = report(record, table)
+    if len(table) > 1:
+        record = record | {'table': scores.without_predictions(table)}
+    details = f'{len(frozen.labels)} test clips query {num_train} training clips, k = {k}'
+    retrieval.finish(frozen, details, lines, record)
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     options.add_evaluation_flags(parser)
-    flag = parser.add_argument
+    options.add_fusion_flags(parser)
+    flag = parser.add_argument_group('retrieval').add_argument
     flag(
         '--knn-neighbours',
         type=cli.positive_int,
@@ -134,64 +79,63 @@ def parse_args(argv):
         '--batch-size',
         type=cli.positive_int,
         dest='extract_batch',
+        default=argparse.SUPPRESS,
         metavar='N',
         help='as --extract-batch',
     )
     options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv, feature_files.read_source)
-    options.try_outputs(args.results, args.per_class, args.save_features)
-    return args
+    return evaluation.parse_args(parser, argv)
 
 
 def evaluate(
-    features, k: int, num_classes: int, block: int | None, performers: list | None = None
+    features: list[Features],
+    k: int,
+    num_classes: int,
+    block: int | None,
+    performers: list | None = None,
 ) -> dict:
     """The scores of one row: the features of one subset, or of several whose similarities are
     added.
     """
     train_labels, labels = features[0].train_labels, features[0].val_labels
-    most = min(len(train_labels), max(k, *RECALL_AT))
     neighbours, precision = knn_search(
         [values.train for values in features],
         [values.val for values in features],
-        most,
+        min(len(train_labels), max(k, *RECALL_AT)),
         (train_labels, labels),
         block,
     )
-    neighbour_labels, known = train_labels[neighbours], ~precision.isnan()
-    right = (neighbour_labels == labels[:, None]).float()
-    per_clip = {'mean_average_precision': precision} | {
-        f'recall_at_{first}': right[:, :first].amax(1) for first in RECALL_AT
-    }
-    percent = {
-        name: 100 * values[known].mean().item() if known.any() else None
-        for name, values in per_clip.items()
-    }
+    neighbour_labels = train_labels[neighbours]
     predictions = vote(neighbour_labels[:, :k], num_classes)
-    return {
-        **scores.accuracy_summary(predictions, labels, num_classes, performers),
-        **percent,
-        'without_training_clip': len(labels) - int(known.sum()),
-    }
+    right = (neighbour_labels == labels[:, None]).float()
+    per_clip = {'mean_average_precision': precision}
+    for first in RECALL_AT:
+        per_clip[f'recall_at_{first}'] = right[:, :first].amax(1)
+    known = ~precision.isnan()
+    summary = scores.accuracy_summary(predictions, labels, num_classes, performers)
+    for name, values in per_clip.items():
+        summary[name] = 100 * values[known].mean().item() if known.any() else None
+    summary['without_training_clip'] = len(labels) - int(known.sum())
+    return summary
 
 
-def report(row: dict, table: list[dict]) -> None:
-    """Print the scores of the main row, and the table if there are several rows."""
-    print(f'accuracy: {scores.with_interval(row)}')
-    print(f'mean per-class accuracy: {row["mean_class_accuracy"]:.2f} %')
-    print(
-        '  '.join(
-            f'{title}: {scores.percent_or_dash(row[key])} %' for title, key in COLUMNS.items()
-        )
-    )
+def report(row: dict, table: list[dict]) -> str:
+    """Lines of text: the scores of the main row, and the table if there are several rows."""
+    shares = [f'{title}: {scores.percent_or_dash(row[key])} %' for title, key in COLUMNS.items()]
+    lines = [
+        f'accuracy: {scores.with_interval(row)}',
+        f'mean per-class accuracy: {row["mean_class_accuracy"]:.2f} %',
+        '  '.join(shares),
+    ]
     if row['without_training_clip']:
-        print(
+        lines.append(
             f'{row["without_training_clip"]} test clips have a class without training clips: they '
-            'count in the '
-            'accuracy only'
+            'count in the accuracy only'
         )
     if len(table) > 1:
-        print('\n' + scores.table(table, {'per class': 'mean_class_accuracy'} | COLUMNS))
+        columns = {'per class': 'mean_class_accuracy'} | COLUMNS
+        lines.append('\n' + scores.table(table, columns))
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

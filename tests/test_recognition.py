@@ -250,7 +250,8 @@ def test_a_checkpoint_without_a_config(setting, tmp_path, capsys):
 
 @pytest.mark.parametrize('task', [[], ['--finetune']])
 def test_only_the_first_process_works(setting, tmp_path, monkeypatch, capsys, task):
-    monkeypatch.setattr(action_recognition, 'first_process_only', lambda: False)
+    for name, value in (('RANK', '1'), ('LOCAL_RANK', '1'), ('WORLD_SIZE', '2')):
+        monkeypatch.setenv(name, value)
     action_recognition.main(
         [*map(str, setting), *task, '--results', str(tmp_path / 'results.json')]
     )
@@ -278,8 +279,11 @@ def test_skip_finished(setting, tmp_path, monkeypatch, capsys):
 
 
 def test_defaults_are_those_of_the_task():
+    def recipe(argv):
+        return action_recognition.recipe_of(action_recognition.parse_args(argv))
+
     finetune = ['--finetune', '--pretrained', 'c.pth.tar']
-    alone, tuned = action_recognition.parse_args([]), action_recognition.parse_args(finetune)
+    alone, tuned = recipe([]), recipe(finetune)
     assert (alone.lr, alone.batch_size, alone.epochs, alone.schedule) == (
         [0.03],
         512,
@@ -288,10 +292,7 @@ def test_defaults_are_those_of_the_task():
     )
     assert (tuned.lr, tuned.batch_size, tuned.epochs, tuned.schedule) == ([0.01], 64, 80, [50, 70])
     given = ['--lr', '0.2', '--batch-size', '7', '--epochs', '9', '--schedule']
-    alone, tuned = (
-        action_recognition.parse_args(given),
-        action_recognition.parse_args([*finetune, *given]),
-    )
+    alone, tuned = recipe(given), recipe([*finetune, *given])
     assert (alone.lr, alone.batch_size, alone.epochs, alone.schedule) == ([0.2], 7, 9, [])
     assert (tuned.lr, tuned.batch_size, tuned.epochs, tuned.schedule) == ([0.2], 7, 9, [])
 
@@ -305,7 +306,7 @@ def test_defaults_are_those_of_the_task():
         (['--lr', '0.1', '0.10'], '--lr has a value twice'),
         (['--lr', '0.1', '0.2', '--finetune'], '--finetune takes one --lr'),
         (['--data-ratio', '0.1'], '--data-ratio: needs --finetune'),
-        (['--ensemble', '--modalities', 'bone'], '--ensemble takes two or three modalities'),
+        (['--ensemble', '--modalities', 'bone'], '--ensemble takes two or more modalities'),
         (['--ensemble', '--all-modalities'], '--all-modalities'),
         (['--all-modalities', '--modalities', 'bone'], '--all-modalities evaluates all of them'),
     ],

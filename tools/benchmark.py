@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.benchmark import Timer
 
 from data_gen.arrays import file_of
 from data_gen.demo_recordings import write_recordings
@@ -39,7 +38,7 @@ from model.umurl import UmURL
 from tools.common import cli
 from tools.device import autocast, name_of, select
 from tools.evaluation.features import extract_subsets
-from tools.evaluation.flops import count_flops
+from tools.evaluation.flops import count_flops, seconds_of
 from tools.evaluation.knn import knn_search
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.options import add_device_flag, try_outputs
@@ -267,12 +266,6 @@ def measure(stage: Stage, peaks: dict[str, float]) -> dict:
         'flops_per_second': flops / seconds,
         'of_peak': flops / seconds / peaks[stage.dtype],
     }
-
-
-def seconds_of(work: Callable, min_seconds: float = 0.5) -> float:
-    """Median time of a call. Timer waits for the GPU; by default it would use one thread."""
-    timer = Timer('work()', globals={'work': work}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=min_seconds).median
 
 
 def print_row(row: dict) -> None:

@@ -42,15 +42,14 @@ def add_data_flags(
     """Which arrays: data set, protocol, and where they are; protocol, before: for the help, what
     the defaults are.
     """
-    parser.add_argument(
-        dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60'
-    )
-    parser.add_argument(
+    flag = parser.add_argument_group('data').add_argument
+    flag(dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
+    flag(
         '--protocol',
         choices=PROTOCOLS,
         help=f"default {before}{protocol}, or the data set's only one",
     )
-    parser.add_argument(
+    flag(
         '--data-root',
         type=Path,
         default=ROOT / 'data',
@@ -69,8 +68,9 @@ def add_device_flag(parser: Parser) -> None:
 
 def add_machine_flags(parser: Parser, amp: str) -> None:
     """Device, precision and seed; `amp` is the default of --amp."""
-    add_device_flag(parser)
-    flag = parser.add_argument
+    group = parser.add_argument_group('running')
+    add_device_flag(group)
+    flag = group.add_argument
     flag('--gpu', type=int, metavar='N', help='use GPU number N; the same as --device cuda:N')
     flag(
         '--amp',
@@ -109,34 +109,35 @@ def describe(recipes: dict, field: str) -> str:
     )
 
 
+def add_encoding_flags(
+    parser: Parser, protocol: str = 'cross_subject', before: str = ''
+) -> argparse._ArgumentGroup:
+    """What is encoded and how: data, modalities, batch size, device; returns the group `model`."""
+    add_data_flags(parser, '--finetune-dataset', protocol, before)
+    group = parser.add_argument_group('model')
+    add_modalities_flag(group)
+    group.add_argument(
+        '--extract-batch',
+        type=positive_int,
+        default=64,
+        metavar='N',
+        help='clips encoded at a time (default 64)',
+    )
+    add_machine_flags(parser, amp='off')  # features are compared with published ones
+    return group
+
+
 def add_evaluation_flags(parser: Parser) -> None:
-    """What the two evaluation scripts have in common."""
-    flag = parser.add_argument
-    flag(
+    """What evaluations have in common."""
+    model = add_encoding_flags(parser, before="that of the encoder's pre-training, else ")
+    model.add_argument(
         '--pretrained',
         type=Path,
         metavar='CHECKPOINT',
         help='from pretrain.py or the official code',
     )
-    add_data_flags(parser, '--finetune-dataset', before="that of the encoder's pre-training, else ")
-    add_modalities_flag(parser)
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument(
-        '--ensemble',
-        action='store_true',
-        help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)',
-    )
-    several.add_argument(
-        '--all-modalities',
-        action='store_true',
-        help='a table of all seven subsets of the modalities and of 3s, from one pass over the data',
-    )
-    flag(
-        '--extract-batch',
-        type=positive_int,
-        metavar='N',
-        help='clips encoded at a time (default 512; 64 on a CPU)',
-    )
+    parser.set_defaults(ensemble=False, all_modalities=False)  # see add_fusion_flags
+    flag = parser.add_argument_group('evaluation').add_argument
     flag('--save-features', type=Path, metavar='FILE.npz', help='save the features')
     flag(
         '--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs'
@@ -158,7 +159,22 @@ def add_evaluation_flags(parser: Parser) -> None:
         metavar='FILE.csv',
         help='write the accuracy of each class and its worst confusion',
     )
-    add_machine_flags(parser, amp='off')  # features are compared with published ones
+
+
+def add_fusion_flags(parser: Parser) -> None:
+    """For evaluations that score several rows of modalities."""
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        '--ensemble',
+        action='store_true',
+        help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)',
+    )
+    several.add_argument(
+        '--all-modalities',
+        action='store_true',
+        help='a table of all subsets of the modalities and their late fusion, from one pass over '
+        'the data',
+    )
 
 
 def accept_official_flags(parser: Parser) -> None:
@@ -201,8 +217,6 @@ def parse_args(
         raise InputError('--skip-finished needs --results FILE.json')
     if args.gpu is not None:
         args.device = f'cuda:{args.gpu}'
-    if 'extract_batch' in args and args.extract_batch is None:
-        args.extract_batch = 512 if args.device.startswith('cuda') else 64
     if args.tf32 and args.device.startswith('cuda'):
         torch.set_float32_matmul_precision('high')
     ignored = [

@@ -13,11 +13,10 @@ from tools.common.files import file_sha256, replacing
 
 
 class Origin(NamedTuple):
-    """Where features come from; None for what is not known. pretrained_on: the `config` in
-    pretrain.py's checkpoint.
+    """Where features come from; None for what is not known.
 
-    val_names, performers: the name of each test clip and who performs it; gflops: per clip, by
-    subset.
+    pretrained_on: the `config` in pretrain.py's checkpoint. val_names, performers: the name of each
+    test clip and who performs it; train_names: of each training clip. gflops: per clip, by subset.
     """
 
     checkpoint_sha256: str | None = None
@@ -30,11 +29,9 @@ class Origin(NamedTuple):
 
     def record(self) -> dict:
         """What a results file holds of it."""
-        return {
-            name: value
-            for name, value in self._asdict().items()
-            if name not in ('train_names', 'gflops')
-        }
+        record = self._asdict()
+        del record['train_names'], record['gflops']
+        return record
 
 
 def write(path: Path, configuration: dict, **numbers) -> None:
@@ -49,9 +46,8 @@ def write(path: Path, configuration: dict, **numbers) -> None:
 def is_finished(path: Path, configuration: dict) -> bool:
     """Whether a results file is finished and of exactly this configuration; prints a line if so."""
     record = read(path)
-    finished = 'accuracy' in record and record.get('config') == json.loads(
-        json.dumps(configuration)
-    )
+    as_written = json.loads(json.dumps(configuration))
+    finished = 'accuracy' in record and record.get('config') == as_written
     if finished:
         print(f'{path}: finished already')
     return finished
@@ -67,29 +63,33 @@ def read(path: Path | None) -> dict:
 
 
 def print_origin(pretrained_on: dict | None, dataset: str, protocol: str) -> None:
-    """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if the data
-    here are others.
+    """Print what the encoder was pre-trained on, if its checkpoint says so, and a line if it is
+    evaluated on other data.
     """
-    if pretrained_on:
-        source, modalities = (
-            f'{pretrained_on["dataset"]} {pretrained_on["protocol"]}',
-            pretrained_on['modalities'],
-        )
-        print(
-            f'pre-trained on {source}, {"+".join(modalities)}, objective '
-            f'{pretrained_on["objective"]}, '
-            f'recipe {pretrained_on.get("recipe", "published")}'
-        )
-        if source != f'{dataset} {protocol}':
-            print(f'transfer: pre-trained on {source}, evaluated on {dataset} {protocol}')
+    if not pretrained_on:
+        return
+    source = f'{pretrained_on["dataset"]} {pretrained_on["protocol"]}'
+    target = f'{dataset} {protocol}'
+    print(
+        f'pre-trained on {source}, {"+".join(pretrained_on["modalities"])}, objective '
+        f'{pretrained_on["objective"]}, recipe {pretrained_on.get("recipe", "published")}'
+    )
+    if source != target:
+        print(f'transfer: pre-trained on {source}, evaluated on {target}')
 
 
 def data_sha256(folder: Path) -> str:
-    """Identifies a folder of arrays: the hash of its manifest or, without one, of its labels and
-    frame counts.
+    """Identifies the clips in a folder of arrays, whatever their layout.
+
+    It is the hash of what the manifest says of them: the hashes of the splits, class names and
+    performers. Without a manifest, of the files with labels and frame counts.
     """
-    path = Path(folder) / manifest.NAME
-    if path.is_file():
-        return file_sha256(path)
-    small_files = sorted((*path.parent.glob('*_label.pkl'), *path.parent.glob('*_num_frame.npy')))
-    return hashlib.sha256(''.join(map(file_sha256, small_files)).encode()).hexdigest()
+    known = manifest.read(folder)
+    if known is None:
+        small_files = sorted((*folder.glob('*_label.pkl'), *folder.glob('*_num_frame.npy')))
+        text = ''.join(map(file_sha256, small_files))
+    else:
+        identity = {split: entry['hash'] for split, entry in known['parts'].items()}
+        identity |= {name: known.get(name) for name in ('class_names', 'performers')}
+        text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

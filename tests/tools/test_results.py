@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_gen import manifest
 from tools import results
 from tools.common.files import move_aside
 
@@ -76,3 +77,16 @@ def test_arrays_without_a_manifest_are_identified_by_labels_and_frame_counts(
     counts[3] -= 1
     np.save(tmp_path / 'val_num_frame.npy', counts)
     assert first == again != results.data_sha256(tmp_path)
+
+
+def test_the_same_clips_in_two_layouts_are_one_data_set(tmp_path):
+    def sha256(layout='padded', val='b', **details):
+        parts = {'train': {'clips': 3, 'hash': 'a'}, 'val': {'clips': 2, 'hash': val}}
+        manifest.write(tmp_path, layout=layout, parts=parts, **details)
+        return results.data_sha256(tmp_path)
+
+    assert sha256() == sha256('trimmed', version='2')
+    assert sha256() != sha256(val='c')
+    named = sha256(class_names=['sit', 'run'])
+    assert len({sha256(), named, sha256(class_names=['sit', 'run', 'fall'])}) == 3
+    assert sha256() != sha256(performers={'a.skeleton': 3})

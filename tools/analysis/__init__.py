@@ -1,3 +1,3 @@
-"""Commands that look into prepared data (inspect_data), encoders (complexity, robustness), features
-(tsne), results.
+"""Commands that look into prepared data (inspect_data), encoders (robustness), features (tsne,
+explorer, neighbours), results.
 """

@@ -14,6 +14,7 @@ import re
 import zlib
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,11 +23,11 @@ from data_gen.protocols import Name
 from data_gen.skeleton import BODIES, PARENTS
 from feeder.dataset import load_split
 from tools import options
-from tools.analysis.tsne import add_feature_flags, embed, read_features
+from tools.analysis.tsne import add_perplexity_flag, check_sources, embed
 from tools.common import cli
 from tools.common.files import replacing
-from tools.device import select
 from tools.evaluation.feature_files import read_source
+from tools.evaluation.features import Extraction, read_features
 from tools.evaluation.knn import knn_search
 
 FRAMES = 16  # of each clip on the page
@@ -35,72 +36,44 @@ TSNE_LIMIT = 5000  # clips; t-SNE of more takes minutes
 
 def main(argv=None):
     args = parse_args(argv)
-    data, splits = options.data_of(args), args.split.split('+')
-    folder = data.folder
-    features = read_features(
-        args.source,
-        tuple(args.modalities),
-        data,
-        args.extract_batch,
-        args.amp,
-        select(args.device),
-    )
-    clips = zip(*[read_split(folder, split) for split in splits], strict=True)
-    names, labels, num_frames, train, poses = (np.concatenate(parts) for parts in clips)
-    if (
-        labels.tolist()
-        != torch.cat([getattr(features, f'{split}_labels') for split in splits]).tolist()
-    ):
-        raise cli.InputError(
-            f'{args.source} has features of other clips than {folder}: see --data-root'
-        )
-    class_names = [data.class_name(label) for label in range(data.num_classes(labels))]
-    shown = draw_clips(labels, class_names, args.classes, args.max_points, args.seed)
+    source, data = args.source, options.data_of(args)
+    folder, splits = data.folder, args.split.split('+')
+    features = read_features(source, tuple(args.modalities), data, Extraction.of(args))
+    clips = join_splits([read_split(folder, split) for split in splits])
+    known = torch.cat([getattr(features, f'{split}_labels') for split in splits])
+    if clips.labels.tolist() != known.tolist():
+        raise cli.InputError(f'{source} has features of other clips than {folder}: see --data-root')
+    class_names = [data.class_name(label) for label in range(data.num_classes(clips.labels))]
+    shown = draw_clips(clips.labels, class_names, args.classes, args.max_points, args.seed)
     method = args.map or ('tsne' if len(shown) <= TSNE_LIMIT else 'pca')
     if method == 'tsne' and len(shown) <= args.perplexity:
         raise cli.InputError(
             f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add '
             'some'
         )
-    values, train = torch.cat([getattr(features, split) for split in splits])[shown], train[shown]
-    neighbours, cosine = nearest(values, train, args.neighbours)
-    points = embed(values.numpy(), args.perplexity, args.seed, args.source.name, method)
-    low, high = points.min(0), points.max(0)
-    points = 0.5 + (points - (low + high) / 2) / (high - low).max() * (
-        1,
-        -1,
-    )  # into the unit square, y down
-    classes, label, counts = np.unique(labels[shown], return_inverse=True, return_counts=True)
-    right, (bodies, packed) = label[neighbours[:, 0]] == label, pack_poses(poses[shown])
-    parsed = [Name.parse(Path(name).stem) for name in names[shown]]
-    about = {
-        'classes': [class_names[number] for number in classes],
-        'counts': counts.tolist(),
-        'parents': PARENTS,
-        'names': names[shown].tolist(),
-        'performers': [name and name.performer for name in parsed],
-        'frames': FRAMES,
-        'k': neighbours.shape[1],
-    }
-    arrays = {
-        'points': points.astype('<f4'),
-        'label': label.astype('<u2'),
-        'train': train,
+    values = torch.cat([getattr(features, split) for split in splits])[shown]
+    points = embed(values.numpy(), args.perplexity, args.seed, source.name, method)
+    clips = Clips(*(values[shown] for values in clips))
+    neighbours, cosine = nearest(values, clips.train, args.neighbours)
+    right = clips.labels[neighbours[:, 0]] == clips.labels
+
+    about, arrays = describe(clips, class_names)
+    about['k'] = neighbours.shape[1]
+    arrays |= {
+        'points': into_unit_square(points).astype('<f4'),
         'right': right,
-        'num_frames': num_frames[shown].astype('<u4'),
         'neighbours': neighbours.astype('<u4'),
         'cosine': cosine.astype('<f4'),
-        'bodies': bodies,
-        'poses': packed,
     }
-    among = f'{train.sum():,} training clips' if train.any() else f'{len(shown):,} clips'
+    among = f'{len(shown):,} clips'
+    if clips.train.any():
+        among = f'{clips.train.sum():,} training clips'
     summary = (
         f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; '
-        f'{100 * right.mean():.1f} % have the '
-        f'class of their nearest neighbour: by cosine, among the {among} here, never the clip '
-        'itself'
+        f'{100 * right.mean():.1f} % have the class of their nearest neighbour: by cosine, among '
+        f'the {among} here, never the clip itself'
     )
-    title = f'{args.source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
+    title = f'{source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
     with replacing(args.out) as file:
         file.write(page(title, summary, about, arrays).encode())
     print(f'{title}: {summary}\n{args.out}: {args.out.stat().st_size / 1e6:.1f} MB')
@@ -137,28 +110,68 @@ def parse_args(argv):
         choices=('tsne', 'pca'),
         help=f'default: tsne up to {TSNE_LIMIT} clips, pca for more',
     )
-    add_feature_flags(parser)
+    add_perplexity_flag(parser)
+    options.add_encoding_flags(parser)
     source = parser.parse_args(argv).source
-    if not source.is_file():
-        raise cli.InputError(
-            f'{source} is not a file: name a checkpoint, or an .npz of --save-features'
-        )
+    check_sources([source])
     parser.set_defaults(load_features=source if source.suffix == '.npz' else None)
     args = options.parse_args(parser, argv, read_source)
     options.try_outputs(args.out)
     return args
 
 
-def read_split(folder: Path, split: str) -> tuple[np.ndarray, ...]:
-    """Names, labels, frame counts, whether they are training clips (N,), and 16 frames (N, 16, M,
-    25, 3) of a split.
+class Clips(NamedTuple):
+    """names, labels and num_frames of N clips, whether they are training clips, and 16 frames of
+    each: poses (N, 16, M, 25, 3).
     """
+
+    names: np.ndarray
+    labels: np.ndarray
+    num_frames: np.ndarray
+    train: np.ndarray
+    poses: np.ndarray
+
+
+def join_splits(splits: list[Clips]) -> Clips:
+    return Clips(*map(np.concatenate, zip(*splits, strict=True)))
+
+
+def describe(clips: Clips, class_names: list[str]) -> tuple[dict, dict[str, np.ndarray]]:
+    """What the page holds of the clips themselves: names and counts, and arrays."""
+    classes, label, counts = np.unique(clips.labels, return_inverse=True, return_counts=True)
+    parsed = [Name.parse(Path(name).stem) for name in clips.names]
+    bodies, packed = pack_poses(clips.poses)
+    about = {
+        'classes': [class_names[number] for number in classes],
+        'counts': counts.tolist(),
+        'parents': PARENTS,
+        'names': clips.names.tolist(),
+        'performers': [name and name.performer for name in parsed],
+        'frames': FRAMES,
+    }
+    arrays = {
+        'label': label.astype('<u2'),
+        'train': clips.train,
+        'num_frames': clips.num_frames.astype('<u4'),
+        'bodies': bodies,
+        'poses': packed,
+    }
+    return about, arrays
+
+
+def into_unit_square(points: np.ndarray) -> np.ndarray:
+    """Points (N, 2) scaled into the unit square, y down."""
+    low, high = points.min(0), points.max(0)
+    return 0.5 + (points - (low + high) / 2) / (high - low).max() * (1, -1)
+
+
+def read_split(folder: Path, split: str) -> Clips:
     clips = load_split(folder, split)
     poses = []
     for part in clips.parts():
         steps = (part.num_frames[:, None] - 1) * torch.linspace(0, 1, FRAMES)
         poses.append(part.frames[part.start[:, None] + steps.round().long(), :BODIES])
-    return (
+    return Clips(
         np.array(clips.names, object),
         clips.labels.numpy(),
         clips.num_frames.numpy(),
@@ -176,9 +189,8 @@ def draw_clips(
     for name in classes or ():
         cli.position(name, names, 'class')
     chosen = [number for number, name in enumerate(names) if not classes or name in classes]
-    clips = np.sort(
-        np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(labels, chosen)))[:limit]
-    )
+    clips = np.flatnonzero(np.isin(labels, chosen))
+    clips = np.sort(np.random.default_rng(seed).permutation(clips)[:limit])
     if len(np.unique(labels[clips])) < 2:
         raise cli.InputError(
             f'{cli.plural(len(clips), "clip")} of fewer than two classes: show at least two'
@@ -195,14 +207,13 @@ def nearest(values: torch.Tensor, train: np.ndarray, k: int) -> tuple[np.ndarray
     candidates = torch.from_numpy(np.flatnonzero(train | ~train.any()))
     if len(candidates) < 2:
         raise cli.InputError('one training clip is too few for neighbours: show more clips')
-    found = candidates[knn_search([values[candidates]], [values], min(k + 1, len(candidates)))[0]]
+    rows, _ = knn_search([values[candidates]], [values], min(k + 1, len(candidates)))
+    found = candidates[rows]
     itself = found == torch.arange(len(values))[:, None]
-    found = found.gather(1, itself.int().argsort(dim=1, stable=True))[
-        :, :-1
-    ]  # without itself, or the farthest
-    return found.numpy(), torch.stack(
-        [(values * values[column]).sum(1) for column in found.T], 1
-    ).numpy()
+    others_first = itself.int().argsort(dim=1, stable=True)
+    found = found.gather(1, others_first)[:, :-1]  # without itself, or the farthest
+    cosines = [(values * values[column]).sum(1) for column in found.T]
+    return found.numpy(), torch.stack(cosines, 1).numpy()
 
 
 def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -213,32 +224,27 @@ def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a body is missing; after the first frame come differences (mod 256), which compress well. A
     second body never there is left out.
     """
-    xy, there = (
-        -poses[..., :2],
-        poses.any((3, 4)),
-    )  # Kinect's x points to the sensor's left, its y up
+    xy = -poses[..., :2]  # Kinect's x points to the sensor's left, its y up
+    there = poses.any((3, 4))
     low, high = xy.min((1, 2, 3), keepdims=True), xy.max((1, 2, 3), keepdims=True)
     size = np.maximum((high - low).max(-1, keepdims=True), 1e-6)
-    levels = (
-        np.rint(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255) * there[..., None, None]
-    )
-    changes = np.diff(levels.astype(np.uint8).transpose(0, 2, 4, 3, 1), axis=4, prepend=np.uint8(0))
+    levels = np.rint(128 + (xy - (low + high) / 2) * (254 / size)).clip(1, 255)
+    levels = np.where(there[..., None, None], levels, 0).astype(np.uint8)
+    changes = np.diff(levels.transpose(0, 2, 4, 3, 1), axis=4, prepend=np.uint8(0))
     bodies = 1 + there[:, :, 1:].any((1, 2))
     return bodies.astype(np.uint8), changes[np.arange(poses.shape[2]) < bodies[:, None]]
 
 
 def page(title: str, summary: str, about: dict, arrays: dict[str, np.ndarray]) -> str:
     """The HTML page. The data are compressed and in base64, so no name among them can break it."""
-    content = {'about': json.dumps(about).encode()} | {
-        name: array.tobytes() for name, array in arrays.items()
-    }
+    content = {name: array.tobytes() for name, array in arrays.items()}
+    content['about'] = json.dumps(about).encode()
     packed = {
         name: base64.b64encode(zlib.compress(values, 9)).decode()
         for name, values in content.items()
     }
-    template, script = (
-        Path(__file__).with_suffix(suffix).read_text('utf-8') for suffix in ('.html', '.js')
-    )
+    template = Path(__file__).with_suffix('.html').read_text('utf-8')
+    script = Path(__file__).with_suffix('.js').read_text('utf-8')
     parts = {
         'title': escape(title),
         'summary': escape(summary),

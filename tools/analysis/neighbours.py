@@ -24,6 +24,7 @@ from tools import options
 from tools.analysis import confusion, drawing
 from tools.common import cli
 from tools.evaluation import feature_files
+from tools.evaluation.features import load_features
 from tools.evaluation.knn import knn_search
 
 STEP = 0.55  # between the poses of a clip; a pose has a square of side 1
@@ -32,6 +33,50 @@ MARKS = {True: ('✓', drawing.COLOURS[0], '-'), False: ('✗', drawing.COLOURS[
 
 
 def main(argv=None):
+    args = parse_args(argv)
+    source = feature_files.read_source(args.features)
+    data = Data(
+        args.data_root,
+        args.dataset or source.dataset or 'ntu60',
+        args.protocol or source.protocol or 'cross_subject',
+    )
+    train_clips, val_clips = (SplitReader(data.folder, split) for split in ('train', 'val'))
+    subset = (source.subsets or [()])[-1]
+    frozen = load_features(args.features, [subset], data)
+    train, train_labels, val, val_labels = frozen.first
+    same_clips = (
+        train_labels.tolist() == train_clips.labels
+        and val_labels.tolist() == val_clips.labels
+        and frozen.origin.val_names in (None, val_clips.names)
+    )
+    if not same_clips:
+        raise cli.InputError(
+            f'{args.features} has features of other clips than {train_clips.folder}'
+        )
+    if args.neighbours > len(train):
+        raise cli.InputError(
+            f'--neighbours {args.neighbours}: there are {len(train)} training clips'
+        )
+    train, val = normalize(train), normalize(val)
+    neighbours, _ = knn_search([train], [val], args.neighbours)
+    if args.names:
+        queries = [cli.position(name, val_clips.names, 'test clip') for name in args.names]
+    elif args.worst:
+        queries = mistakes(val_labels.numpy(), train_labels[neighbours[:, 0]].numpy(), args.queries)
+    else:
+        queries = np.random.default_rng(args.seed).permutation(len(val))[: args.queries].tolist()
+    rows = []
+    for query in queries:
+        row = [read_cell(data, val_clips, query, '')]
+        for near in neighbours[query].tolist():
+            similarity = f'{train[near] @ val[query]:.3f}  '
+            row.append(read_cell(data, train_clips, near, similarity))
+        rows.append(row)
+    drawing.save(args.out, draw(rows))
+    print(f'{args.out}.png and .pdf')
+
+
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag('features', type=Path, metavar='FEATURES.npz', help='of --save-features')
@@ -50,44 +95,8 @@ def main(argv=None):
     flag('--seed', type=cli.non_negative_int, default=0, help='of the test clips drawn (default 0)')
     options.add_data_flags(parser, '--finetune-dataset', before='that of the features, else ')
     args = parser.parse_args(argv)
-    out, source = drawing.output(args.out), feature_files.read_source(args.features)
-    data = Data(
-        args.data_root,
-        args.dataset or source.dataset or 'ntu60',
-        args.protocol or source.protocol or 'cross_subject',
-    )
-    train_clips, val_clips = (SplitReader(data.folder, split) for split in ('train', 'val'))
-    subset = (source.subsets or [()])[-1]
-    train, train_labels, val, val_labels = feature_files.load(args.features, [subset])[subset]
-    if [train_labels.tolist(), val_labels.tolist()] != [
-        train_clips.labels,
-        val_clips.labels,
-    ] or source.origin.val_names not in (None, val_clips.names):
-        raise cli.InputError(
-            f'{args.features} has features of other clips than {train_clips.folder}'
-        )
-    if args.neighbours > len(train):
-        raise cli.InputError(
-            f'--neighbours {args.neighbours}: there are {len(train)} training clips'
-        )
-    train, val = normalize(train), normalize(val)
-    neighbours, _ = knn_search([train], [val], args.neighbours)
-    if args.names:
-        queries = [cli.position(name, val_clips.names, 'test clip') for name in args.names]
-    elif args.worst:
-        queries = mistakes(val_labels.numpy(), train_labels[neighbours[:, 0]].numpy(), args.queries)
-    else:
-        queries = np.random.default_rng(args.seed).permutation(len(val))[: args.queries].tolist()
-    rows = [
-        [read_cell(data, val_clips, query, '')]
-        + [
-            read_cell(data, train_clips, near, f'{train[near] @ val[query]:.3f}  ')
-            for near in neighbours[query].tolist()
-        ]
-        for query in queries
-    ]
-    drawing.save(out, draw(rows))
-    print(f'{out}.png and .pdf')
+    args.out = drawing.output(args.out)
+    return args
 
 
 def read_cell(data: Data, clips: SplitReader, number: int, similarity: str) -> tuple:

@@ -9,7 +9,6 @@ both bodies. Half of the frames are dropped before the resize. Jitter is Gaussia
 coordinate of every joint that was recorded.
 """
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +18,36 @@ from feeder.dataset import ClipDataset
 from feeder.feeders import generator_at
 from tools import options, results
 from tools.common import cli
-from tools.device import amp_dtype, select
-from tools.evaluation.features import extract_subsets, load_inputs
+from tools.evaluation.features import Extraction, Inputs, extract_subsets, load_inputs
 from tools.evaluation.knn import knn_search
+from tools.evaluation.late_fusion import Subset
+
+CONFIGURATION = ('dataset', 'protocol', 'modalities', 'amp', 'tf32', 'seed')
 
 
 def main(argv=None):
+    args = parse_args(argv)
+    data, extraction = options.data_of(args), Extraction.of(args)
+    table = {}
+    for path in args.checkpoints:
+        inputs = load_inputs(data, path, args.modalities, extraction.device)
+        results.print_origin(inputs.origin.pretrained_on, args.dataset, args.protocol)
+        table[path] = accuracies(inputs, tuple(args.modalities), extraction, args.seed)
+    print(
+        f'retrieval, {args.dataset} {args.protocol}, {"+".join(args.modalities)}: accuracy and '
+        'relative drop, in %'
+    )
+    print('columns:', *table)
+    for name in CORRUPTIONS:
+        cells = [f'{row[name]:10.2f}{drop(row, name):8.1f}' for row in table.values()]
+        print(f'{name:20}', *cells)
+    if args.results:
+        config = {name: getattr(args, name) for name in CONFIGURATION}
+        by_path = {str(path): row for path, row in table.items()}
+        results.write(args.results, config, accuracies=by_path)
+
+
+def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag(
@@ -34,73 +57,57 @@ def main(argv=None):
         metavar='CHECKPOINT',
         help='from pretrain.py or the official code',
     )
-    flag('--extract-batch', type=cli.positive_int, metavar='N', help='default 512; 64 on a CPU')
     flag('--results', type=Path, metavar='FILE.json', help='also write the accuracies')
-    options.add_data_flags(parser, '--finetune-dataset')
-    options.add_modalities_flag(parser)
-    options.add_machine_flags(parser, amp='off')
+    options.add_encoding_flags(parser)
     args = options.parse_args(parser, argv)
     options.try_outputs(args.results)
-    data, device = options.data_of(args), select(args.device)
-    table = {}
-    for path in args.checkpoints:
-        backbone, train, val, origin = load_inputs(data, path, args.modalities, device)
-        results.print_origin(origin.pretrained_on, args.dataset, args.protocol)
-        features_of = partial(
-            extract_subsets,
-            backbone,
-            subsets=[tuple(args.modalities)],
-            batch_size=args.extract_batch,
-            dtype=amp_dtype(args.amp, device),
+    return args
+
+
+def accuracies(
+    inputs: Inputs, subset: Subset, extraction: Extraction, seed: int
+) -> dict[str, float]:
+    """Retrieval accuracy in % for each kind of corruption of the test clips."""
+
+    def encode(clips: ClipDataset) -> torch.Tensor:
+        features = extract_subsets(
+            inputs.backbone, clips, [subset], extraction.batch_size, extraction.dtype
         )
-        (of_train,), table[path] = features_of(train).values(), {}
-        for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
-            generator = generator_at(args.seed, number)
-            corrupted = (corrupt(part, severity, generator) for part in val.parts())
-            of_val = torch.cat(
-                [features for part in corrupted for features in features_of(part).values()]
-            )
-            neighbours, _ = knn_search([normalize(of_train)], [normalize(of_val)], 1)
-            right = train.labels[neighbours[:, 0]] == val.labels
-            table[path][name] = 100 * right.double().mean().item()
-    print(
-        f'retrieval, {args.dataset} {args.protocol}, {"+".join(args.modalities)}: accuracy and '
-        'relative drop, in %'
-    )
-    print('columns:', *table)
-    for name in CORRUPTIONS:
-        cells = [
-            f'{row[name]:10.2f}{100 * (1 - row[name] / row["clean"]) if row["clean"] else 0.0:8.1f}'
-            for row in table.values()
-        ]
-        print(f'{name:20}', *cells)
-    if args.results:
-        config = {
-            name: getattr(args, name)
-            for name in ('dataset', 'protocol', 'modalities', 'amp', 'tf32', 'seed')
-        }
-        results.write(
-            args.results, config, accuracies={str(path): row for path, row in table.items()}
-        )
+        return features[subset]
+
+    train, val = inputs.train, inputs.val
+    of_train = normalize(encode(train))
+    row = {}
+    for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
+        generator = generator_at(seed, number)
+        parts = [encode(corrupt(part, severity, generator)) for part in val.parts()]
+        of_val = normalize(torch.cat(parts))
+        neighbours, _ = knn_search([of_train], [of_val], 1)
+        right = train.labels[neighbours[:, 0]] == val.labels
+        row[name] = 100 * right.double().mean().item()
+    return row
+
+
+def drop(row: dict[str, float], name: str) -> float:
+    """The share of the clean clips' accuracy that is lost, in %."""
+    return 100 * (1 - row[name] / row['clean']) if row['clean'] else 0.0
 
 
 def zero_joints(clips: ClipDataset, number: int, generator: torch.Generator) -> ClipDataset:
-    return zero(
-        clips,
-        torch.rand(len(clips), clips.frames.shape[2], generator=generator).argsort(1)[:, :number],
-    )
+    order = torch.rand(len(clips), clips.frames.shape[2], generator=generator).argsort(1)
+    return zero(clips, order[:, :number])
 
 
 def zero_limb(clips: ClipDataset, sides: tuple, generator: torch.Generator) -> ClipDataset:
-    return zero(clips, torch.tensor(sides)[torch.randint(2, (len(clips),), generator=generator)])
+    side = torch.randint(2, (len(clips),), generator=generator)
+    return zero(clips, torch.tensor(sides)[side])
 
 
 def zero(clips: ClipDataset, joints: torch.Tensor) -> ClipDataset:
     """The clips with these joints (N, J) at zero."""
-    keep = (
-        torch.ones(len(clips), clips.frames.shape[2]).scatter_(1, joints, 0).to(clips.frames.device)
-    )
-    frames = clips.frames * keep.repeat_interleave(clips.num_frames, 0)[:, None, :, None]
+    keep = torch.ones(len(clips), clips.frames.shape[2]).scatter_(1, joints, 0)
+    keep = keep.to(clips.frames.device).repeat_interleave(clips.num_frames, 0)
+    frames = clips.frames * keep[:, None, :, None]
     return ClipDataset(frames, clips.num_frames, clips.labels, clips.names)
 
 
@@ -108,11 +115,11 @@ def drop_frames(clips: ClipDataset, share: float, generator: torch.Generator) ->
     """The clips without this share of their frames, drawn anywhere; at least one frame stays."""
     num_frames, start = clips.num_frames.cpu(), clips.start.cpu()
     clip = torch.arange(len(clips)).repeat_interleave(num_frames)
-    order = (
-        clip + torch.rand(len(clip), generator=generator, dtype=torch.float64)
-    ).argsort()  # shuffled in each clip
+    draws = torch.rand(len(clip), generator=generator, dtype=torch.float64)
+    order = (clip + draws).argsort()  # shuffled in each clip
     left = (num_frames * (1 - share)).ceil().long()
-    kept = order[torch.arange(len(clip)) - start[clip] < left[clip]].sort().values
+    rank = torch.arange(len(clip)) - start[clip]
+    kept = order[rank < left[clip]].sort().values
     device = clips.frames.device
     return ClipDataset(clips.frames[kept.to(device)], left.to(device), clips.labels, clips.names)
 

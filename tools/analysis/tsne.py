@@ -7,150 +7,148 @@ random, by default from the test split of cross_view, if the data set has it. Fe
 length are reduced to 50 dimensions by PCA and to two by t-SNE; the same features and --seed give
 the same figure. Below a panel are two numbers, of the features:
 
-k-NN        share of the clips shown (%) that have the class of their nearest training clip (k = 1,
-cosine), among all
-            training clips of the classes shown; with --split train, a clip is not its own neighbour
+k-NN        how many of the clips shown (%) have the class of their nearest training clip (cosine),
+            among all training clips of the classes shown; with --split train, a clip is not its
+            own neighbour
 silhouette  of the clips shown, by cosine distance: 1 for tight classes far apart, 0 for classes
-that overlap
+            that overlap
 """
 
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
-from torch.nn.functional import normalize
 
-from data_gen.protocols import DATASETS, Data
+from data_gen.protocols import DATASETS
 from tools import checkpoint, options
-from tools.analysis import drawing, tsne_figure
+from tools.analysis import drawing
 from tools.common import cli
-from tools.device import select
 from tools.evaluation.feature_files import Features, Source, read_source
-from tools.evaluation.features import load_or_extract
+from tools.evaluation.features import Extraction, read_features
 from tools.evaluation.knn import knn_search
+
+MARKERS = 'o^sDvP*X<h'
+NOTE = 'k-NN (k = 1) among the training clips of these classes; both numbers are of the features, by cosine'
 
 
 def main(argv=None):
     args = parse_args(argv)
-    data, device = options.data_of(args), select(args.device)
-    features = [
-        read_features(path, tuple(args.modalities), data, args.extract_batch, args.amp, device)
-        for path in args.sources
-    ]
-    _, train_labels, _, val_labels = features[0]
-    for title, other in zip(args.titles, features, strict=True):
-        if not (other.train_labels.equal(train_labels) and other.val_labels.equal(val_labels)):
-            raise cli.InputError(
-                f'{title} has other clips than {args.titles[0]}: use the same data set and protocol'
-            )
-    labels = (train_labels if args.split == 'train' else val_labels).numpy()
+    data, extraction = options.data_of(args), Extraction.of(args)
+    subset = tuple(args.modalities)
+    encoders = [read_features(path, subset, data, extraction) for path in args.sources]
+    first = encoders[0]
+    for title, other in zip(args.titles, encoders, strict=True):
+        check_same_clips(other, first, title, args.titles[0])
+    labels = getattr(first, f'{args.split}_labels').numpy()
     classes, shown = draw_clips(
-        labels, train_labels.numpy(), args.classes, args.max_per_class, args.seed
+        labels, first.train_labels.numpy(), args.classes, args.max_per_class, args.seed
     )
-    if len(shown) <= max(args.perplexity, len(classes)):
-        works = max(1, (len(shown) - 1) // 3)
-        advice = f'use --perplexity {works}' if len(shown) > len(classes) else 'show more clips'
-        raise cli.InputError(
-            f'{len(shown)} clips are too few for --perplexity {args.perplexity}: {advice}'
-        )
+    check_perplexity(args.perplexity, len(shown), len(classes))
+    kind = 'test' if args.split == 'val' else 'training'
     print(
-        f't-SNE of {len(shown)} {"test" if args.split == "val" else "training"} clips of '
-        f'{len(classes)} classes, '
+        f't-SNE of {len(shown)} {kind} clips of {len(classes)} classes, '
         f'{args.dataset} {args.protocol}'
     )
     panels = []
-    for title, values in zip(args.titles, features, strict=True):
-        points = embed(
-            getattr(values, args.split)[shown].numpy(), args.perplexity, args.seed, title
-        )
-        panels.append((title, points, separation(values, args.split, classes, shown)))
-        print(f'{title}: {panels[-1][2]}')
+    for title, features in zip(args.titles, encoders, strict=True):
+        values = getattr(features, args.split)[shown].numpy()
+        points = embed(values, args.perplexity, args.seed, title)
+        caption = separation(features, args.split, classes, shown)
+        panels.append((title, points, caption))
+        print(f'{title}: {caption}')
     names = [data.class_name(label) for label in classes]
-    drawing.save(args.out, tsne_figure.draw(panels, np.searchsorted(classes, labels[shown]), names))
+    drawing.save(args.out, draw(panels, np.searchsorted(classes, labels[shown]), names))
     print(f'{args.out}.png and .pdf')
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument(
+    add_perplexity_flag(parser)
+    flag = parser.add_argument_group('figure').add_argument
+    flag(
         'sources',
         nargs='+',
         type=Path,
         metavar='FILE',
         help='checkpoints, or .npz of --save-features',
     )
-    parser.add_argument(
-        '--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf'
-    )
-    parser.add_argument(
+    flag('--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf')
+    flag(
         '--titles',
         nargs='+',
         metavar='TITLE',
         help='titles of the panels (default: from file names)',
     )
-    parser.add_argument(
-        '--classes', type=cli.positive_int, default=10, metavar='N', help='how many (default 10)'
-    )
-    parser.add_argument(
-        '--max-per-class', type=cli.positive_int, default=200, metavar='N', help='default 200'
-    )
-    parser.add_argument(
+    flag('--classes', type=cli.positive_int, default=10, metavar='N', help='default 10')
+    flag('--max-per-class', type=cli.positive_int, default=200, metavar='N', help='default 200')
+    flag(
         '--split',
         '--part',
         choices=('train', 'val'),
         default='val',
         help='default val, for testing',
     )
-    add_feature_flags(parser, 'cross_view')
+    options.add_encoding_flags(parser, 'cross_view')
     args = parser.parse_args(argv)
-    if missing := [path for path in args.sources if not path.is_file()]:
-        raise cli.InputError(
-            f'{missing[0]} is not a file: name a checkpoint, or an .npz of --save-features'
-        )
+    check_sources(args.sources)
     stored = next((read_source(path) for path in args.sources if path.suffix == '.npz'), Source())
     dataset = args.dataset or stored.dataset or 'ntu60'
     view = 'cross_view' if 'cross_view' in DATASETS[dataset].protocols else None
     parser.set_defaults(dataset=dataset, protocol=stored.protocol or view)
     args = options.parse_args(parser, argv)
-    args.titles = args.titles or [  # checkpoints of pretrain.py are told apart by their folders
-        path.absolute().parent.name
-        if checkpoint.NAME.fullmatch(path.name)
-        else path.name.split('.')[0]
-        for path in args.sources
-    ]
+    args.titles = args.titles or list(map(title_of, args.sources))
     if len(args.titles) != len(args.sources):
         raise cli.InputError(f'--titles: {len(args.titles)} titles for {len(args.sources)} panels')
     args.out = drawing.output(args.out)
     return args
 
 
-def add_feature_flags(parser: cli.Parser, protocol: str = 'cross_subject') -> None:
-    """Which features: of what data, which modalities, how they are computed and reduced to two
-    dimensions.
-    """
+def add_perplexity_flag(parser: cli.Parser) -> None:
     parser.add_argument(
         '--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)'
     )
-    parser.add_argument(
-        '--extract-batch', type=cli.positive_int, default=512, help='clips encoded at a time (512)'
-    )
-    options.add_data_flags(parser, '--finetune-dataset', protocol)
-    options.add_modalities_flag(parser)
-    options.add_machine_flags(parser, amp='off')
 
 
-def read_features(path, subset, data: Data, batch_size, amp, device) -> Features:
-    """The features of a checkpoint or an .npz file, scaled to unit length, on the CPU."""
-    pretrained, npz = (None, path) if path.suffix == '.npz' else (path, None)
-    subsets = npz and read_source(npz).subsets
-    subset = subsets[0] if subsets and len(subsets) == 1 else subset
-    loaded, *_ = load_or_extract([subset], data, pretrained, npz, None, batch_size, amp, device)
-    train, train_labels, val, val_labels = (tensor.cpu() for tensor in loaded[subset])
-    return Features(normalize(train), train_labels, normalize(val), val_labels)
+def check_sources(paths: list[Path]) -> None:
+    """InputError unless all are files."""
+    for path in paths:
+        if not path.is_file():
+            raise cli.InputError(
+                f'{path} is not a file: name a checkpoint, or an .npz of --save-features'
+            )
+
+
+def title_of(path: Path) -> str:
+    """The title of a panel. Checkpoints of pretrain.py are told apart by their folders."""
+    if checkpoint.NAME.fullmatch(path.name):
+        return path.absolute().parent.name
+    return path.name.split('.')[0]
+
+
+def check_same_clips(features: Features, first: Features, title: str, first_title: str) -> None:
+    """InputError if two panels would show different clips."""
+    same_train = features.train_labels.equal(first.train_labels)
+    same_val = features.val_labels.equal(first.val_labels)
+    if not (same_train and same_val):
+        raise cli.InputError(
+            f'{title} has other clips than {first_title}: use the same data set and protocol'
+        )
+
+
+def check_perplexity(perplexity: int, num_clips: int, num_classes: int) -> None:
+    """InputError if t-SNE needs more clips than these."""
+    if num_clips > max(perplexity, num_classes):
+        return
+    advice = 'show more clips'
+    if num_clips > num_classes:
+        advice = f'use --perplexity {max(1, (num_clips - 1) // 3)}'
+    raise cli.InputError(f'{num_clips} clips are too few for --perplexity {perplexity}: {advice}')
 
 
 def draw_clips(
@@ -159,17 +157,18 @@ def draw_clips(
     """Classes to show (K,) among those with training clips, and their clips as indices (P,) into
     labels (N,).
     """
-    rng, known = np.random.default_rng(seed), np.intersect1d(labels, train_labels)
+    rng = np.random.default_rng(seed)
+    known = np.intersect1d(labels, train_labels)
     if min(len(known), num_classes) < 2:
         raise cli.InputError(
             f'--classes {num_classes} of {len(known)} with training and test clips: show two or '
             'more'
         )
     classes = np.sort(rng.choice(known, min(num_classes, len(known)), replace=False))
-    shown = [
-        np.sort(rng.permutation(np.flatnonzero(labels == label))[:max_per_class])
-        for label in classes
-    ]
+    shown = []
+    for label in classes:
+        clips = rng.permutation(np.flatnonzero(labels == label))
+        shown.append(np.sort(clips[:max_per_class]))
     return classes, np.concatenate(shown)
 
 
@@ -192,20 +191,69 @@ def embed(
 
 def separation(features: Features, split: str, classes: np.ndarray, shown: np.ndarray) -> str:
     """The caption: how well the clips `shown` of a split are told apart, see above."""
-    values, labels = getattr(features, split)[shown], getattr(features, f'{split}_labels')[shown]
+    values = getattr(features, split)[shown]
+    labels = getattr(features, f'{split}_labels')[shown]
     candidates = torch.isin(features.train_labels, torch.from_numpy(classes)).nonzero()[:, 0]
-    neighbours, _ = knn_search(
-        [features.train[candidates]], [values], k=2 if split == 'train' else 1
-    )
+    k = 2 if split == 'train' else 1
+    neighbours, _ = knn_search([features.train[candidates]], [values], k)
     nearest = candidates[neighbours[:, 0]]
     if split == 'train':  # a clip is not its own neighbour
-        nearest = torch.where(
-            nearest == torch.from_numpy(shown), candidates[neighbours[:, 1]], nearest
+        itself = nearest == torch.from_numpy(shown)
+        nearest = torch.where(itself, candidates[neighbours[:, 1]], nearest)
+    right = features.train_labels[nearest] == labels
+    accuracy = 100 * right.sum().item() / len(shown)
+    silhouette = silhouette_score(values, labels, metric='cosine')
+    return f'k-NN {accuracy:.1f} %, silhouette {silhouette:.3f}'
+
+
+@drawing.styled
+def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
+    """The figure, for a column of a paper or, with three or more panels, for its page.
+
+    Panels (title, points (P, 2), caption); their points have `classes` (P,), indices into `names`.
+    """
+    width, columns = drawing.COLUMN, len(panels)
+    if len(panels) > 2:
+        width, columns = drawing.PAGE, min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    side = width / columns
+    figure = Figure((width, rows * (side + 0.4)), layout='constrained')
+    size = np.clip(900 * side**2 / len(classes), 2, 25)
+    for position, (title, points, caption) in enumerate(panels, 1):
+        ax = figure.add_subplot(
+            rows,
+            columns,
+            position,
+            title=fill(title, int(13 * side)),
+            xlabel=caption,
+            xticks=[],
+            yticks=[],
+            box_aspect=1,
+            aspect='equal',
         )
-    accuracy = 100 * (features.train_labels[nearest] == labels).sum().item() / len(shown)
-    return (
-        f'k-NN {accuracy:.1f} %, silhouette {silhouette_score(values, labels, metric="cosine"):.3f}'
+        handles = []
+        for number in range(len(names)):
+            dots = ax.scatter(
+                *points[classes == number].T,
+                size,
+                drawing.COLOURS[number % 10],
+                edgecolors='black',
+                alpha=0.85,
+                linewidths=0.1,
+                marker=MARKERS[(number + number // 10) % 10],  # shifted every ten
+            )
+            handles.append(dots)
+    longest = min(40, max(map(len, names)))
+    figure.legend(
+        handles,
+        [fill(name, 40) for name in names],
+        loc='upper center',
+        bbox_to_anchor=(0.5, 0),
+        ncols=np.clip(int(width / (0.3 + 0.065 * longest)), 1, 5),
+        title=fill(NOTE, 60),
+        markerscale=(20 / size) ** 0.5,
     )
+    return figure
 
 
 if __name__ == '__main__':

@@ -1,12 +1,14 @@
 """Features of a frozen encoder: extracted once, for both splits, then used by every evaluation."""
 
+import argparse
 import math
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch.nn.functional import normalize
 
 from data_gen.protocols import Data
 from feeder.augmentations import center_crops
@@ -17,113 +19,162 @@ from model.umurl import Backbone
 from tools import checkpoint
 from tools.common.cli import InputError, progress
 from tools.common.files import file_sha256
-from tools.device import amp_dtype, autocast
+from tools.device import amp_dtype, autocast, select
 from tools.evaluation import feature_files
 from tools.evaluation.feature_files import Features
 from tools.evaluation.flops import gflops_per_clip
-from tools.evaluation.late_fusion import Subset
+from tools.evaluation.late_fusion import Subset, modalities_of
 from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
 from tools.results import Origin, data_sha256
 
 MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
 
 
-def load_or_extract(
+class Extraction(NamedTuple):
+    """How an encoder is run. dtype: of autocast, None for float32; batch_size: clips at a time."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+    batch_size: int
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> 'Extraction':
+        """What the flags ask for; the device becomes the current one."""
+        device = select(args.device)
+        return cls(device, amp_dtype(args.amp, device), args.extract_batch)
+
+
+class Inputs(NamedTuple):
+    """An encoder and both splits of the data, on one device, and where they come from."""
+
+    data: Data
+    backbone: Backbone
+    train: ClipDataset
+    val: ClipDataset
+    origin: Origin
+
+    @property
+    def train_labels(self) -> torch.Tensor:
+        return self.train.labels.cpu()
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """Of the test clips (M,), on the CPU."""
+        return self.val.labels.cpu()
+
+    @property
+    def num_classes(self) -> int:
+        return self.data.num_classes(torch.cat((self.train_labels, self.labels)))
+
+
+class FrozenFeatures(NamedTuple):
+    """The features of both splits, by subset of the modalities, and where they come from.
+
+    draw_again(epoch): the training features {subset: (N, 2H)} with the random crops of another
+    epoch, from 1; None if there are no random crops.
+    """
+
+    data: Data
+    by_subset: dict[Subset, Features]
+    origin: Origin
+    draw_again: Callable[[int], dict] | None = None
+
+    @property
+    def first(self) -> Features:
+        return next(iter(self.by_subset.values()))
+
+    @property
+    def train_labels(self) -> torch.Tensor:
+        return self.first.train_labels
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """Of the test clips (M,)."""
+        return self.first.val_labels
+
+    @property
+    def num_classes(self) -> int:
+        return self.data.num_classes(torch.cat((self.train_labels, self.labels)).cpu())
+
+    def to(self, device: torch.device | str) -> 'FrozenFeatures':
+        moved = {
+            subset: Features(*(tensor.to(device) for tensor in values))
+            for subset, values in self.by_subset.items()
+        }
+        return self._replace(by_subset=moved)
+
+
+def load_features(path: Path, subsets: list[Subset], data: Data) -> FrozenFeatures:
+    """The features of these subsets in a file, on the CPU; InputError if it does not hold them, or
+    is of other data.
+    """
+    source = feature_files.read_source(path)
+    if source.dataset not in (None, data.dataset):
+        raise InputError(
+            f'{path} has features of the data set {source.dataset}, not {data.dataset}'
+        )
+    if source.protocol not in (None, data.protocol):
+        raise InputError(
+            f'{path} has features of the protocol {source.protocol}, not {data.protocol}'
+        )
+    features = feature_files.load(path, subsets)
+    check_features(features, path)
+    return FrozenFeatures(data, features, source.origin)
+
+
+def extract_features(
+    pretrained: Path,
     subsets: list[Subset],
     data: Data,
-    pretrained: Path | None,
-    load_features: Path | None,
-    save_features: Path | None,
-    batch_size: int,
-    amp: str,
-    device: torch.device,
+    extraction: Extraction,
     recipe: Recipe = RECIPES['probe'],
     seed: int = 0,
-) -> tuple[dict[Subset, Features], Origin, Callable | None]:
-    """From a file or from a checkpoint, what `extract_splits` returns; the features are on the
-    device.
+) -> FrozenFeatures:
+    """The features of these subsets as a checkpoint's encoder gives them, with the crops of a
+    recipe, on the device.
     """
-    draw_again = None
-    if load_features:
-        source = feature_files.read_source(load_features)
-        for name, stored, wanted in (
-            ('data set', source.dataset, data.dataset),
-            ('protocol', source.protocol, data.protocol),
-        ):
-            if stored not in (None, wanted):
-                raise InputError(
-                    f'{load_features} has features of the {name} {stored}, not {wanted}'
-                )
-        if pretrained:
-            print('note: --pretrained has no effect with --load-features', file=sys.stderr)
-        features, origin = feature_files.load(load_features, subsets), source.origin
-    elif pretrained is None:
-        raise InputError(MISSING)
-    else:
-        features, origin, draw_again = extract_splits(
-            subsets, data, pretrained, recipe, seed, batch_size, amp, device
-        )
-    check_features(features, load_features or pretrained)
-    if save_features:
-        feature_files.save(save_features, features, data.dataset, data.protocol, origin)
-    features = {
-        subset: Features(*(tensor.to(device) for tensor in values))
-        for subset, values in features.items()
-    }
-    return features, origin, draw_again
+    inputs = load_inputs(data, pretrained, modalities_of(subsets), extraction.device)
+    backbone, train, val = inputs.backbone, inputs.train, inputs.val
 
-
-def extract_splits(
-    subsets: list[Subset],
-    data: Data,
-    pretrained: Path,
-    recipe: Recipe,
-    seed: int,
-    batch_size: int,
-    amp: str,
-    device: torch.device,
-) -> tuple[dict[Subset, Features], Origin, Callable | None]:
-    """The features of each subset with the crops of a recipe, where they come from, and
-    `draw_again`.
-
-    draw_again(epoch): the features of the training clips {subset: (N, 2H)} with the crops of
-    another epoch; None if the recipe has no random crops.
-    """
-    modalities = [
-        modality for modality in MODALITIES if any(modality in subset for subset in subsets)
-    ]
-    backbone, train, val, origin = load_inputs(data, pretrained, modalities, device)
-
-    extract = partial(
-        extract_subsets,
-        backbone,
-        subsets=subsets,
-        batch_size=batch_size,
-        dtype=amp_dtype(amp, device),
-    )
-
-    def draw_again(epoch):
-        return extract(
-            train, crops=training_crops(train.num_frames, recipe.train_crop, seed, epoch)
+    def extract(clips: ClipDataset, crops: Crops) -> dict[Subset, torch.Tensor]:
+        return extract_subsets(
+            backbone, clips, subsets, extraction.batch_size, extraction.dtype, crops
         )
 
-    of_train, of_val = (
-        draw_again(0),
-        extract(val, crops=center_crops(val.num_frames, recipe.test_crop)),
-    )
+    def draw_again(epoch: int) -> dict[Subset, torch.Tensor]:
+        crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch)
+        return extract(train, crops)
+
+    of_train = draw_again(0)
+    of_val = extract(val, center_crops(val.num_frames, recipe.test_crop))
     features = {
         subset: Features(of_train[subset], train.labels, of_val[subset], val.labels)
         for subset in subsets
     }
-    origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
-    return features, origin, draw_again if recipe.train_crop != [1, 1] else None
+    check_features(features, pretrained)
+    origin = inputs.origin._replace(gflops=gflops_per_clip(backbone, subsets))
+    return FrozenFeatures(data, features, origin, draw_again if recipe.random_crops else None)
+
+
+def read_features(path: Path, subset: Subset, data: Data, extraction: Extraction) -> Features:
+    """The features of one subset, of length 1, on the CPU: of a checkpoint or an .npz file.
+
+    If the file holds a single subset, it is that one.
+    """
+    if path.suffix == '.npz':
+        stored = feature_files.read_source(path).subsets or []
+        subset = stored[0] if len(stored) == 1 else subset
+        frozen = load_features(path, [subset], data)
+    else:
+        frozen = extract_features(path, [subset], data, extraction)
+    train, train_labels, val, val_labels = frozen.to('cpu').first
+    return Features(normalize(train), train_labels, normalize(val), val_labels)
 
 
 def load_inputs(
     data: Data, pretrained: Path, modalities: list[str], device: torch.device
-) -> tuple[Backbone, ClipDataset, ClipDataset, Origin]:
-    """The encoder of --pretrained, the train and the val split, all on the device, and where they
-    come from.
+) -> Inputs:
+    """The encoder of --pretrained and both splits, on the device.
 
     Prints a note about modalities the encoder was not trained on; InputError if its frames had
     another size.
@@ -137,11 +188,9 @@ def load_inputs(
             file=sys.stderr,
         )
     train, val = (load_split(data.folder, split) for split in ('train', 'val'))
-    for dataset in (train, val):
-        size, expected = (
-            math.prod(dataset.frames.shape[1:]),
-            model.backbone.j_emb.t_embedding[0].in_features,
-        )
+    expected = model.backbone.j_emb.t_embedding[0].in_features
+    for clips in (train, val):
+        size = math.prod(clips.frames.shape[1:])
         if size != expected:
             raise InputError(
                 f'{data.folder}: {size} numbers per frame, {pretrained} takes {expected}'
@@ -154,7 +203,7 @@ def load_inputs(
         data.performers(val.names),
         train.names,
     )
-    return model.backbone.to(device), train.to(device), val.to(device), origin
+    return Inputs(data, model.backbone.to(device), train.to(device), val.to(device), origin)
 
 
 def extract_subsets(
@@ -176,10 +225,7 @@ def extract_subsets(
         for subset in subsets
     }
     embeddings = backbone.embeddings()
-    modalities = [
-        modality for modality in MODALITIES if any(modality in subset for subset in subsets)
-    ]
-    batches = downstream_batches(dataset, batch_size, modalities, crops)
+    batches = downstream_batches(dataset, batch_size, modalities_of(subsets), crops)
     starts = progress(range(0, len(dataset), batch_size), 'features', unit='batch', leave=False)
     for first, streams in zip(starts, batches, strict=True):
         with torch.inference_mode(), autocast(dtype, device):
@@ -197,22 +243,19 @@ def check_features(features: dict[Subset, Features], path: Path) -> None:
             raise InputError(
                 f'{len(train)} training and {len(val)} test clips: nothing to evaluate'
             )
-        if (
-            not torch.stack((*train.aminmax(), *val.aminmax())).isfinite().all()
-        ):  # extremes are NaN if there is one
+        extremes = torch.stack((*train.aminmax(), *val.aminmax()))  # NaN if there is one
+        if not extremes.isfinite().all():
             raise InputError(f'{path} gives features that are not finite')
 
 
 def input_hashes(
-    data: Data,
-    pretrained: Path | None,
-    load_features: Path | None,
+    data: Data, pretrained: Path | None, features_file: Path | None
 ) -> dict[str, str | None]:
     """The hashes of the checkpoint and of the data, which are part of a result's configuration."""
-    if load_features:
-        origin = feature_files.read_source(load_features).origin
+    if features_file:
+        origin = feature_files.read_source(features_file).origin
         if origin.checkpoint_sha256 is None:  # the file does not say, so it is identified by itself
-            return {'features_sha256': file_sha256(load_features)}
+            return {'features_sha256': file_sha256(features_file)}
         return {'checkpoint_sha256': origin.checkpoint_sha256, 'data_sha256': origin.data_sha256}
     if pretrained is None:
         raise InputError(MISSING)

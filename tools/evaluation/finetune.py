@@ -17,6 +17,8 @@ from model.umurl import Backbone
 from tools import checkpoint
 from tools.common.cli import InputError, progress
 from tools.device import autocast
+from tools.evaluation.features import Extraction, Inputs
+from tools.evaluation.late_fusion import Subset
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import HEAD, Crops, Recipe, training_crops
 from tools.schedule import adjust_learning_rate
@@ -37,41 +39,36 @@ class Classifier(nn.Module):
 
 
 class FineTuning(NamedTuple):
-    """The result of one run."""
+    """The result of one run.
 
-    eval_history: dict[
-        int, torch.Tensor
-    ]  # {epoch: logits (M, num_classes) of the val split, on the CPU}
-    training_loss: float  # mean of the last epoch
+    eval_history: {epoch: logits (M, num_classes) of the val split, on the CPU}; training_loss: the
+    mean of the last epoch.
+    """
+
+    eval_history: dict[int, torch.Tensor]
+    training_loss: float
 
 
 def finetune(
-    backbone: Backbone,
-    train: ClipDataset,
-    val: ClipDataset,
-    num_classes: int,
+    inputs: Inputs,
+    recipe: Recipe,
+    extraction: Extraction,
+    seed: int,
+    save_model: Path | None = None,
     *,
-    modalities: tuple[str, ...],
+    modalities: Subset,
     clips: torch.Tensor,
     repeat: int,
-    recipe: Recipe,
-    factors: list[float],
-    dtype: torch.dtype | None,
-    seed: int,
-    extract_batch: int,
-    save_model: Path | None = None,
-    pretrained_on: dict | None = None,
 ) -> FineTuning:
-    """Fine-tune a copy of the backbone on the clips of `train` with these indices (N,).
+    """Fine-tune a copy of the encoder on the training clips with these indices (N,), by a recipe.
 
-    Each epoch's learning rate is the recipe's first times its factor. Seed and repeat determine the
-    head, the order of the clips and their crops. dtype: of autocast, None for float32.
-    pretrained_on: kept in the file of `save_model`. Raises InputError if the loss is not finite.
+    Seed and repeat determine the head, the order of the clips and their crops. save_model: a file
+    for the weights. Raises InputError if the loss is not finite.
     """
-    device = train.labels.device
-    head = linear_head(
-        2 * backbone.hidden_size, num_classes, generator_at(seed, HEAD, repeat).initial_seed()
-    )
+    backbone, train, val = inputs.backbone, inputs.train, inputs.val
+    device, dtype = train.labels.device, extraction.dtype
+    head_seed = generator_at(seed, HEAD, repeat).initial_seed()
+    head = linear_head(2 * backbone.hidden_size, inputs.num_classes, head_seed)
     model = Classifier(copy.deepcopy(backbone), head).to(device)
     # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from
     # uninitialised memory.
@@ -83,34 +80,30 @@ def finetune(
         fused=dtype != torch.float16,
     )
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    eval_history, test_crops = {}, center_crops(val.num_frames, recipe.test_crop)
-    for epoch, factor in enumerate(
-        progress(factors, '+'.join(modalities), unit='epoch', leave=False), 1
-    ):
+    name = '+'.join(modalities)
+    test_crops = center_crops(val.num_frames, recipe.test_crop)
+    eval_history = {}
+    factors = progress(recipe.factors(), name, unit='epoch', leave=False)
+    for epoch, factor in enumerate(factors, 1):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
-        order = clips[
-            torch.randperm(len(clips), generator=generator_at(seed, epoch - 1, repeat))
-        ].to(device)
+        generator = generator_at(seed, epoch - 1, repeat)
+        order = clips[torch.randperm(len(clips), generator=generator)].to(device)
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
         batches = zip(
             downstream_batches(train, recipe.batch_size, modalities, crops, order),
             train.labels[order].split(recipe.batch_size),
             strict=True,
         )
-        loss = train_one_epoch(
-            autocast(dtype, device)(model.forward), optimizer, batches, loss_scaler
-        ).item()
+        forward = autocast(dtype, device)(model.forward)
+        loss = train_one_epoch(forward, optimizer, batches, loss_scaler).item()
         if not math.isfinite(loss):
-            raise InputError(
-                f'{"+".join(modalities)}: the loss is not finite in epoch {epoch}; use a smaller '
-                '--lr'
-            )
-        if epoch % EVALUATE_EVERY == 0 or epoch == len(factors):
-            eval_history[epoch] = predict(
-                model, val, modalities, extract_batch, dtype, test_crops
-            ).cpu()
+            raise InputError(f'{name}: the loss is not finite in epoch {epoch}; use a smaller --lr')
+        if epoch % EVALUATE_EVERY == 0 or epoch == recipe.epochs:
+            logits = predict(model, val, modalities, extraction.batch_size, dtype, test_crops)
+            eval_history[epoch] = logits.cpu()
     if save_model:
-        checkpoint.save(save_model, model, optimizer, len(factors), config=pretrained_on)
+        pretrained_on = inputs.origin.pretrained_on
+        checkpoint.save(save_model, model, optimizer, recipe.epochs, config=pretrained_on)
     return FineTuning(eval_history, loss)
 
 
@@ -118,7 +111,7 @@ def finetune(
 def predict(
     model: Classifier,
     dataset: ClipDataset,
-    modalities: tuple[str, ...],
+    modalities: Subset,
     batch_size: int,
     dtype: torch.dtype | None,
     crops: Crops | None = None,

@@ -1,15 +1,156 @@
-"""FLOPs of an encoder: 2 per multiply-add of the matrix products."""
+"""What an encoder costs: parameters, FLOPs per clip, and latency on this machine.
+
+    python -m tools.evaluation.flops [--hidden-size 1024 | --checkpoint FILE] [--device cpu] [--json FILE]
+
+FLOPs are 2 per multiply-add of the matrix products; for pre-training, of the model without the
+objective. "Fused" is one pass of several modalities, "uni-modal passes" are one pass of each, as in
+late fusion. Times are the encoder's, from streams to features: the median for one clip and for a
+batch.
+"""
 
 import copy
+import json
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_gen.skeleton import BODIES, JOINTS
+from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES
-from model.umurl import Backbone
+from model.umurl import Backbone, UmURL
+from tools import checkpoint
+from tools.common import cli
+from tools.common.files import replacing
+from tools.device import AMP, amp_dtype, autocast, name_of, select
 from tools.evaluation.late_fusion import Subset
+from tools.options import add_device_flag, try_outputs
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    device = select(args.device)
+    batch_size = args.batch_size or (512 if device.type == 'cuda' else 16)
+    if args.checkpoint:
+        model, _ = checkpoint.load_model(args.checkpoint)
+    else:
+        model = UmURL(BODIES * JOINTS * 3, VIEW_FRAMES * 3, args.hidden_size)
+    with autocast(amp_dtype(args.amp, device), device):
+        times = time_paths(model.backbone.eval().to(device), batch_size, device)
+    costs = {
+        'hidden_size': model.backbone.hidden_size,
+        'checkpoint': str(args.checkpoint or ''),
+        'amp': args.amp,
+        'parameters': parameters(model),
+        'flops': flops_per_clip(model),
+        'times': times,
+        'batch_size': batch_size,
+        'machine': name_of(device),
+        'torch': torch.__version__,
+    }
+    print_costs(costs)
+    if args.json:
+        with replacing(args.json) as file:
+            file.write(json.dumps(costs, indent=1).encode() + b'\n')
+
+
+def parse_args(argv):
+    parser = cli.Parser(__doc__)
+    flag = parser.add_argument
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        '--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)'
+    )
+    which.add_argument(
+        '--checkpoint', type=Path, metavar='FILE', help='measure the model in this checkpoint'
+    )
+    flag('-b', '--batch-size', type=cli.positive_int, metavar='N', help='default 16, on a GPU 512')
+    flag('--amp', choices=('auto', *AMP), default='off', help='precision (default off)')
+    flag('--json', type=Path, metavar='FILE', help='also write the numbers to this file')
+    add_device_flag(parser)
+    args = parser.parse_args(argv)
+    try_outputs(args.json)
+    return args
+
+
+def print_costs(costs: dict) -> None:
+    print(f'hidden size {costs["hidden_size"]}, {costs["machine"]}, --amp {costs["amp"]}\n')
+    for name, count in costs['parameters'].items():
+        print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
+    print(
+        f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{costs["batch_size"]:>6} clips{"clips/s":>10}'
+    )
+    for path, count in costs['flops'].items():
+        line = f'{path:28}{count / 1e9:12.3f}'
+        if path in costs['times']:
+            clip, batch, rate = costs['times'][path].values()
+            line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{rate:10.1f}'
+        print(line)
+
+
+def paths() -> dict[str, list[Subset]]:
+    """The passes of the encoder, each with its modalities: fused, and one of each modality."""
+    names = tuple(MODALITIES)
+    found = {'1 modality': [names[:1]]}
+    for number in range(2, len(names) + 1):
+        found[f'{number} modalities, fused'] = [names[:number]]
+    for number in range(2, len(names) + 1):
+        found[f'{number} uni-modal passes'] = [(name,) for name in names[:number]]
+    return found
+
+
+def parameters(model: UmURL) -> dict[str, int]:
+    """How many parameters the encoder has, which downstream tasks use, and how many the whole
+    model.
+    """
+    modules = {'backbone': model.backbone, 'with projectors': model}
+    return {
+        name: sum(tensor.numel() for tensor in module.parameters())
+        for name, module in modules.items()
+    }
+
+
+def flops_per_clip(model: UmURL) -> dict[str, float]:
+    """FLOPs per clip of each path and of pre-training. Moves the model to the meta device, so only
+    shapes count.
+    """
+    model = model.to('meta').train()
+    streams = random_streams(model.backbone, 2, 'meta')  # BatchNorm trains on two clips or more
+    counts = {
+        path: count_flops(partial(encode, model.backbone, streams, passes))
+        for path, passes in paths().items()
+    }
+    counts['pre-training, forward'] = count_flops(lambda: model(streams, streams))
+    counts['pre-training, with backward'] = count_flops(
+        lambda: sum(map(torch.sum, model(streams, streams))).backward()
+    )
+    return {path: count / 2 for path, count in counts.items()}
+
+
+@torch.inference_mode()
+def time_paths(
+    backbone: Backbone, batch_size: int, device: torch.device
+) -> dict[str, dict[str, float]]:
+    """Median times: {path: {'clip': seconds for one clip, 'batch': seconds for a batch,
+    'clips_per_second'}}.
+    """
+    one, many = (random_streams(backbone, clips, device) for clips in (1, batch_size))
+    times = {}
+    for path, passes in cli.progress(paths().items(), 'timing', unit='path', leave=False):
+        clip = seconds_of(partial(encode, backbone, one, passes), 2)
+        batch = seconds_of(partial(encode, backbone, many, passes), 2)
+        times[path] = {'clip': clip, 'batch': batch, 'clips_per_second': batch_size / batch}
+    return times
+
+
+def seconds_of(work: Callable, min_seconds: float = 0.5) -> float:
+    """Median time of a call. Timer waits for the GPU; by default it would use one thread."""
+    timer = Timer('work()', globals={'work': work}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=min_seconds).median
 
 
 def count_flops(work: Callable) -> int:
@@ -22,18 +163,15 @@ def count_flops(work: Callable) -> int:
 
 
 def random_streams(
-    backbone: Backbone, clips: int, device
+    backbone: Backbone, clips: int, device: torch.device | str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Random streams in the shapes that the backbone takes: {modality: (temporal, spatial)}."""
-    frame, trajectory = (
-        mlp[0].in_features for mlp in (backbone.j_emb.t_embedding, backbone.j_emb.s_embedding)
-    )
-    shapes = (
-        (clips, trajectory // 3, frame),
-        (clips, frame // 3, trajectory),
-    )  # three coordinates per joint
+    frame = backbone.j_emb.t_embedding[0].in_features
+    trajectory = backbone.j_emb.s_embedding[0].in_features
+    temporal = (clips, trajectory // 3, frame)  # three coordinates per joint
+    spatial = (clips, frame // 3, trajectory)
     return {
-        modality: tuple(torch.randn(shape, device=device) for shape in shapes)
+        modality: tuple(torch.randn(shape, device=device) for shape in (temporal, spatial))
         for modality in MODALITIES
     }
 
@@ -51,8 +189,11 @@ def gflops_per_clip(backbone: Backbone, subsets: list[Subset]) -> dict[str, floa
     """
     backbone = copy.deepcopy(backbone).to('meta')
     streams = random_streams(backbone, 1, 'meta')
-    return {
-        '+'.join(subset): count_flops(lambda subset=subset: encode(backbone, streams, [subset]))
-        / 1e9
-        for subset in subsets
+    flops = {
+        subset: count_flops(partial(encode, backbone, streams, [subset])) for subset in subsets
     }
+    return {'+'.join(subset): count / 1e9 for subset, count in flops.items()}
+
+
+if __name__ == '__main__':
+    cli.run(main)

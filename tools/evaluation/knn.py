@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from tools.common.cli import progress
+from tools.evaluation.late_fusion import late_fusion
 
 SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
 
@@ -39,7 +40,7 @@ def knn_search(
         else [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
     )
     for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
-        similarities = sum(
+        similarities = late_fusion(
             query[indices] @ features.T for query, features in zip(queries, train, strict=True)
         )
         neighbours[indices] = similarities.topk(k).indices

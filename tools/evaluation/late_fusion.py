@@ -2,15 +2,22 @@
 ("3s" of three).
 """
 
+from collections.abc import Iterable
 from itertools import combinations
 from typing import NamedTuple
 
+import torch
+
 from feeder.modalities import MODALITIES
-from tools.common.cli import InputError
+from tools.common.cli import InputError, position
 from tools.results import Origin
 
-Subset = tuple[str, ...]  # modalities encoded together, in the order joint, bone, motion
-SUBSETS = [subset for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
+Subset = tuple[str, ...]  # modalities encoded together, in the order of MODALITIES
+SUBSETS = [
+    subset
+    for size in range(1, len(MODALITIES) + 1)
+    for subset in combinations(tuple(MODALITIES), size)
+]
 
 
 class FusionRow(NamedTuple):
@@ -20,6 +27,13 @@ class FusionRow(NamedTuple):
     subsets: list[Subset]
 
 
+def late_fusion(scores: Iterable[torch.Tensor]) -> torch.Tensor:
+    """The fused scores (N, C) of several encodings of the same clips: the sum of their logits or,
+    in retrieval, of their similarities.
+    """
+    return sum(scores)
+
+
 def fusion_rows(
     modalities: list[str], ensemble: bool = False, all_modalities: bool = False
 ) -> list[FusionRow]:
@@ -27,22 +41,29 @@ def fusion_rows(
     if all_modalities:
         if len(modalities) < len(MODALITIES):
             raise InputError('--all-modalities evaluates all of them: leave out --modalities')
-        return [FusionRow('+'.join(subset), [subset]) for subset in SUBSETS] + [
-            FusionRow('3s', SUBSETS[:3])
-        ]
+        return [fused(subset) for subset in SUBSETS] + [fused_late(modalities)]
     if ensemble:
         if len(modalities) == 1:
-            raise InputError(f'--ensemble takes two or three modalities, not {modalities[0]} alone')
-        singles = [FusionRow(modality, [(modality,)]) for modality in modalities]
-        return singles + [FusionRow(f'{len(singles)}s', [(modality,) for modality in modalities])]
-    return [FusionRow('+'.join(modalities), [tuple(modalities)])]
+            raise InputError(f'--ensemble takes two or more modalities, not {modalities[0]} alone')
+        return [fused((modality,)) for modality in modalities] + [fused_late(modalities)]
+    return [fused(tuple(modalities))]
 
 
-def main_row(rows: list[FusionRow]) -> FusionRow:
-    """The row that is the result: the three fused modalities if they are among several subsets,
-    else the last row.
+def fused(subset: Subset) -> FusionRow:
+    return FusionRow('+'.join(subset), [subset])
+
+
+def fused_late(modalities: list[str]) -> FusionRow:
+    return FusionRow(f'{len(modalities)}s', [(modality,) for modality in modalities])
+
+
+def main_row(rows: list[FusionRow], modalities: list[str], ensemble: bool = False) -> FusionRow:
+    """The row that is the result: --modalities fused, late with --ensemble.
+
+    InputError if it is not among the rows: no other row may stand in for it.
     """
-    return next((row for row in rows if row.name == '+'.join(MODALITIES)), rows[-1])
+    wanted = fused_late(modalities) if ensemble else fused(tuple(modalities))
+    return rows[position(wanted.name, [row.name for row in rows], 'row')]
 
 
 def needed_subsets(rows: list[FusionRow]) -> list[Subset]:
@@ -50,15 +71,21 @@ def needed_subsets(rows: list[FusionRow]) -> list[Subset]:
     return list(dict.fromkeys(subset for row in rows for subset in row.subsets))
 
 
+def modalities_of(subsets: list[Subset]) -> list[str]:
+    """All modalities of the subsets, in the usual order."""
+    used = {modality for subset in subsets for modality in subset}
+    return [modality for modality in MODALITIES if modality in used]
+
+
 def row_facts(row: FusionRow, origin: Origin) -> dict:
     """For a row of a table: its GFLOPs per clip, and a note if pre-training never fused just these
     modalities.
     """
-    trained = (origin.pretrained_on or {}).get('modalities', MODALITIES)
-    untrained = any(len(subset) > 1 and set(subset) != set(trained) for subset in row.subsets)
-    return {
-        'gflops': sum(origin.gflops['+'.join(subset)] for subset in row.subsets)
-        if origin.gflops
-        else None,
-        'note': 'combination not trained on' if untrained else '',
-    }
+    trained = set((origin.pretrained_on or {}).get('modalities', MODALITIES))
+    gflops = None
+    if origin.gflops:
+        gflops = sum(origin.gflops['+'.join(subset)] for subset in row.subsets)
+    note = ''
+    if any(len(subset) > 1 and set(subset) != trained for subset in row.subsets):
+        note = 'combination not trained on'
+    return {'gflops': gflops, 'note': note}

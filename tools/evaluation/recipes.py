@@ -8,14 +8,16 @@ import torch
 
 from feeder.augmentations import draw_crops
 from feeder.feeders import generator_at
+from tools.schedule import lr_factors
 
 CROPS, HEAD = 1 << 30, 1 << 31  # generator_at's `epoch` for draws other than order and labels
 Crops = tuple[torch.Tensor, torch.Tensor]  # start and length, (N,) each
 
 
 class Recipe(NamedTuple):
-    """SGD and crops. train_crop: the range of the random crop, as shares of a clip; test_crop: of
-    the centre crop.
+    """SGD and crops. schedule: the epochs at which the learning rate falls to a tenth, unless `cos`.
+
+    train_crop: the range of the random crop, as shares of a clip; test_crop: of the centre crop.
     """
 
     lr: list
@@ -26,6 +28,15 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.0
     train_crop: list = [1.0, 1.0]
     test_crop: float = 1.0
+    cos: bool = False
+
+    def factors(self) -> list[float]:
+        """What the learning rates are multiplied by in each epoch."""
+        return lr_factors(self.epochs, self.schedule, self.cos)
+
+    @property
+    def random_crops(self) -> bool:
+        return self.train_crop != [1, 1]
 
 
 # probe: the official code's. cmd: what the field compares fine-tuning with; README.md has the

@@ -13,8 +13,9 @@ from feeder.feeders import generator_at
 from tools import results, scores
 from tools.common.cli import progress
 from tools.common.files import move_aside
+from tools.evaluation.features import Inputs
 from tools.evaluation.finetune import FineTuning
-from tools.evaluation.late_fusion import FusionRow
+from tools.evaluation.late_fusion import FusionRow, late_fusion
 
 DRAWS = ('random', 'balanced')
 COLUMNS = {
@@ -23,14 +24,9 @@ COLUMNS = {
     'per class': 'mean_class_accuracy',
     'best seen': 'best_accuracy',
 }
-Draws = dict[
-    tuple[float, int], torch.Tensor
-]  # {(ratio, repeat): indices of the clips that keep their label}
-Runs = dict[tuple[str, float, int], dict]  # {(name of the row, ratio, repeat): its scores}
-EXTENDABLE = {
-    'data_ratio': None,
-    'repeats': None,
-}  # a results file can be extended by more of these
+Draws = dict[tuple[float, int], torch.Tensor]  # (ratio, repeat): the clips that keep their label
+Runs = dict[tuple[str, float, int], dict]  # (name of the row, ratio, repeat): its scores
+EXTENDABLE = ('data_ratio', 'repeats')  # a results file can be extended by more of these
 
 
 def draw_labels(
@@ -70,42 +66,46 @@ def load_finished_runs(
         (run['modalities'], run['data_ratio'], run['repeat']): run for run in content['runs']
     }
     wanted = [(row.name, *draw) for draw in draws for row in rows]
-    same = content.get('config', {}) | EXTENDABLE == configuration | EXTENDABLE
-    finished = {key: earlier[key] for key in wanted if key in earlier} if same else {}
+    finished = {}
+    same = without_extent(content.get('config', {})) == without_extent(configuration)
+    if same:
+        finished = {key: earlier[key] for key in wanted if key in earlier}
     if finished:
+        rest = 'nothing left to train' if len(finished) == len(wanted) else 'resuming'
         print(
-            f'note: {path} has {len(finished)} of {len(wanted)} runs: '
-            f'{"nothing left to train" if len(finished) == len(wanted) else "resuming"}',
+            f'note: {path} has {len(finished)} of {len(wanted)} runs: {rest}',
             file=sys.stderr,
         )
     if earlier.keys() - finished.keys():
-        reason = (
-            'has other shares or more repeats'
-            if same
-            else 'was made with other settings, data or checkpoint'
-        )
+        reason = 'was made with other settings, data or checkpoint'
+        if same:
+            reason = 'has other shares or more repeats'
         print(f'note: {path} {reason}; it was moved to {move_aside(path)}', file=sys.stderr)
     return finished
 
 
+def without_extent(configuration: dict) -> dict:
+    return {name: value for name, value in configuration.items() if name not in EXTENDABLE}
+
+
 def run_all(
     finetune_once: Callable[..., FineTuning],
+    inputs: Inputs,
     draws: Draws,
     rows: list[FusionRow],
     finished: Runs,
-    labels: torch.Tensor,
-    num_classes: int,
     save: Callable[[list[dict]], None],
-    performers: list | None = None,
 ) -> list[dict]:
     """Fine-tune for every draw and row that is not finished; returns all runs in order, finished
     ones included.
 
-    finetune_once(modalities=…, clips=…, repeat=…) trains one model; labels, performers (M,): of the
-    val split. After each run, save(runs) writes the results so far.
+    finetune_once(modalities=…, clips=…, repeat=…) trains one model. After each run, save(runs)
+    writes the results so far.
     """
     runs = dict(finished)
-    if (smallest := min(map(len, draws.values()))) < num_classes:
+    labels, num_classes = inputs.labels, inputs.num_classes
+    smallest = min(map(len, draws.values()))
+    if smallest < num_classes:
         print(
             f'note: the smallest draw has {smallest} clips for {num_classes} classes',
             file=sys.stderr,
@@ -113,17 +113,18 @@ def run_all(
     if finished:
         save(list(runs.values()))  # the file they come from may have been moved aside
     for (ratio, repeat), clips in progress(draws.items(), 'fine-tuning', unit='draw'):
-        train = cache(
-            partial(finetune_once, clips=clips, repeat=repeat)
-        )  # the rows of a draw share models
-        for row in [row for row in rows if (row.name, ratio, repeat) not in runs]:
+        # The rows of a draw share models.
+        train = cache(partial(finetune_once, clips=clips, repeat=repeat))
+        for row in rows:
+            if (row.name, ratio, repeat) in runs:
+                continue
             models = [train(modalities=modalities) for modalities in row.subsets]
             runs[row.name, ratio, repeat] = {
                 'modalities': row.name,
                 'data_ratio': ratio,
                 'repeat': repeat,
                 'clips': len(clips),
-                **evaluate(models, labels, num_classes, performers),
+                **evaluate(models, labels, num_classes, inputs.origin.performers),
             }
             save(list(runs.values()))
     return [runs[row.name, ratio, repeat] for ratio, repeat in draws for row in rows]
@@ -132,13 +133,19 @@ def run_all(
 def evaluate(
     models: list[FineTuning], labels: torch.Tensor, num_classes: int, performers: list | None = None
 ) -> dict:
-    """The scores of one model, or of the late fusion of several."""
-    epochs = list(models[0].eval_history)
-    logits = {epoch: sum(model.eval_history[epoch] for model in models) for epoch in epochs}
+    """The scores of one model, or of the late fusion of several; labels, performers (M,): of the
+    val split.
+    """
+    logits = {
+        epoch: late_fusion(model.eval_history[epoch] for model in models)
+        for epoch in models[0].eval_history
+    }
+    accuracies = {epoch: scores.accuracy(values, labels) for epoch, values in logits.items()}
+    last = logits[max(logits)]
     return {
         'training_loss': models[0].training_loss if len(models) == 1 else None,
-        **scores.classification_summary(logits[epochs[-1]], labels, num_classes, performers),
-        **scores.best_seen({epoch: scores.accuracy(logits[epoch], labels) for epoch in epochs}),
+        **scores.classification_summary(last, labels, num_classes, performers),
+        **scores.best_seen(accuracies),
     }
 
 
@@ -146,22 +153,23 @@ def summarize(runs: list[dict]) -> list[dict]:
     """A row for each share of the labels and each row of modalities: mean and standard deviation
     over the repeats.
     """
-    groups, summary = {}, []
+    groups = {}
     for run in runs:
         groups.setdefault((run['data_ratio'], run['modalities']), []).append(run)
-    for group in groups.values():
-        row = {name: group[0][name] for name in ('modalities', 'data_ratio', 'clips')} | {
-            'repeats': len(group)
-        }
-        for name in COLUMNS.values():
-            row[name], row[f'{name}_std'] = scores.mean_std([run[name] for run in group])
-        if len(group) == 1:
-            row |= {
-                name: group[0][name]
-                for name in ('accuracy_interval', 'best_epoch', 'training_loss')
-            }
-        summary.append(row)
-    return summary
+    return [summarize_repeats(group) for group in groups.values()]
+
+
+def summarize_repeats(runs: list[dict]) -> dict:
+    """A row of the summary: the runs of one share and one row of modalities."""
+    first = runs[0]
+    row = {name: first[name] for name in ('modalities', 'data_ratio', 'clips')}
+    row['repeats'] = len(runs)
+    for name in COLUMNS.values():
+        row[name], row[f'{name}_std'] = scores.mean_std([run[name] for run in runs])
+    if len(runs) == 1:
+        alone = ('accuracy_interval', 'best_epoch', 'training_loss')
+        row |= {name: first[name] for name in alone}
+    return row
 
 
 def main_result(runs: list[dict], main: str) -> dict:
@@ -169,39 +177,33 @@ def main_result(runs: list[dict], main: str) -> dict:
     `runs` and `table`.
     """
     table = summarize(runs)
-    result = dict(
-        max((row for row in table if row['modalities'] == main), key=lambda row: row['data_ratio'])
-    )
+    main_rows = [row for row in table if row['modalities'] == main]
+    result = dict(max(main_rows, key=lambda row: row['data_ratio']))
     if result['repeats'] == 1:
-        result |= next(
+        (run,) = (
             run
             for run in runs
             if run['modalities'] == main and run['data_ratio'] == result['data_ratio']
         )
-        result['predictions'] = torch.as_tensor(
-            result['predictions']
-        )  # a list if it comes from a results file
+        # The predictions are a list if they come from a results file.
+        result |= run | {'predictions': torch.as_tensor(run['predictions'])}
     return {**result, 'runs': runs, 'table': table}
 
 
 def report(runs: list[dict]) -> str:
     """Lines of text, one for each row of `summarize`."""
-    lines = [
-        f'{"labels":>8}{"clips":>8}  {"modalities":20}'
-        + ''.join(f'{title:>16}' for title in COLUMNS)
-    ]
+    titles = ''.join(f'{title:>16}' for title in COLUMNS)
+    lines = [f'{"labels":>8}{"clips":>8}  {"modalities":20}{titles}']
     for row in summarize(runs):
-        numbers = [
-            f'{row[name]:.2f}' + (f' ± {row[f"{name}_std"]:5.2f}' if row['repeats'] > 1 else '')
-            for name in COLUMNS.values()
-        ]
-        lines.append(
-            f'{100 * row["data_ratio"]:6g} %{row["clips"]:8}  {row["modalities"]:20}'
-            + ''.join(f'{number:>16}' for number in numbers)
-        )
+        line = f'{100 * row["data_ratio"]:6g} %{row["clips"]:8}  {row["modalities"]:20}'
+        for name in COLUMNS.values():
+            number = f'{row[name]:.2f}'
+            if row['repeats'] > 1:
+                number += f' ± {row[f"{name}_std"]:5.2f}'
+            line += f'{number:>16}'
+        lines.append(line)
     lines.append(
         '(in %, last epoch; ±: over draws and repeats, not over pre-training seeds; best seen: the '
-        'best top-1 '
-        'of an evaluation every 5 epochs, on the test split)'
+        'best top-1 of an evaluation every 5 epochs, on the test split)'
     )
     return '\n'.join(lines)

@@ -105,8 +105,14 @@ def test_bad_input_is_one_line(setting, tmp_path, padded_arrays, mistake):
     assert 'there are 9 training clips' in mistake(neighbours.main, [*argv, '-k', 10])
     assert 'not an .npz file' in mistake(neighbours.main, [__file__, *argv[1:]])
     padded_arrays(tmp_path / 'NTU-RGB-D-60-AGCN/xview', train=9, val=5)
-    assert 'features of other clips' in mistake(
+    assert 'has features of the protocol cross_subject, not cross_view' in mistake(
         neighbours.main, [*argv, '--protocol', 'cross_view']
+    )
+    arrays = dict(np.load(argv[0]))
+    del arrays['about'], arrays['val_names']
+    np.savez(tmp_path / 'unknown.npz', **arrays)
+    assert 'features of other clips' in mistake(
+        neighbours.main, [tmp_path / 'unknown.npz', *argv[1:], '--protocol', 'cross_view']
     )
     assert 'is not there: prepare ntu120' in mistake(
         neighbours.main, [*argv, '--finetune-dataset', 'ntu120']

@@ -106,9 +106,9 @@ def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(
     monkeypatch.setattr(
         robustness,
         'extract_subsets',
-        lambda backbone, clips, **more: (
+        lambda backbone, clips, *more: (
             seen.append(clips.frames),
-            extract(backbone, clips, **more),
+            extract(backbone, clips, *more),
         )[1],
     )
     robustness.main(

@@ -9,8 +9,9 @@ import torch
 from data_gen.protocols import Data
 from model.umurl import UmURL
 from tools import checkpoint
-from tools.analysis import drawing, tsne, tsne_figure
+from tools.analysis import drawing, tsne
 from tools.evaluation.feature_files import Features
+from tools.evaluation.features import Extraction
 
 LABELS = np.repeat([0, 1, 2, 3], 15)
 
@@ -43,9 +44,9 @@ def features_file(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What tsne_figure.draw got, which draws nothing: a list of (panels, classes, names)."""
+    """What tsne.draw got, which draws nothing: a list of (panels, classes, names)."""
     calls = []
-    monkeypatch.setattr(tsne_figure, 'draw', lambda *what: calls.append(what))
+    monkeypatch.setattr(tsne, 'draw', lambda *what: calls.append(what))
     monkeypatch.setattr(drawing, 'save', lambda *_: None)
     return calls
 
@@ -184,7 +185,7 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 10)
     saved = tmp_path / 'saved.npz'
     arrays = Data(tmp_path / 'data', 'ntu60', 'cross_view')
-    data = tsne.read_features(path, ('joint',), arrays, 64, 'off', torch.device('cpu'))
+    data = tsne.read_features(path, ('joint',), arrays, Extraction(torch.device('cpu'), None, 64))
     with open(saved, 'wb') as file:
         np.savez(file, **{name: tensor.numpy() for name, tensor in data._asdict().items()})
     flags = ['--data-root', tmp_path / 'data', '--modalities', 'joint']
@@ -229,9 +230,7 @@ def test_a_file_says_what_it_is_of_and_the_manifest_names_the_classes(
 def test_each_class_has_a_style_of_its_own():
     count = 40
     styles = set()
-    figure = tsne_figure.draw(
-        [panel(count)], np.arange(count), [str(number) for number in range(count)]
-    )
+    figure = tsne.draw([panel(count)], np.arange(count), [str(number) for number in range(count)])
     for dots in figure.axes[0].collections:
         styles.add(
             (dots.get_facecolor()[0, :3].round(3).tobytes(), dots.get_paths()[0].vertices.tobytes())
@@ -259,7 +258,7 @@ def test_panels_are_equal_and_nothing_is_covered(count):
         'a name that is far too long for the legend of a single column of a paper',
     ] * 4
     with matplotlib.rc_context(drawing.STYLE):
-        figure = tsne_figure.draw(
+        figure = tsne.draw(
             [panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names
         )
         figure.draw_without_rendering()

@@ -128,7 +128,16 @@ def test_features_of_autocast_are_float32(model, clips):
 )
 def test_rows_of_the_table(flags, rows, main):
     assert fusion_rows(*flags) == rows
-    assert main_row(rows).name == main
+    assert main_row(rows, *flags[:2]).name == main
+
+
+def test_no_other_row_stands_in_for_the_main_one():
+    rows = fusion_rows(ALL, all_modalities=True)
+    without = [row for row in rows if row.name != 'joint+bone+motion']
+    with pytest.raises(InputError, match=r'there is no row joint\+bone\+motion'):
+        main_row(without, ALL)
+    with pytest.raises(InputError, match='there is no row 3s'):
+        main_row(rows[:-1], ALL, ensemble=True)
 
 
 def test_each_subset_is_needed_once():

@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from data_gen.protocols import Data
 from feeder.feeders import downstream_batches
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
 from tools.common.cli import InputError
+from tools.evaluation.features import Extraction, Inputs
 from tools.evaluation.finetune import Classifier, finetune, predict
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.evaluation.recipes import Recipe, training_crops
+from tools.results import Origin
 
 
 @pytest.fixture
@@ -32,28 +35,27 @@ def val(random_dataset):
 
 
 @pytest.fixture
-def run(backbone, train, val):
+def run(backbone, train, val, tmp_path):
     """run(**changes): fine-tune a small classifier of six classes for two epochs, unless the
     changes say otherwise.
     """
 
-    def fine_tune(clips=(0, 1, 2, 3, 4), **changes):
-        recipe = Recipe(
-            [changes.pop('lr', 0.1)], changes.pop('batch_size', 2), 2, [], weight_decay=0.01
+    data = Data(tmp_path, 'custom', 'own_split')  # has as many classes as there are labels
+    val.labels[-1] = 5
+    inputs = Inputs(data, backbone, train, val, Origin())
+
+    def fine_tune(clips=(0, 1, 2, 3, 4), lr=0.1, dtype=None, seed=0, **changes):
+        recipe = Recipe([lr], 2, 2, [1], weight_decay=0.01)
+        of_recipe = {name: changes.pop(name) for name in recipe._fields if name in changes}
+        settings = {'modalities': tuple(MODALITIES), 'repeat': 0} | changes
+        return finetune(
+            inputs,
+            recipe._replace(**of_recipe),
+            Extraction(torch.device('cpu'), dtype, 2),
+            seed,
+            clips=torch.tensor(clips),
+            **settings,
         )
-        recipe = recipe._replace(
-            **{name: changes.pop(name) for name in recipe._fields if name in changes}
-        )
-        settings = {
-            'modalities': MODALITIES,
-            'repeat': 0,
-            'recipe': recipe,
-            'factors': [1, 0.1],
-            'dtype': None,
-            'seed': 0,
-            'extract_batch': 2,
-        }
-        return finetune(backbone, train, val, 6, clips=torch.tensor(clips), **settings | changes)
 
     return fine_tune
 
@@ -111,8 +113,8 @@ def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
 def test_training_lowers_the_loss(run, dtype):
     settings = {'lr': 0.03, 'batch_size': 5, 'weight_decay': 0, 'dtype': dtype}
     assert (
-        run(factors=[1] * 25, **settings).training_loss
-        < 0.5 * run(factors=[1], **settings).training_loss
+        run(epochs=25, schedule=[], **settings).training_loss
+        < 0.5 * run(epochs=1, **settings).training_loss
     )
 
 
@@ -128,7 +130,7 @@ def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, v
             [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)],
         )[1],
     )
-    run(factors=[1, 1], train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
+    run(train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
     first, second, tested = used
     for crops, epoch in ((first, 0), (second, 1)):
         assert all(
@@ -142,9 +144,9 @@ def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, v
 
 
 def test_the_learning_rate_is_lr_times_the_factor_of_each_epoch(run):
-    plain = run(lr=0.1, factors=[1, 0.5]).eval_history[2]
-    assert run(lr=0.2, factors=[0.5, 0.25]).eval_history[2].equal(plain)
-    assert not run(lr=0.1, factors=[1, 1]).eval_history[2].equal(plain)
+    plain = run(lr=0.1, schedule=[1]).eval_history[2]
+    assert run(lr=1.0, schedule=[0, 1]).eval_history[2].allclose(plain, atol=1e-6)
+    assert not run(lr=0.1, schedule=[]).eval_history[2].allclose(plain, atol=1e-6)
 
 
 def test_seed_and_repeat_determine_a_run(run):
@@ -160,7 +162,7 @@ def test_seed_and_repeat_determine_a_run(run):
 def test_each_repeat_has_its_own_head_and_order(run, monkeypatch):
     one_step = {
         'batch_size': 5,
-        'factors': [1],
+        'epochs': 1,
     }  # all clips in one batch: their order only affects rounding
     assert (
         not run(repeat=1, **one_step)
@@ -187,7 +189,7 @@ def test_the_pre_trained_weights_stay_for_the_next_run(run, backbone):
 
 @pytest.mark.parametrize(('epochs', 'evaluated'), [(3, [3]), (10, [5, 10]), (12, [5, 10, 12])])
 def test_evaluates_every_five_epochs_and_after_the_last(run, epochs, evaluated):
-    assert list(run(factors=[1] * epochs, modalities=('joint',)).eval_history) == evaluated
+    assert list(run(epochs=epochs, modalities=('joint',)).eval_history) == evaluated
 
 
 @pytest.mark.parametrize('modalities', [('bone',), ('joint', 'bone')])

@@ -2,16 +2,20 @@
 rates.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from data_gen.protocols import Data
 from feeder.feeders import generator_at
 from tools.common.cli import InputError
 from tools.evaluation import probe
 from tools.evaluation.feature_files import Features
+from tools.evaluation.features import FrozenFeatures
 from tools.evaluation.late_fusion import FusionRow
 from tools.evaluation.recipes import Recipe
 from tools.results import Origin
@@ -44,24 +48,20 @@ def batches_of(features, order, batch_size):
 
 
 def train_probe(features, rows=JOINT_ROW, lrs=(0.1,), **changes):
-    factors = changes.pop('factors', lr_factors(6, [3, 5], cos=False))
-    recipe = Recipe(list(lrs), 16, len(factors), [3, 5])._replace(**changes)
+    recipe = Recipe(list(lrs), 16, 6, [3, 5])._replace(**changes)
     features = features if isinstance(features, dict) else {JOINT: features}
-    return probe.train_probe(features, list(rows), 4, recipe, factors, 0, Origin())
+    data = Data(Path(), 'custom', 'own_split')  # has as many classes as there are labels
+    return probe.train_probe(FrozenFeatures(data, features, Origin()), list(rows), recipe, 0)
 
 
 def train_by_hand(features, changes):
     """The same with one head and learning rate 0.1, written out. Returns (head, mean loss of the
     last epoch).
     """
-    settings = {
-        'momentum': 0.9,
-        'weight_decay': 0.0,
-        'factors': lr_factors(6, [3, 5], cos=False),
-    } | changes
+    settings = {'momentum': 0.9, 'weight_decay': 0.0, 'cos': False} | changes
     head = probe.linear_head(6, 4, 0)
     velocity = [0, 0]
-    for epoch, factor in enumerate(settings['factors']):
+    for epoch, factor in enumerate(lr_factors(6, [3, 5], settings['cos'])):
         total = 0
         for batch in torch.randperm(50, generator=generator_at(0, epoch)).split(
             16
@@ -99,9 +99,7 @@ def test_one_epoch_after_another_as_recorded(recorded):
     assert float((head.bias.detach() - arrays['bias']).norm() / arrays['bias'].norm()) < 1e-4
 
 
-@pytest.mark.parametrize(
-    'changes', [{}, {'momentum': 0.0}, {'weight_decay': 0.1}, {'factors': lr_factors(6, [], True)}]
-)
+@pytest.mark.parametrize('changes', [{}, {'momentum': 0.0}, {'weight_decay': 0.1}, {'cos': True}])
 def test_training_written_out(features, changes):
     (result,) = train_probe(features, **changes)
     head, loss = train_by_hand(features, changes)
@@ -157,9 +155,9 @@ def test_late_fusion_adds_the_logits_of_the_heads(features):
 
 
 def test_best_seen_is_the_best_evaluation_every_five_epochs(features):
-    (result,) = train_probe(features, factors=[1.0] * 12)
+    (result,) = train_probe(features, epochs=12, schedule=[])
     shorter = [
-        train_probe(features, factors=[1.0] * epochs)[0]['accuracy'] for epochs in (5, 10, 12)
+        train_probe(features, epochs=epochs, schedule=[])[0]['accuracy'] for epochs in (5, 10, 12)
     ]
     assert result['best_accuracy'] == max(shorter)
     assert result['best_epoch'] == (5, 10, 12)[shorter.index(max(shorter))]
@@ -173,4 +171,4 @@ def test_heads_start_as_in_the_official_code():
 
 def test_a_learning_rate_that_diverges_is_a_mistake(features):
     with pytest.raises(InputError, match=r'--lr 3e\+38: the loss is not finite after epoch 5'):
-        train_probe(features, lrs=[0.1, 3e38], factors=[1.0] * 12)
+        train_probe(features, lrs=[0.1, 3e38], epochs=12, schedule=[])

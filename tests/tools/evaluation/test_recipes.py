@@ -19,9 +19,9 @@ LENGTHS = torch.tensor([1, 5, 63, 64, 65, 100, 150, 299, 300] * 50)
 def test_the_values_of_the_recipes():
     """Each as README.md traces it; the probe's are the official code's."""
     assert {name: tuple(recipe) for name, recipe in RECIPES.items()} == {
-        'probe': ([0.03], 512, 150, [120, 140], 0.9, 0, [1, 1], 1),
-        'cmd': ([0.01], 64, 80, [50, 70], 0.9, 0, [0.5, 1], 0.95),
-        'plain': ([0.01], 64, 80, [50, 70], 0.9, 0, [1, 1], 1),
+        'probe': ([0.03], 512, 150, [120, 140], 0.9, 0, [1, 1], 1, False),
+        'cmd': ([0.01], 64, 80, [50, 70], 0.9, 0, [0.5, 1], 0.95, False),
+        'plain': ([0.01], 64, 80, [50, 70], 0.9, 0, [1, 1], 1, False),
     }
 
 
@@ -102,7 +102,10 @@ def test_results_name_the_recipe_and_what_overrides_it(flags, recipe, overrides)
 
 
 def test_the_cosine_schedule_overrides_a_recipe():
-    assert action_recognition.parse_args(['--cos']).overrides == {'cos': True}
+    args = action_recognition.parse_args(['--cos', '--epochs', '4'])
+    assert args.overrides == {'cos': True, 'epochs': 4}
+    factors = action_recognition.recipe_of(args).factors()
+    assert factors == pytest.approx([1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4])
 
 
 def test_the_recipe_is_in_results_and_report(setting, tmp_path, capsys):

@@ -227,8 +227,8 @@ def test_drawn_clips_are_named_and_none_is_a_test_clip(results, folder, trained,
 def test_what_is_drawn_is_what_is_trained_on(setting, tmp_path, folder, monkeypatch):
     used = {}
 
-    def finetune(backbone, train, val, num_classes, *, clips, repeat, **settings):
-        used[repeat] = [train.names[clip] for clip in clips]
+    def finetune(inputs, *settings, modalities, clips, repeat):
+        used[repeat] = [inputs.train.names[clip] for clip in clips]
         return FineTuning({1: torch.zeros(7, 60)}, 0.0)
 
     monkeypatch.setattr(action_recognition, 'finetune', finetune)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.umurl import UmURL
-from tools import benchmark, checkpoint
-from tools.analysis import complexity
+from tools import checkpoint
+from tools.evaluation import flops
 
 STREAMS = ((64, 150), (50, 192))  # tokens, and numbers per token, of both streams
 
@@ -19,14 +19,14 @@ def umurl(hidden_size):
 
 
 def test_published_parameters():
-    counts = complexity.parameters(umurl(1024))
+    counts = flops.parameters(umurl(1024))
     assert counts['backbone'] == pytest.approx(22.07e6, rel=0.005)
     assert counts['with projectors'] == pytest.approx(72.45e6, rel=0.005)
 
 
 def test_published_flops():
-    counts = complexity.flops_per_clip(umurl(1024))
-    paths = 'one modality', 'three modalities, fused', 'three uni-modal passes'
+    counts = flops.flops_per_clip(umurl(1024))
+    paths = '1 modality', '3 modalities, fused', '3 uni-modal passes'
     assert [counts[path] / 1e9 for path in paths] == pytest.approx([1.740, 2.536, 5.220], rel=0.005)
 
 
@@ -53,11 +53,11 @@ def flops_by_formula(hidden):
         2 * tokens * width * hidden for tokens, width in STREAMS
     )  # their inputs need no gradient
     return {
-        'one modality': one,
-        'two modalities, fused': two,
-        'three modalities, fused': three,
-        'two uni-modal passes': 2 * one,
-        'three uni-modal passes': 3 * one,
+        '1 modality': one,
+        '2 modalities, fused': two,
+        '3 modalities, fused': three,
+        '2 uni-modal passes': 2 * one,
+        '3 uni-modal passes': 3 * one,
         'pre-training, forward': forward,
         'pre-training, with backward': 3 * forward - first_layers,
     }
@@ -65,42 +65,37 @@ def flops_by_formula(hidden):
 
 @pytest.mark.parametrize('hidden', [8, 32])
 def test_counted_as_by_formula(hidden):
-    assert complexity.flops_per_clip(umurl(hidden)) == flops_by_formula(hidden)
+    assert flops.flops_per_clip(umurl(hidden)) == flops_by_formula(hidden)
 
 
 def test_attention_is_counted_whatever_kernel_a_device_has():
     model = UmURL(150, 192, 8)
-    streams = complexity.random_streams(model.backbone, 1, 'cpu')
-    counted = complexity.count_flops(
-        lambda: complexity.encode(model.backbone, streams, [('joint',)])
-    )
-    assert counted == flops_by_formula(8)['one modality']
+    streams = flops.random_streams(model.backbone, 1, 'cpu')
+    counted = flops.count_flops(lambda: flops.encode(model.backbone, streams, [('joint',)]))
+    assert counted == flops_by_formula(8)['1 modality']
 
 
 def test_deeper_and_other_shapes_are_counted_as_they_are():
     """A second layer, with streams of 20 frames and 10 joints: its share by hand."""
-    shallow, deep = (
-        complexity.flops_per_clip(UmURL(30, 60, 16, num_layer=layers)) for layers in (1, 2)
-    )
+    shallow, deep = (flops.flops_per_clip(UmURL(30, 60, 16, num_layer=layers)) for layers in (1, 2))
     layer = 2 * ((20 + 10) * 6 * 16**2 + 2 * (20**2 + 10**2) * 16)
-    assert deep['one modality'] - shallow['one modality'] == layer
+    assert deep['1 modality'] - shallow['1 modality'] == layer
 
 
 def test_the_table_and_the_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        complexity, 'seconds_of', lambda work, seconds: benchmark.seconds_of(work, 0.001)
-    )
+    seconds_of = flops.seconds_of
+    monkeypatch.setattr(flops, 'seconds_of', lambda work, seconds: seconds_of(work, 0.001))
     model, path = UmURL(150, 192, 16), tmp_path / 'model.pth.tar'
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1)
     out = tmp_path / 'new' / 'costs.json'
-    complexity.main(
+    flops.main(
         ['--checkpoint', str(path), '--device', 'cpu', '--batch-size', '3', '--json', str(out)]
     )
     costs = json.loads(out.read_text())
     assert costs['hidden_size'] == 16
     assert costs['parameters']['with projectors'] == sum(p.numel() for p in model.parameters())
     assert costs['flops'] == flops_by_formula(16)
-    assert costs['times'].keys() == complexity.PATHS.keys()
+    assert costs['times'].keys() == flops.paths().keys()
     for time in costs['times'].values():
         assert time['clip'] > 0
         assert time['clips_per_second'] == pytest.approx(3 / time['batch'])
@@ -111,14 +106,12 @@ def test_the_table_and_the_json(tmp_path, capsys, monkeypatch):
 
 
 def test_bad_input_is_one_line(mistake, tmp_path):
-    assert 'no such checkpoint' in mistake(
-        complexity.main, ['--checkpoint', tmp_path / 'none.pth.tar']
-    )
+    assert 'no such checkpoint' in mistake(flops.main, ['--checkpoint', tmp_path / 'none.pth.tar'])
     (tmp_path / 'text.pth.tar').write_text('text')
-    assert 'is not a' in mistake(complexity.main, ['--checkpoint', tmp_path / 'text.pth.tar'])
-    assert 'is a folder' in mistake(complexity.main, ['--checkpoint', tmp_path])
-    assert '7 is odd' in mistake(complexity.main, ['--hidden-size', 7])
+    assert 'is not a' in mistake(flops.main, ['--checkpoint', tmp_path / 'text.pth.tar'])
+    assert 'is a folder' in mistake(flops.main, ['--checkpoint', tmp_path])
+    assert '7 is odd' in mistake(flops.main, ['--hidden-size', 7])
     assert 'not allowed with' in mistake(
-        complexity.main, ['--hidden-size', 8, '--checkpoint', tmp_path / 'x']
+        flops.main, ['--hidden-size', 8, '--checkpoint', tmp_path / 'x']
     )
-    assert 'expected cpu, cuda' in mistake(complexity.main, ['--hidden-size', 8, '--device', 'tpu'])
+    assert 'expected cpu, cuda' in mistake(flops.main, ['--hidden-size', 8, '--device', 'tpu'])

@@ -1,0 +1,134 @@
+"""What every evaluation begins and ends with: flags, configuration, features, results.
+
+README.md shows an evaluation of your own in 20 lines.
+"""
+
+import argparse
+import sys
+from typing import NamedTuple
+
+from data_gen.protocols import Data
+from tools import options, results, scores
+from tools.common.cli import InputError, Parser
+from tools.distributed import first_process_only
+from tools.evaluation import feature_files
+from tools.evaluation.features import (
+    MISSING,
+    Extraction,
+    FrozenFeatures,
+    Inputs,
+    extract_features,
+    input_hashes,
+    load_features,
+)
+from tools.evaluation.late_fusion import FusionRow, fusion_rows, main_row, needed_subsets
+from tools.evaluation.recipes import RECIPES, Recipe
+
+CONFIGURATION = (
+    'dataset',
+    'protocol',
+    'modalities',
+    'ensemble',
+    'all_modalities',
+    'amp',
+    'tf32',
+)
+
+
+class Evaluation(NamedTuple):
+    """One evaluation. rows: what is evaluated; config: all that determines the numbers."""
+
+    task: str
+    args: argparse.Namespace
+    data: Data
+    rows: list[FusionRow]
+    config: dict
+
+    @property
+    def main_row(self) -> FusionRow:
+        return main_row(self.rows, self.args.modalities, self.args.ensemble)
+
+    def features(self, recipe: Recipe = RECIPES['probe']) -> FrozenFeatures:
+        """The features of all rows, on the device: of --load-features, or of --pretrained with the
+        crops of a recipe. Writes --save-features.
+        """
+        args = self.args
+        subsets = needed_subsets(self.rows)
+        extraction = Extraction.of(args)
+        if args.load_features:
+            if args.pretrained:
+                print('note: --pretrained has no effect with --load-features', file=sys.stderr)
+            frozen = load_features(args.load_features, subsets, self.data).to(extraction.device)
+        elif args.pretrained:
+            frozen = extract_features(
+                args.pretrained, subsets, self.data, extraction, recipe, args.seed
+            )
+        else:
+            raise InputError(MISSING)
+        if args.save_features:
+            feature_files.save(
+                args.save_features, frozen.by_subset, args.dataset, args.protocol, frozen.origin
+            )
+        return frozen
+
+    def write(self, inputs: Inputs | FrozenFeatures, **record) -> None:
+        """Write --results: this record, the labels of the test clips, and where they come from."""
+        if self.args.results:
+            results.write(
+                self.args.results,
+                self.config,
+                task=self.task,
+                **inputs.origin.record(),
+                labels=inputs.labels,
+                class_names=self.data.class_names,
+                **record,
+            )
+
+    def finish(
+        self, inputs: Inputs | FrozenFeatures, details: str, report: str, record: dict
+    ) -> None:
+        """Print what was evaluated, with details, and the report; write --results and --per-class.
+
+        record: accuracy, predictions (M,), class_accuracy and more, as of `tools.scores`.
+        """
+        args = self.args
+        name = self.main_row.name
+        if args.ensemble:
+            name = f'{"+".join(args.modalities)}, late fusion ({name})'
+        print(f'{self.task}, {args.dataset} {args.protocol}, {name}: {details}')
+        results.print_origin(inputs.origin.pretrained_on, args.dataset, args.protocol)
+        print(report)
+        if args.per_class:
+            scores.write_per_class(
+                args.per_class,
+                inputs.labels,
+                record['predictions'],
+                len(record['class_accuracy']),
+                self.data.class_names,
+            )
+        self.write(inputs, **record)
+
+
+def parse_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
+    """Parse the flags of `options.add_evaluation_flags` and others, and try the files to write."""
+    args = options.parse_args(parser, argv, feature_files.read_source)
+    options.try_outputs(args.results, args.per_class, args.save_features)
+    return args
+
+
+def begin(args: argparse.Namespace, task: str, **settings) -> Evaluation | None:
+    """The evaluation that the flags ask for; settings: what else determines its numbers.
+
+    None if there is nothing to do: in all but the first process of a launcher, or because
+    --results is of this configuration already, with --skip-finished.
+    """
+    if not first_process_only():
+        return None
+    data = options.data_of(args)
+    rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
+    config = {'task': task} | {name: getattr(args, name) for name in CONFIGURATION} | settings
+    if args.results:
+        config |= input_hashes(data, args.pretrained, args.load_features)
+    if args.skip_finished and results.is_finished(args.results, config):
+        return None
+    return Evaluation(task, args, data, rows, config)
