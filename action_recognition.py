@@ -90,9 +90,8 @@ def run_finetuning(tuning: Evaluation, recipe: Recipe) -> None:
 
 
 def parse_args(argv: list[str] | None):
-    parser = Parser(__doc__)
-    options.add_evaluation_flags(parser)
-    options.add_fusion_flags(parser)
+    parser = evaluation.new_parser(__doc__)
+    evaluation.add_fusion_flags(parser)
     add_recipe_flags(parser)
     add_finetuning_flags(parser)
     options.accept_official_flags(parser)

@@ -57,9 +57,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_args(argv):
-    parser = cli.Parser(__doc__)
-    options.add_evaluation_flags(parser)
-    options.add_fusion_flags(parser)
+    parser = evaluation.new_parser(__doc__)
+    evaluation.add_fusion_flags(parser)
     flag = parser.add_argument_group('retrieval').add_argument
     flag(
         '--knn-neighbours',

@@ -127,56 +127,6 @@ def add_encoding_flags(
     return group
 
 
-def add_evaluation_flags(parser: Parser) -> None:
-    """What evaluations have in common."""
-    model = add_encoding_flags(parser, before="that of the encoder's pre-training, else ")
-    model.add_argument(
-        '--pretrained',
-        type=Path,
-        metavar='CHECKPOINT',
-        help='from pretrain.py or the official code',
-    )
-    parser.set_defaults(ensemble=False, all_modalities=False)  # see add_fusion_flags
-    flag = parser.add_argument_group('evaluation').add_argument
-    flag('--save-features', type=Path, metavar='FILE.npz', help='save the features')
-    flag(
-        '--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs'
-    )
-    flag(
-        '--results',
-        type=Path,
-        metavar='FILE.json',
-        help='write scores, predictions and the configuration',
-    )
-    flag(
-        '--skip-finished',
-        action='store_true',
-        help='do nothing if --results holds this configuration already',
-    )
-    flag(
-        '--per-class',
-        type=Path,
-        metavar='FILE.csv',
-        help='write the accuracy of each class and its worst confusion',
-    )
-
-
-def add_fusion_flags(parser: Parser) -> None:
-    """For evaluations that score several rows of modalities."""
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument(
-        '--ensemble',
-        action='store_true',
-        help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)',
-    )
-    several.add_argument(
-        '--all-modalities',
-        action='store_true',
-        help='a table of all subsets of the modalities and their late fusion, from one pass over '
-        'the data',
-    )
-
-
 def accept_official_flags(parser: Parser) -> None:
     """Accept the official code's flags that this script does not have."""
     for names in OFFICIAL_FLAGS:

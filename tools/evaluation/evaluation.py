@@ -5,6 +5,7 @@ README.md shows an evaluation of your own in 20 lines.
 
 import argparse
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from data_gen.protocols import Data
@@ -109,8 +110,60 @@ class Evaluation(NamedTuple):
         self.write(inputs, **record)
 
 
+def new_parser(doc: str) -> Parser:
+    """A parser with the flags of every evaluation."""
+    parser = Parser(doc)
+    model = options.add_encoding_flags(parser, before="that of the encoder's pre-training, else ")
+    model.add_argument(
+        '--pretrained',
+        type=Path,
+        metavar='CHECKPOINT',
+        help='from pretrain.py or the official code',
+    )
+    parser.set_defaults(ensemble=False, all_modalities=False)  # see add_fusion_flags
+    flag = parser.add_argument_group('evaluation').add_argument
+    flag('--save-features', type=Path, metavar='FILE.npz', help='save the features')
+    flag(
+        '--load-features', type=Path, metavar='FILE.npz', help='use saved features; no encoder runs'
+    )
+    flag(
+        '--results',
+        type=Path,
+        metavar='FILE.json',
+        help='write scores, predictions and the configuration',
+    )
+    flag(
+        '--skip-finished',
+        action='store_true',
+        help='do nothing if --results holds this configuration already',
+    )
+    flag(
+        '--per-class',
+        type=Path,
+        metavar='FILE.csv',
+        help='write the accuracy of each class and its worst confusion',
+    )
+    return parser
+
+
+def add_fusion_flags(parser: Parser) -> None:
+    """For evaluations that score several rows of modalities."""
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        '--ensemble',
+        action='store_true',
+        help='late fusion: encode each of --modalities separately, add their scores ("3s" in papers)',
+    )
+    several.add_argument(
+        '--all-modalities',
+        action='store_true',
+        help='a table of all subsets of the modalities and their late fusion, from one pass over '
+        'the data',
+    )
+
+
 def parse_args(parser: Parser, argv: list[str] | None) -> argparse.Namespace:
-    """Parse the flags of `options.add_evaluation_flags` and others, and try the files to write."""
+    """Parse the flags of `new_parser` and others, and try to write the files they name."""
     args = options.parse_args(parser, argv, feature_files.read_source)
     options.try_outputs(args.results, args.per_class, args.save_features)
     return args

@@ -1,6 +1,6 @@
 """What an encoder costs: parameters, FLOPs per clip, and latency on this machine.
 
-    python -m tools.evaluation.flops [--hidden-size 1024 | --checkpoint FILE] [--device cpu] [--json FILE]
+    python -m tools.evaluation.flops [--hidden-size 1024 | --checkpoint FILE] [--device cpu]
 
 FLOPs are 2 per multiply-add of the matrix products; for pre-training, of the model without the
 objective. "Fused" is one pass of several modalities, "uni-modal passes" are one pass of each, as in
@@ -9,7 +9,6 @@ batch.
 """
 
 import copy
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,10 +24,9 @@ from feeder.modalities import MODALITIES
 from model.umurl import Backbone, UmURL
 from tools import checkpoint
 from tools.common import cli
-from tools.common.files import replacing
-from tools.device import AMP, amp_dtype, autocast, name_of, select
+from tools.device import name_of, select
 from tools.evaluation.late_fusion import Subset
-from tools.options import add_device_flag, try_outputs
+from tools.options import add_device_flag
 
 
 def main(argv=None):
@@ -39,28 +37,21 @@ def main(argv=None):
         model, _ = checkpoint.load_model(args.checkpoint)
     else:
         model = UmURL(BODIES * JOINTS * 3, VIEW_FRAMES * 3, args.hidden_size)
-    with autocast(amp_dtype(args.amp, device), device):
-        times = time_paths(model.backbone.eval().to(device), batch_size, device)
-    costs = {
-        'hidden_size': model.backbone.hidden_size,
-        'checkpoint': str(args.checkpoint or ''),
-        'amp': args.amp,
-        'parameters': parameters(model),
-        'flops': flops_per_clip(model),
-        'times': times,
-        'batch_size': batch_size,
-        'machine': name_of(device),
-        'torch': torch.__version__,
-    }
-    print_costs(costs)
-    if args.json:
-        with replacing(args.json) as file:
-            file.write(json.dumps(costs, indent=1).encode() + b'\n')
+    times = time_paths(model.backbone.eval().to(device), batch_size, device)
+    print(f'hidden size {model.backbone.hidden_size}, {name_of(device)}, float32\n')
+    for name, count in parameters(model).items():
+        print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
+    print(f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{batch_size:>6} clips{"clips/s":>10}')
+    for path, count in flops_per_clip(model).items():
+        line = f'{path:28}{count / 1e9:12.3f}'
+        if path in times:
+            clip, batch = times[path]
+            line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{batch_size / batch:10.1f}'
+        print(line)
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    flag = parser.add_argument
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         '--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)'
@@ -68,28 +59,11 @@ def parse_args(argv):
     which.add_argument(
         '--checkpoint', type=Path, metavar='FILE', help='measure the model in this checkpoint'
     )
-    flag('-b', '--batch-size', type=cli.positive_int, metavar='N', help='default 16, on a GPU 512')
-    flag('--amp', choices=('auto', *AMP), default='off', help='precision (default off)')
-    flag('--json', type=Path, metavar='FILE', help='also write the numbers to this file')
-    add_device_flag(parser)
-    args = parser.parse_args(argv)
-    try_outputs(args.json)
-    return args
-
-
-def print_costs(costs: dict) -> None:
-    print(f'hidden size {costs["hidden_size"]}, {costs["machine"]}, --amp {costs["amp"]}\n')
-    for name, count in costs['parameters'].items():
-        print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
-    print(
-        f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{costs["batch_size"]:>6} clips{"clips/s":>10}'
+    parser.add_argument(
+        '-b', '--batch-size', type=cli.positive_int, metavar='N', help='default 16, on a GPU 512'
     )
-    for path, count in costs['flops'].items():
-        line = f'{path:28}{count / 1e9:12.3f}'
-        if path in costs['times']:
-            clip, batch, rate = costs['times'][path].values()
-            line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{rate:10.1f}'
-        print(line)
+    add_device_flag(parser)
+    return parser.parse_args(argv)
 
 
 def paths() -> dict[str, list[Subset]]:
@@ -134,16 +108,14 @@ def flops_per_clip(model: UmURL) -> dict[str, float]:
 @torch.inference_mode()
 def time_paths(
     backbone: Backbone, batch_size: int, device: torch.device
-) -> dict[str, dict[str, float]]:
-    """Median times: {path: {'clip': seconds for one clip, 'batch': seconds for a batch,
-    'clips_per_second'}}.
-    """
+) -> dict[str, tuple[float, float]]:
+    """Median seconds of each path: {path: (for one clip, for a batch)}."""
     one, many = (random_streams(backbone, clips, device) for clips in (1, batch_size))
     times = {}
     for path, passes in cli.progress(paths().items(), 'timing', unit='path', leave=False):
         clip = seconds_of(partial(encode, backbone, one, passes), 2)
         batch = seconds_of(partial(encode, backbone, many, passes), 2)
-        times[path] = {'clip': clip, 'batch': batch, 'clips_per_second': batch_size / batch}
+        times[path] = clip, batch
     return times
 
 
