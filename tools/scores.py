@@ -15,9 +15,8 @@ from tools.common.files import replacing
 
 RESAMPLES = 2000  # of the bootstrap
 ECE_BINS = 15
-EVALUATE_EVERY = (
-    5  # epochs; the official code reports the best of these evaluations on the test split
-)
+# Epochs. The official code reports the best of these evaluations on the test split.
+EVALUATE_EVERY = 5
 
 
 def accuracy_summary(
@@ -32,17 +31,15 @@ def accuracy_summary(
     `performers` (M,) are unknown; class_accuracy, a list with None for classes without test clips;
     mean_class_accuracy, over the others; predictions.
     """
-    confusion, right = (
-        confusion_matrix(predictions, labels, num_classes),
-        (predictions == labels).cpu().numpy(),
-    )
-    by_class = [
-        100 * line[label].item() / line.sum().item() if line.any() else None
-        for label, line in enumerate(confusion)
-    ]
+    right = (predictions == labels).cpu().numpy()
+    correct = int(right.sum())
+    by_class = [None] * num_classes
+    for label, line in enumerate(confusion_matrix(predictions, labels, num_classes)):
+        if line.any():
+            by_class[label] = 100 * line[label].item() / line.sum().item()
     return {
-        'accuracy': 100 * int(right.sum()) / len(labels),
-        'accuracy_interval': interval(int(right.sum()), len(labels)),
+        'accuracy': 100 * correct / len(labels),
+        'accuracy_interval': interval(correct, len(labels)),
         'performer_interval': bootstrap_interval(right, performers),
         'mean_class_accuracy': float(np.mean([share for share in by_class if share is not None])),
         'class_accuracy': by_class,
@@ -133,14 +130,14 @@ def write_per_class(
     """Write a CSV with a line per class; `most_confused_with` is the wrong label its clips get most
     often.
     """
-    names = class_names or [
-        f'A{label + 1:03d}' for label in range(num_classes)
-    ]  # as NTU RGB+D numbers them
+    # Without names, as NTU RGB+D numbers them.
+    names = class_names or [f'A{label + 1:03d}' for label in range(num_classes)]
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(('class', 'name', 'clips', 'correct', 'accuracy', 'most_confused_with'))
     for label, line in enumerate(confusion_matrix(predictions, labels, num_classes)):
-        correct, wrong = line[label], np.where(np.arange(num_classes) == label, 0, line)
+        correct = line[label]
+        wrong = np.where(np.arange(num_classes) == label, 0, line)
         percent = f'{100 * correct / line.sum():.2f}' if line.any() else ''
         confused_with = names[wrong.argmax()] if wrong.any() else ''
         writer.writerow((label, names[label], line.sum(), correct, percent, confused_with))
@@ -171,17 +168,18 @@ def table(rows: list[dict], columns: dict[str, str]) -> str:
     and a note.
     """
     with_gflops = any(row.get('gflops') for row in rows)
-    lines = [
-        '{:20}{:>10}{:>20}'.format('modalities', 'accuracy', '95 % by clip')
-        + ''.join(f'{title:>12}' for title in [*columns, *['GFLOPs'] * with_gflops])
-    ]
+    titles = list(columns)
+    if with_gflops:
+        titles.append('GFLOPs')
+    head = f'{"modalities":20}{"accuracy":>10}{"95 % by clip":>20}'
+    lines = [head + ''.join(f'{title:>12}' for title in titles)]
     for row in rows:
         low, high = row['accuracy_interval']
         cells = [percent_or_dash(row[key]) for key in columns.values()]
-        cells += [f'{row["gflops"]:.3g}'] if with_gflops else []
-        lines.append(
-            f'{row["modalities"]:20}{row["accuracy"]:10.2f}{f"{low:.2f} to {high:.2f}":>20}'
-            + ''.join(f'{cell:>12}' for cell in cells)
-            + f'  {row.get("note", "")}'.rstrip()
-        )
+        if with_gflops:
+            cells.append(f'{row["gflops"]:.3g}')
+        interval_cell = f'{low:.2f} to {high:.2f}'
+        line = f'{row["modalities"]:20}{row["accuracy"]:10.2f}{interval_cell:>20}'
+        line += ''.join(f'{cell:>12}' for cell in cells)
+        lines.append(f'{line}  {row.get("note", "")}'.rstrip())
     return '\n'.join(lines)

@@ -91,17 +91,17 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             names = array_names(subset, single)
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
-            train, train_labels, val, val_labels = found = [arrays[name] for name in names]
-            if [train.shape, val.shape] != [
-                (len(each), *train.shape[-1:]) for each in (train_labels, val_labels)
-            ]:
+            found = [arrays[name] for name in names]
+            train, train_labels, val, val_labels = found
+            width = train.shape[-1:]
+            wanted = [(len(train_labels), *width), (len(val_labels), *width)]
+            if [train.shape, val.shape] != wanted:
                 raise InputError(
                     f'--load-features {path}: the shapes of {", ".join(names)} disagree'
                 )
             kinds = zip(found, (np.float32, np.int64) * 2, strict=True)
-            features[subset] = Features(
-                *(torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds)
-            )
+            tensors = [torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds]
+            features[subset] = Features(*tensors)
     return features
 
 
