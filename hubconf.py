@@ -52,11 +52,13 @@ def umurl(checkpoint: str | Path) -> 'ClipEncoder':
     """
     path = newest(Path(checkpoint)) or Path(checkpoint)
     model, config = load_model(path)
-    if (size := model.backbone.j_emb.t_embedding[0].in_features) != 150:
+    if (size := model.backbone.t_input_size) != 150:
         raise InputError(
             f'{path} takes {size} numbers per frame, not the 150 of two bodies of 25 joints'
         )
-    return ClipEncoder(model.backbone, config['modalities'] if config else MODALITIES)
+    return ClipEncoder(
+        model.backbone, config['modalities'] if config else model.backbone.modalities
+    )
 
 
 class ClipEncoder(nn.Module):

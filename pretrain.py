@@ -29,6 +29,7 @@ from data_gen.protocols import PROTOCOLS, Data
 from feeder.augmentations import Laws
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder
+from feeder.modalities import MODALITIES
 from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
@@ -456,6 +457,7 @@ def build_model(
         VIEW_FRAMES * frame_shape[-1],
         hidden_size,
         encoder_chunks=encoder_chunks,
+        modalities=MODALITIES,
     )
     model.freeze_unused(modalities)
     return model.to(device)

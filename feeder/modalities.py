@@ -1,12 +1,19 @@
-"""Joints to the three modalities, and each modality to the two streams the encoder reads."""
+"""The modalities, each derived from the joints, and the two streams of each that the encoder reads.
+
+To add a modality, write its function and add its row to MODALITIES.
+"""
 
 from functools import cache
+from itertools import combinations
 
 import torch
 
 from data_gen.skeleton import PARENTS
 
-MODALITIES = ('joint', 'bone', 'motion')
+
+def joint(x: torch.Tensor) -> torch.Tensor:
+    """The joints themselves."""
+    return x
 
 
 def bone(x: torch.Tensor) -> torch.Tensor:
@@ -27,11 +34,20 @@ def motion(x: torch.Tensor) -> torch.Tensor:
     return torch.cat((x[:, 1:] - x[:, :-1], torch.zeros_like(x[:, :1])), 1)
 
 
+# Functions of joints (N, T, M, V, C) that keep their shape.
+MODALITIES = {'joint': joint, 'bone': bone, 'motion': motion}
+SUBSETS = [
+    subset for size in range(1, len(MODALITIES) + 1) for subset in combinations(MODALITIES, size)
+]
+
+
 def streams(x: torch.Tensor, modalities=MODALITIES) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Joints x (N, T, M, V, C) -> {modality: (temporal (N, T, M*V*C), spatial (N, M*V, T*C))}."""
-    derive = {'joint': lambda x: x, 'bone': bone, 'motion': motion}
     pairs = {}
     for modality in modalities:
-        view = derive[modality](x)
-        pairs[modality] = view.flatten(2), view.permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)
+        view = MODALITIES[modality](x)
+        temporal = view.flatten(2)  # (N, T, M*V*C)
+        trajectories = view.permute(0, 2, 3, 1, 4)  # (N, M, V, T, C)
+        spatial = trajectories.flatten(3).flatten(1, 2)  # (N, M*V, T*C)
+        pairs[modality] = temporal, spatial
     return pairs

@@ -1,5 +1,4 @@
-"""UmURL: one early-fusion transformer for joint, bone and motion, and the projectors it is
-pre-trained with.
+"""UmURL: one early-fusion transformer for all modalities, and the projectors it is pre-trained with.
 
 Module and parameter names are the official code's, so its checkpoints load. N clips, H =
 hidden_size.
@@ -7,6 +6,8 @@ hidden_size.
 
 import math
 from collections import namedtuple
+from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -15,11 +16,23 @@ from torch.utils.checkpoint import checkpoint
 
 PROJECTION = 4096
 MAX_LENGTH = 200
+# What the official code calls modalities in the names of modules; others keep their full names.
+SHORT_NAMES = {'joint': 'j', 'bone': 'b', 'motion': 'm'}
 
 
-# Each (B, 4096): z_m of the uni-modal features, z_um of the fused features through the same
-# projector.
-Projections = namedtuple('Projections', 'z_j z_b z_m z_uj z_ub z_um')
+def short_name(modality: str) -> str:
+    return SHORT_NAMES.get(modality, modality)
+
+
+@cache
+def projections_of(modalities: tuple[str, ...]) -> type:
+    """The named tuple of the projections, each (B, 4096): z_j, z_b, z_m of the uni-modal features,
+    z_uj, z_ub, z_um of the fused features through the same projectors.
+    """
+    names = [short_name(modality) for modality in modalities]
+    uni = [f'z_{name}' for name in names]
+    fused = [f'z_u{name}' for name in names]
+    return namedtuple('Projections', uni + fused)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -40,19 +53,21 @@ class Embedding(nn.Module):
 
     def __init__(self, t_input_size, s_input_size, hidden_size):
         super().__init__()
-        self.t_embedding, self.s_embedding = (
-            nn.Sequential(
-                nn.Linear(size, hidden_size),
-                LayerNorm(hidden_size),
-                nn.ReLU(),
-                nn.Linear(hidden_size, hidden_size),
-            )
-            for size in (t_input_size, s_input_size)
-        )
+        self.t_embedding = embedding_mlp(t_input_size, hidden_size)
+        self.s_embedding = embedding_mlp(s_input_size, hidden_size)
 
     def forward(self, streams):
         temporal, spatial = streams
         return self.t_embedding(temporal), self.s_embedding(spatial)
+
+
+def embedding_mlp(input_size, hidden_size):
+    return nn.Sequential(
+        nn.Linear(input_size, hidden_size),
+        LayerNorm(hidden_size),
+        nn.ReLU(),
+        nn.Linear(hidden_size, hidden_size),
+    )
 
 
 class Fusion(nn.Module):
@@ -60,15 +75,16 @@ class Fusion(nn.Module):
 
     def __init__(self, hidden_size):
         super().__init__()
-        self.t_fusion, self.s_fusion = (
-            nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False)) for _ in range(2)
-        )
+        self.t_fusion = nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False))
+        self.s_fusion = nn.Sequential(nn.Linear(hidden_size, hidden_size, bias=False))
 
     def forward(self, embedded):
-        temporal, spatial = (
-            sum(stream[1:], stream[0]) / len(embedded) for stream in zip(*embedded, strict=True)
-        )
-        return self.t_fusion(temporal), self.s_fusion(spatial)
+        temporal, spatial = zip(*embedded, strict=True)
+        return self.t_fusion(average(temporal)), self.s_fusion(average(spatial))
+
+
+def average(tensors):
+    return sum(tensors[1:], tensors[0]) / len(tensors)
 
 
 class PositionEncoding(nn.Module):
@@ -77,8 +93,9 @@ class PositionEncoding(nn.Module):
     def __init__(self, hidden_size):
         super().__init__()
         frequency = torch.exp(torch.arange(0, hidden_size, 2) * (-math.log(10000.0) / hidden_size))
-        angle = torch.arange(MAX_LENGTH)[:, None] * frequency
-        self.register_buffer('pe', torch.stack((angle.sin(), angle.cos()), 2).flatten(1)[None])
+        angle = torch.arange(MAX_LENGTH)[:, None] * frequency  # (200, H / 2)
+        waves = torch.stack((angle.sin(), angle.cos()), 2)  # (200, H / 2, 2)
+        self.register_buffer('pe', waves.flatten(1)[None])  # (1, 200, H)
 
     def forward(self, x):
         return x + self.pe[:, : x.shape[1]].to(x.dtype)
@@ -100,13 +117,13 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x):
-        packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = (
-            each.unflatten(2, (self.num_head, -1)).transpose(1, 2) for each in packed.chunk(3, -1)
-        )
-        return self.out_proj(
-            functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        )
+        packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)  # (N, L, 3H)
+        q, k, v = (self.split_heads(each) for each in packed.chunk(3, -1))
+        attended = functional.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))  # (N, L, H)
+
+    def split_heads(self, x):
+        return x.unflatten(2, (self.num_head, -1)).transpose(1, 2)  # (N, heads, L, H / heads)
 
 
 class Layer(nn.Module):
@@ -115,8 +132,10 @@ class Layer(nn.Module):
     def __init__(self, hidden_size, num_head):
         super().__init__()
         self.self_attn = SelfAttention(hidden_size, num_head)
-        self.linear1, self.linear2 = (nn.Linear(hidden_size, hidden_size) for _ in range(2))
-        self.norm1, self.norm2 = (LayerNorm(hidden_size) for _ in range(2))
+        self.linear1 = nn.Linear(hidden_size, hidden_size)
+        self.linear2 = nn.Linear(hidden_size, hidden_size)
+        self.norm1 = LayerNorm(hidden_size)
+        self.norm2 = LayerNorm(hidden_size)
 
     def forward(self, x):
         x = self.norm1(x + self.self_attn(x))
@@ -140,30 +159,37 @@ class Encoder(nn.Module):
     def __init__(self, hidden_size, num_head, num_layer):
         super().__init__()
         self.pe = PositionEncoding(hidden_size)
-        self.t_tr, self.s_tr = (Transformer(hidden_size, num_head, num_layer) for _ in range(2))
+        self.t_tr = Transformer(hidden_size, num_head, num_layer)
+        self.s_tr = Transformer(hidden_size, num_head, num_layer)
 
     def forward(self, temporal, spatial):
-        return torch.cat((self.t_tr(self.pe(temporal)).amax(1), self.s_tr(spatial).amax(1)), 1)
+        temporal = self.t_tr(self.pe(temporal)).amax(1)  # (N, H)
+        spatial = self.s_tr(spatial).amax(1)  # (N, H)
+        return torch.cat((temporal, spatial), 1)  # (N, 2H)
 
 
 class Backbone(nn.Module):
     """Embeddings, fusion and encoder: the part that downstream tasks use."""
 
-    def __init__(self, t_input_size, s_input_size, hidden_size, num_head, num_layer):
+    def __init__(self, t_input_size, s_input_size, hidden_size, num_head, num_layer, modalities):
         super().__init__()
-        self.j_emb, self.b_emb, self.m_emb = (
-            Embedding(t_input_size, s_input_size, hidden_size) for _ in range(3)
-        )
+        self.t_input_size = t_input_size
+        self.s_input_size = s_input_size
+        self.hidden_size = hidden_size
+        self.num_head = num_head
+        self.modalities = tuple(modalities)
+        for modality in modalities:
+            embedding = Embedding(t_input_size, s_input_size, hidden_size)
+            self.add_module(f'{short_name(modality)}_emb', embedding)
         self.mm_fusion = Fusion(hidden_size)
         self.ma_encoder = Encoder(hidden_size, num_head, num_layer)
-        self.hidden_size = hidden_size
 
     def embeddings(self) -> dict[str, Embedding]:
-        return {'joint': self.j_emb, 'bone': self.b_emb, 'motion': self.m_emb}
+        return {name: getattr(self, f'{short_name(name)}_emb') for name in self.modalities}
 
     def embed(self, streams: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """{modality: streams} -> tokens (temporal, spatial): a single modality unchanged, two or
-        three fused.
+        """{modality: streams} -> tokens (temporal, spatial): a single modality unchanged, several
+        fused.
         """
         embeddings = self.embeddings()
         return self.fuse([embeddings[modality](pair) for modality, pair in streams.items()])
@@ -198,40 +224,43 @@ class UmURL(nn.Module):
     """The pre-training model: backbone and one projector per modality.
 
     With `encoder_chunks` > 1 a batch passes the encoder in that many chunks, and the backward
-    computes each chunk's
-    activations again: the same features and gradients, in the memory of one chunk. This is exact
-    because the encoder treats every clip by itself; projectors and objective still see the whole
-    batch.
+    computes each chunk's activations again: the same features and gradients, in the memory of one
+    chunk. This is exact because the encoder treats every clip by itself; projectors and objective
+    still see the whole batch.
     """
 
     def __init__(
-        self, t_input_size, s_input_size, hidden_size, num_head=1, num_layer=1, encoder_chunks=1
+        self,
+        t_input_size,
+        s_input_size,
+        hidden_size,
+        num_head=1,
+        num_layer=1,
+        encoder_chunks=1,
+        modalities=tuple(SHORT_NAMES),
     ):
         super().__init__()
-        self.backbone = Backbone(t_input_size, s_input_size, hidden_size, num_head, num_layer)
-        self.j_projector, self.b_projector, self.m_projector = (
-            Projector(2 * hidden_size) for _ in range(3)
+        self.backbone = Backbone(
+            t_input_size, s_input_size, hidden_size, num_head, num_layer, modalities
         )
+        for modality in modalities:
+            self.add_module(f'{short_name(modality)}_projector', Projector(2 * hidden_size))
         self.encoder_chunks = encoder_chunks
 
     def projectors(self) -> dict[str, Projector]:
-        return {'joint': self.j_projector, 'bone': self.b_projector, 'motion': self.m_projector}
+        modalities = self.backbone.modalities
+        return {name: getattr(self, f'{short_name(name)}_projector') for name in modalities}
 
     def forward(self, uni, fused):
-        """Streams of views 1 to 3 (one modality each) and of view 4 (all three) -> Projections.
-
-        With fewer modalities: a plain tuple of the uni-modal z's, then the fused ones.
+        """Streams of the uni-modal views, {modality: streams}, and of the fused view -> the named
+        tuple of projections, z_j z_b z_m z_uj z_ub z_um for the published modalities.
         """
-        projectors = {
-            modality: projector
-            for modality, projector in self.projectors().items()
-            if modality in uni
-        }
-        *features, y_u = self.encode_views(
-            *({modality: uni[modality]} for modality in projectors), fused
-        )
-        z = self.project(projectors.values(), features, y_u)
-        return Projections(*z) if len(z) == len(Projections._fields) else z
+        projectors = self.projectors()
+        modalities = tuple(name for name in projectors if name in uni)
+        views = [{name: uni[name]} for name in modalities]
+        *features, y_u = self.encode_views(*views, fused)
+        z = self.project([projectors[name] for name in modalities], features, y_u)
+        return projections_of(modalities)(*z)
 
     def encode_views(self, *views) -> tuple[torch.Tensor, ...]:
         """Features (N, 2H) of each of several views, given as streams. The encoder sees them as one
@@ -243,24 +272,21 @@ class UmURL(nn.Module):
         num_chunks = min(self.encoder_chunks, num_clips)
         bounds = [num_clips * chunk // num_chunks for chunk in range(num_chunks + 1)]
         features = []
-        for first, end in zip(bounds, bounds[1:], strict=False):
-            chunk = [
-                {
-                    modality: tuple(stream[first:end] for stream in pair)
-                    for modality, pair in view.items()
-                }
-                for view in views
-            ]
+        for first, end in pairwise(bounds):
+            chunk = [clips_of(view, first, end) for view in views]
             features.append(
                 checkpoint(self.encode_chunk, *chunk, use_reentrant=False, preserve_rng_state=False)
             )
         return tuple(torch.cat(of_view) for of_view in zip(*features, strict=True))
 
     def encode_chunk(self, *views):
-        temporal, spatial = (
-            torch.cat(stream) for stream in zip(*map(self.backbone.embed, views), strict=True)
-        )
-        return self.backbone.ma_encoder(temporal, spatial).chunk(len(views))
+        return self.backbone.ma_encoder(*self.embed_views(views)).chunk(len(views))
+
+    def embed_views(self, views):
+        """Tokens (temporal, spatial) of the clips of all views."""
+        embedded = [self.backbone.embed(view) for view in views]
+        temporal, spatial = zip(*embedded, strict=True)
+        return torch.cat(temporal), torch.cat(spatial)
 
     @staticmethod
     def project(projectors, features, y_u):
@@ -268,18 +294,25 @@ class UmURL(nn.Module):
         official code; this order shows in the running statistics.
         """
         fused = [project(y_u) for project in projectors]
-        return *(project(y) for project, y in zip(projectors, features, strict=True)), *fused
+        uni = [project(y) for project, y in zip(projectors, features, strict=True)]
+        return uni + fused
 
     def freeze_unused(self, modalities) -> None:
         """Freeze what pre-training on these modalities never uses, so that DDP and Adam ignore it."""
-        unused = [
-            module
-            for modules in (self.backbone.embeddings(), self.projectors())
-            for modality, module in modules.items()
-            if modality not in modalities
-        ]
-        for module in unused + [self.backbone.mm_fusion] * (len(modalities) == 1):
-            module.requires_grad_(False)
+        for modules in (self.backbone.embeddings(), self.projectors()):
+            for modality, module in modules.items():
+                if modality not in modalities:
+                    module.requires_grad_(False)
+        if len(modalities) == 1:
+            self.backbone.mm_fusion.requires_grad_(False)
+
+
+def clips_of(view, first, end):
+    """The streams of some of a view's clips."""
+    return {
+        modality: (temporal[first:end], spatial[first:end])
+        for modality, (temporal, spatial) in view.items()
+    }
 
 
 class EarlyFusionBaseline(UmURL):

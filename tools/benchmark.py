@@ -204,7 +204,8 @@ def model_stages(
 ) -> Iterator[Stage]:
     """A step of pre-training, its parts, and feature extraction."""
     feeder = PretrainFeeder(dataset, batch_size, seed=0)
-    model = UmURL(BODIES * JOINTS * 3, VIEW_FRAMES * 3, hidden_size).to(device)
+    sizes = BODIES * JOINTS * 3, VIEW_FRAMES * 3, hidden_size
+    model = UmURL(*sizes, modalities=MODALITIES).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 5e-4, weight_decay=1e-5, fused=True)
     clips = torch.randperm(len(dataset), generator=generator_at(0, 0))[:batch_size].to(device)
     frames, start = next(feeder.source.batches([clips]))
@@ -227,7 +228,12 @@ def model_stages(
     batch = views()
     for dtype in dtypes:
         encode = partial(
-            extract_subsets, model.backbone, dataset, [MODALITIES], batch_size, AMP[dtype]
+            extract_subsets,
+            model.backbone,
+            dataset,
+            [model.backbone.modalities],
+            batch_size,
+            AMP[dtype],
         )
         yield Stage('gradient', batch_size, partial(gradient, batch, dtype), dtype)
         yield Stage('step', batch_size, partial(step, dtype), dtype)

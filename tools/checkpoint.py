@@ -4,12 +4,13 @@ wrappings too.
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from model.umurl import UmURL
+from model.umurl import SHORT_NAMES, UmURL, short_name
 from tools.common.cli import InputError
 from tools.common.files import check_zip, replacing
 
@@ -18,6 +19,7 @@ LAST = 'checkpoint_last.pth.tar'
 PREFIX = 'module.'  # the official code saves the keys of a DistributedDataParallel module
 # of DistributedDataParallel, torch.compile, Lightning
 PREFIXES = re.compile(r'^((module|_orig_mod|model)\.)+')
+EMBEDDING = re.compile(r'backbone\.(\w+)_emb\.')  # of one modality
 WRAPPINGS = ('state_dict', 'model_state_dict', 'model')  # keys under which the tensors may be
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 ADAM_OPTIONS = {
@@ -92,14 +94,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def save(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, **more
 ) -> None:
-    """Write {'epoch', 'state_dict', 'optimizer', …}, whole or not at all. epoch: how many are
-    finished.
+    """Write {'epoch', 'state_dict', 'optimizer', 'num_head', …}, whole or not at all. epoch: how
+    many are finished. num_head: of the encoder, which no tensor tells.
     """
     state = model.state_dict()
     content = {
         'epoch': epoch,
         'state_dict': {PREFIX + key: value for key, value in state.items()},
         'optimizer': adam_state(optimizer),
+        'num_head': model.backbone.num_head,
     }
     try:
         with replacing(path) as file:
@@ -257,28 +260,27 @@ def load_optimizer(
         ) from error
 
 
-def load_model(path: Path) -> tuple[UmURL, dict | None]:
+def load_weights(model: UmURL, saved: dict, path: Path) -> None:
+    """Load a checkpoint into a model; InputError if they do not fit."""
+    num_head = saved.get('num_head', 1)
+    if num_head != model.backbone.num_head:
+        raise InputError(
+            f'{path} does not fit the model: attention heads {num_head}, not '
+            f'{model.backbone.num_head}'
+        )
+    check_shapes(model, saved['state_dict'], path)
+    model.load_state_dict(saved['state_dict'])
+
+
+def load_model(path: Path, modalities=()) -> tuple[UmURL, dict | None]:
     """The model in a checkpoint, on the CPU in evaluation mode, and the `config` of its
     pre-training, if recorded.
 
-    Width and depth are read from the tensors. From a fine-tuned model only the backbone is loaded.
+    From a fine-tuned model only the backbone is loaded. InputError if it lacks one of `modalities`.
     """
     saved = read(path)
     state = saved['state_dict']
-    try:
-        hidden_size = state['backbone.ma_encoder.pe.pe'].shape[2]
-        t_input_size = state['backbone.j_emb.t_embedding.0.weight'].shape[1]
-        s_input_size = state['backbone.j_emb.s_embedding.0.weight'].shape[1]
-    except (KeyError, IndexError) as error:
-        raise InputError(
-            f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} '
-            'tensors, such '
-            f'as {", ".join([*state][:3])}'
-        ) from error
-    num_layer = len(
-        {key.split('.')[4] for key in state if key.startswith('backbone.ma_encoder.t_tr.layers.')}
-    )
-    shape = t_input_size, s_input_size, hidden_size, 1, num_layer
+    build = partial(UmURL, **model_settings(saved, path))
     whole = any('_projector.' in key for key in state)  # else fine-tuned, or the backbone alone
     if not whole:
         state = {
@@ -286,11 +288,54 @@ def load_model(path: Path) -> tuple[UmURL, dict | None]:
             for key, value in state.items()
             if not key.startswith('fc.')
         }
-    with torch.device(
-        'meta'
-    ):  # shapes first, without memory: a hostile file may ask for a model of any size
-        planned = UmURL(*shape)
-        check_shapes(planned if whole else planned.backbone, state, path)
-    model = UmURL(*shape)
+    # Shapes first, without memory: a hostile file may ask for a model of any size.
+    with torch.device('meta'):
+        planned = build()
+    check_shapes(planned if whole else planned.backbone, state, path)
+    held = planned.backbone.modalities
+    for modality in modalities:
+        if modality not in held:
+            raise InputError(f'{path} has no {modality}: choose from --modalities {" ".join(held)}')
+    model = build()
     (model if whole else model.backbone).load_state_dict(state)
     return model.eval(), config_of(path, saved)
+
+
+def model_settings(saved: dict, path: Path) -> dict:
+    """The arguments of UmURL that a checkpoint tells: sizes, depth and modalities by its tensors,
+    and the number of heads, which is one where none is recorded.
+    """
+    state = saved['state_dict']
+    modalities = modalities_in(state)
+    try:
+        hidden_size = state['backbone.ma_encoder.pe.pe'].shape[2]
+        embedding = f'backbone.{short_name(modalities[0])}_emb'
+        t_input_size = state[f'{embedding}.t_embedding.0.weight'].shape[1]
+        s_input_size = state[f'{embedding}.s_embedding.0.weight'].shape[1]
+    except (KeyError, IndexError) as error:
+        raise InputError(
+            f'{path} does not fit the model: no usable tensor {error}. It has {len(state)} '
+            f'tensors, such as {", ".join([*state][:3])}'
+        ) from error
+    num_head = saved.get('num_head', 1)
+    if type(num_head) is not int or num_head < 1 or hidden_size % num_head:
+        raise InputError(
+            f'{path}: {num_head} attention heads do not share a width of {hidden_size}'
+        )
+    layers = 'backbone.ma_encoder.t_tr.layers.'
+    num_layer = len({key.split('.')[4] for key in state if key.startswith(layers)})
+    return {
+        't_input_size': t_input_size,
+        's_input_size': s_input_size,
+        'hidden_size': hidden_size,
+        'num_head': num_head,
+        'num_layer': num_layer,
+        'modalities': modalities,
+    }
+
+
+def modalities_in(state: dict) -> list[str]:
+    """The modalities that a state dict has an embedding of."""
+    full_names = {short: name for name, short in SHORT_NAMES.items()}
+    found = [match[1] for match in map(EMBEDDING.match, state) if match]
+    return [full_names.get(name, name) for name in dict.fromkeys(found)]

@@ -92,7 +92,7 @@ def add_modalities_flag(parser: Parser) -> None:
         '--modalities',
         nargs='+',
         choices=MODALITIES,
-        help='one takes the uni-modal path, two or three the fused one (default: all three)',
+        help='one takes the uni-modal path, several the fused one (default: all)',
     )
 
 
@@ -189,13 +189,15 @@ def data_of(args: argparse.Namespace) -> Data:
 
 def use_checkpoint(args: argparse.Namespace) -> None:
     """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the
-    data flags.
+    data flags, and the modalities it holds that of --modalities.
     """
     if args.pretrained.is_dir() and (newest := checkpoint.newest(args.pretrained)):
         print(f'{newest} is the newest checkpoint in {args.pretrained}')
         args.pretrained = newest
-    if args.pretrained.is_file() and (args.dataset is None or args.protocol is None):
-        known = checkpoint.config_of(args.pretrained, checkpoint.read(args.pretrained)) or {}
+    if args.pretrained.is_file() and None in (args.dataset, args.protocol, args.modalities):
+        saved = checkpoint.read(args.pretrained)
+        args.modalities = args.modalities or checkpoint.modalities_in(saved['state_dict'])
+        known = checkpoint.config_of(args.pretrained, saved) or {}
         args.dataset = args.dataset or known.get('dataset')
         if args.dataset == known.get('dataset'):
             args.protocol = args.protocol or known.get('protocol')

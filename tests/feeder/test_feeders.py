@@ -150,7 +150,7 @@ def test_one_view_for_each_modality_and_one_for_all(random_dataset, random_clips
     views = [random_clips(3, seed) for seed in range(4)]
     monkeypatch.setattr(feeder, 'views', lambda *clips: views)
     uni, fused = feeder.batch(None, None, None, generator_at(0, 0, 1))
-    assert tuple(uni) == tuple(fused) == MODALITIES
+    assert tuple(uni) == tuple(fused) == tuple(MODALITIES)
     assert equal(fused, streams(views[3]))
     for view, modality in zip(views[:3], MODALITIES, strict=True):
         assert equal({modality: uni[modality]}, streams(view, (modality,)))
@@ -231,7 +231,7 @@ def test_downstream_batches_are_not_random(random_dataset):
     state = torch.get_rng_state()
     first = next(downstream_batches(dataset, 11))
     assert torch.get_rng_state().equal(state)
-    assert tuple(first) == MODALITIES
+    assert tuple(first) == tuple(MODALITIES)
     assert equal(first, next(downstream_batches(dataset, 11)))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from feeder.modalities import MODALITIES, bone, motion, streams
+from feeder.modalities import MODALITIES, SUBSETS, bone, motion, streams
 
 # The published pairs (joint, parent), 1-based.
 PAIRS = [
@@ -73,7 +73,9 @@ def test_order_of_the_tokens(random_clips):
                 assert spatial[:, body * 25 + joint, axis::3].equal(coordinate)
 
 
-@pytest.mark.parametrize('chosen', [('motion',), ('bone', 'joint'), MODALITIES], ids='-'.join)
+@pytest.mark.parametrize(
+    'chosen', [('motion',), ('bone', 'joint'), tuple(MODALITIES)], ids='-'.join
+)
 def test_streams_of_the_chosen_modalities_alone(random_clips, chosen):
     x = random_clips(2)
     made = streams(x, chosen)
@@ -84,3 +86,20 @@ def test_streams_of_the_chosen_modalities_alone(random_clips, chosen):
         assert all(
             stream.equal(other) for stream, other in zip(made[modality], expected, strict=True)
         )
+
+
+def test_another_modality_is_one_function_and_one_row(random_clips, monkeypatch):
+    monkeypatch.setitem(MODALITIES, 'acceleration', lambda x: motion(motion(x)))
+    x = random_clips(2)
+    made = streams(x)
+    assert list(made) == ['joint', 'bone', 'motion', 'acceleration']
+    expected = streams(motion(motion(x)), ['joint'])['joint']
+    for stream, other in zip(made['acceleration'], expected, strict=True):
+        assert stream.equal(other)
+
+
+def test_subsets_are_all_that_are_not_empty():
+    assert SUBSETS[0] == ('joint',)
+    assert SUBSETS[-1] == tuple(MODALITIES)
+    assert len(set(SUBSETS)) == 2 ** len(MODALITIES) - 1
+    assert [len(subset) for subset in SUBSETS] == sorted(len(subset) for subset in SUBSETS)

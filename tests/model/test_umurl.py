@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from feeder.feeders import downstream_batches
-from feeder.modalities import MODALITIES, streams
+from feeder.modalities import streams
 from model.umurl import EarlyFusionBaseline, Layer, UmURL
 
 HIDDEN = 8
+ALL = 'joint', 'bone', 'motion'
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def batch(random_clips):
     """(uni, fused) of five made clips."""
     uni = {
         modality: streams(random_clips(5, seed), (modality,))[modality]
-        for seed, modality in enumerate(MODALITIES)
+        for seed, modality in enumerate(ALL)
     }
     return uni, streams(random_clips(5, 3))
 
@@ -98,7 +99,7 @@ def test_recorded_features(recorded_model, recorded_dataset, recorded):
     made = next(downstream_batches(recorded_dataset, 16))
     with torch.no_grad():
         assert_same(backbone.encode(made), torch.from_numpy(recorded('downstream')['features']))
-        for modality in MODALITIES:
+        for modality in ALL:
             expected = torch.from_numpy(recorded('downstream')[f'features_{modality}'])
             assert_same(backbone.encode({modality: made[modality]}), expected)
 
@@ -111,7 +112,7 @@ def test_shapes(model, batch):
 def views(batch):
     """The streams of each of the four views."""
     uni, fused = batch
-    return [*({modality: uni[modality]} for modality in MODALITIES), fused]
+    return [*({modality: uni[modality]} for modality in ALL), fused]
 
 
 def test_views_encoded_together_equal_each_alone(model, batch):
@@ -123,13 +124,13 @@ def test_one_modality_does_not_pass_the_fusion(model, batch):
     _, fused = batch
     for parameter in model.backbone.mm_fusion.parameters():
         nn.init.constant_(parameter, torch.nan)
-    for modality in MODALITIES:
+    for modality in ALL:
         assert model.backbone.encode({modality: fused[modality]}).isfinite().all()
-    for pair in (('joint', 'bone'), ('bone', 'motion'), MODALITIES):
+    for pair in (('joint', 'bone'), ('bone', 'motion'), ALL):
         assert model.backbone.encode({modality: fused[modality] for modality in pair}).isnan().all()
 
 
-@pytest.mark.parametrize('chosen', [('joint', 'motion'), MODALITIES], ids='-'.join)
+@pytest.mark.parametrize('chosen', [('joint', 'motion'), ALL], ids='-'.join)
 def test_fusion_is_a_map_of_the_mean_embedding(model, batch, chosen):
     backbone, fused = model.backbone, batch[1]
     embeddings = {'joint': backbone.j_emb, 'bone': backbone.b_emb, 'motion': backbone.m_emb}
@@ -211,9 +212,7 @@ def test_gradient_reaches_every_parameter(model, batch):
         assert parameter.grad.any(), name
 
 
-SUBSETS = pytest.mark.parametrize(
-    'chosen', [('bone',), ('joint', 'motion'), MODALITIES], ids='-'.join
-)
+SUBSETS = pytest.mark.parametrize('chosen', [('bone',), ('joint', 'motion'), ALL], ids='-'.join)
 
 
 @SUBSETS
@@ -245,6 +244,49 @@ def test_exactly_what_has_no_gradient_is_frozen(batch, chosen, network):
     assert names == UmURL(150, 192, HIDDEN).state_dict().keys()
 
 
+@pytest.fixture
+def four():
+    """A model of four modalities, and its (uni, fused) of three random clips."""
+    names = (*ALL, 'acceleration')
+    generator = torch.Generator().manual_seed(0)
+
+    def pair():
+        return tuple(
+            torch.randn(3, *shape, generator=generator) for shape in ((64, 150), (50, 192))
+        )
+
+    batch = [{name: pair() for name in names} for _ in range(2)]
+    torch.manual_seed(0)
+    return UmURL(150, 192, HIDDEN, modalities=names), batch
+
+
+def test_another_modality_has_its_own_modules_under_its_full_name(four):
+    model, (uni, fused) = four
+    more = model.state_dict().keys() - expected_keys()
+    assert {key.removeprefix('backbone.').split('.')[0] for key in more} == {
+        'acceleration_emb',
+        'acceleration_projector',
+    }
+    projections = model.eval()(uni, fused)
+    names = 'z_j z_b z_m z_acceleration z_uj z_ub z_um z_uacceleration'
+    assert projections._fields == tuple(names.split())
+    y = model.backbone.encode({'acceleration': uni['acceleration']})
+    assert_same(projections.z_acceleration, model.acceleration_projector(y))
+    assert_same(projections.z_um, model.m_projector(model.backbone.encode(fused)))
+
+
+def test_projections_of_some_modalities_have_their_names(four):
+    model, (uni, fused) = four
+    chosen = 'joint', 'acceleration'
+    uni, fused = ({name: half[name] for name in chosen} for half in (uni, fused))
+    model.freeze_unused(chosen)
+    projections = model(uni, fused)
+    assert projections._fields == ('z_j', 'z_acceleration', 'z_uj', 'z_uacceleration')
+    torch.stack(projections).square().mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None), name
+
+
 def test_the_baseline_is_two_fused_views_through_one_projector(batch):
     model = EarlyFusionBaseline(150, 192, HIDDEN).eval()
     uni, fused = batch
@@ -274,7 +316,7 @@ def test_number_of_parameters(full_size):
 
 
 @pytest.mark.parametrize(
-    ('chosen', 'gflops'), [(('bone',), 1.740), (MODALITIES, 2.536)], ids=['uni-modal', 'fused']
+    ('chosen', 'gflops'), [(('bone',), 1.740), (ALL, 2.536)], ids=['uni-modal', 'fused']
 )
 def test_operations_of_a_clip(full_size, chosen, gflops):
     clip = torch.empty(1, 64, 150, device='meta'), torch.empty(1, 50, 192, device='meta')

@@ -90,7 +90,7 @@ def test_flops_at_the_published_size():
 def test_a_step_has_the_flops_of_its_gradient_and_changes_the_model(quick, monkeypatch):
     models = []
     monkeypatch.setattr(
-        benchmark, 'UmURL', lambda *sizes: models.append(UmURL(*sizes)) or models[0]
+        benchmark, 'UmURL', lambda *sizes, **more: models.append(UmURL(*sizes, **more)) or models[0]
     )
     rows = {}
     for stage in model_stages(synthetic_dataset(8), 8, 4, ['float32'], CPU):

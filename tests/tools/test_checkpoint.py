@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from feeder.modalities import streams
 from model.umurl import UmURL
 from tools import checkpoint
 from tools.common.cli import InputError
@@ -33,6 +34,38 @@ def test_width_and_depth_are_read_from_the_file(saved):
         torch.equal(value, model.state_dict()[key]) for key, value in read.state_dict().items()
     )
     assert not read.training
+
+
+def test_the_number_of_heads_is_recorded(tmp_path, random_clips):
+    torch.manual_seed(0)
+    model = UmURL(150, 192, 8, num_head=2).eval()
+    path = tmp_path / 'checkpoint_0000.pth.tar'
+    checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1)
+    clips = streams(random_clips(3))
+    assert checkpoint.load_model(path)[0].backbone.encode(clips).equal(model.backbone.encode(clips))
+    with pytest.raises(InputError, match='attention heads 2, not 1'):
+        checkpoint.load_weights(UmURL(150, 192, 8), checkpoint.read(path), path)
+    made = torch.load(path, weights_only=True)
+    assert len(made['state_dict']) == 111
+    for wrong in (0, 3, 2.0, 'two'):
+        torch.save(made | {'num_head': wrong}, path)
+        with pytest.raises(InputError, match='attention heads do not share a width of 8'):
+            checkpoint.load_model(path)
+    del made['num_head']  # as the official code saves
+    torch.save(made, path)
+    assert checkpoint.load_model(path)[0].backbone.num_head == 1
+
+
+@pytest.mark.parametrize('modalities', [('joint', 'motion'), ('bone', 'jerk', 'joint', 'motion')])
+def test_the_modalities_are_those_of_the_file(tmp_path, modalities):
+    model = UmURL(150, 192, 8, modalities=modalities)
+    path = tmp_path / 'checkpoint_0000.pth.tar'
+    checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1)
+    read, _ = checkpoint.load_model(path, modalities[:1])
+    assert read.backbone.modalities == modalities
+    assert all(value.equal(read.state_dict()[key]) for key, value in model.state_dict().items())
+    with pytest.raises(InputError, match=f'has no acceleration: .*--modalities {modalities[0]} '):
+        checkpoint.load_model(path, ['joint', 'acceleration'])
 
 
 def test_with_and_without_module(saved):

@@ -14,7 +14,6 @@ from data_gen.protocols import Data
 from feeder.augmentations import center_crops
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import downstream_batches
-from feeder.modalities import MODALITIES
 from model.umurl import Backbone
 from tools import checkpoint
 from tools.common.cli import InputError, progress
@@ -179,8 +178,8 @@ def load_inputs(
     Prints a note about modalities the encoder was not trained on; InputError if its frames had
     another size.
     """
-    model, pretrained_on = checkpoint.load_model(pretrained)
-    trained = (pretrained_on or {}).get('modalities', MODALITIES)
+    model, pretrained_on = checkpoint.load_model(pretrained, modalities)
+    trained = (pretrained_on or {}).get('modalities', model.backbone.modalities)
     if untrained := [modality for modality in modalities if modality not in trained]:
         print(
             f'note: {pretrained} was pre-trained on {" ".join(trained)} only; its embedding of '
@@ -188,7 +187,7 @@ def load_inputs(
             file=sys.stderr,
         )
     train, val = (load_split(data.folder, split) for split in ('train', 'val'))
-    expected = model.backbone.j_emb.t_embedding[0].in_features
+    expected = model.backbone.t_input_size
     for clips in (train, val):
         size = math.prod(clips.frames.shape[1:])
         if size != expected:

@@ -138,13 +138,13 @@ def random_streams(
     backbone: Backbone, clips: int, device: torch.device | str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Random streams in the shapes that the backbone takes: {modality: (temporal, spatial)}."""
-    frame = backbone.j_emb.t_embedding[0].in_features
-    trajectory = backbone.j_emb.s_embedding[0].in_features
+    frame = backbone.t_input_size
+    trajectory = backbone.s_input_size
     temporal = (clips, trajectory // 3, frame)  # three coordinates per joint
     spatial = (clips, frame // 3, trajectory)
     return {
         modality: tuple(torch.randn(shape, device=device) for shape in (temporal, spatial))
-        for modality in MODALITIES
+        for modality in backbone.modalities
     }
 
 

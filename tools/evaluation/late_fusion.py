@@ -3,21 +3,15 @@
 """
 
 from collections.abc import Iterable
-from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
-from feeder.modalities import MODALITIES
+from feeder.modalities import MODALITIES, SUBSETS
 from tools.common.cli import InputError, position
 from tools.results import Origin
 
 Subset = tuple[str, ...]  # modalities encoded together, in the order of MODALITIES
-SUBSETS = [
-    subset
-    for size in range(1, len(MODALITIES) + 1)
-    for subset in combinations(tuple(MODALITIES), size)
-]
 
 
 class FusionRow(NamedTuple):

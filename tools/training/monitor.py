@@ -8,6 +8,7 @@ import time
 import torch
 
 from model.objective import Losses
+from model.umurl import projections_of
 from tools.common.cli import InputError
 from tools.distributed import rank
 
@@ -21,7 +22,7 @@ def projection_names(modalities, objective: str) -> list[str]:
     """
     if objective == 'baseline':
         return ['z_1', 'z_2']
-    return [f'z_{fused}{modality[0]}' for fused in ('', 'u') for modality in modalities]
+    return projections_of(tuple(modalities))._fields
 
 
 class Monitor:

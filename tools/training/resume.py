@@ -66,8 +66,7 @@ def flag_of(name: str) -> str:
 
 def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss_scaler) -> None:
     """Load model, optimizer and loss scaler from a checkpoint."""
-    checkpoint.check_shapes(model, saved['state_dict'], path)
-    model.load_state_dict(saved['state_dict'])
+    checkpoint.load_weights(model, saved, path)
     checkpoint.load_optimizer(optimizer, saved, path, weight_decay)
     if loss_scaler.is_enabled() and saved.get('scaler'):
         loss_scaler.load_state_dict(saved['scaler'])
