@@ -26,9 +26,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from data_gen import manifest
 from data_gen.protocols import PROTOCOLS, Data
-from feeder.augmentations import Laws
+from feeder.augmentations import Augmentation
 from feeder.dataset import ClipDataset, load_split
-from feeder.feeders import VIEW_FRAMES, PretrainFeeder
+from feeder.feeders import VIEW_FRAMES, PretrainFeeder, views_of
 from feeder.modalities import MODALITIES
 from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
@@ -412,10 +412,9 @@ def build_feeder(args, dataset: ClipDataset, device: torch.device) -> PretrainFe
         args.seed,
         rank(),
         world_size(),
-        args.modalities,
-        fused_only=args.objective == 'baseline',
-        source=frames_source(dataset, device, args.data_device),
-        laws=Laws(args.crop, args.crop_frames, args.shear),
+        views_of(args.modalities, fused_only=args.objective == 'baseline'),
+        frames_source(dataset, device, args.data_device),
+        Augmentation(args.crop, args.crop_frames, args.shear),
     )
 
 

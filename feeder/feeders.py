@@ -7,10 +7,10 @@ import torch
 
 from feeder.augmentations import (
     PUBLISHED,
-    Laws,
-    apply_map,
-    draw_crops,
-    draw_maps,
+    Augmentation,
+    Draws,
+    augment,
+    sample,
     temporal_crop_resize,
 )
 from feeder.dataset import ClipDataset
@@ -30,17 +30,26 @@ def generator_at(
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-class PretrainFeeder:
-    """Independently augmented views of each clip as streams: one view per modality, and one of all
-    modalities.
+def views_of(modalities, fused_only: bool = False) -> list[tuple[str, ...]]:
+    """The modalities of each view: one view for each modality, then one for all together. With
+    `fused_only` two views for all together.
+    """
+    fused = tuple(modalities)
+    if fused_only:
+        return [fused, fused]
+    return [(modality,) for modality in modalities] + [fused]
 
-    With `fused_only` there are two views instead, each of all modalities. `batch_size` is per
-    process. Order and draws are those of the global batch, whatever the number of processes; each
-    process takes its share of both. An epoch visits every clip, so its last batch may be smaller.
-    As in the official code, the first clips of the order come again at its end if the processes'
-    shares would not be equal. A last batch of one clip, for which BatchNorm has no variance, is
-    left out. `source` brings the frames to the training device (see prefetch.py); by default they
-    are where the dataset is.
+
+class PretrainFeeder:
+    """Independently augmented views of each clip, as streams. `views`: the modalities of each, by
+    default as `views_of` all modalities.
+
+    `batch_size` is per process. Order and draws are those of the global batch, whatever the number
+    of processes; each process takes its share of both. An epoch visits every clip, so its last
+    batch may be smaller. As in the official code, the first clips of the order come again at its
+    end if the processes' shares would not be equal. A last batch of one clip, for which BatchNorm
+    has no variance, is left out. `source` brings the frames to the training device (see
+    prefetch.py); by default they are where the dataset is.
     """
 
     def __init__(
@@ -50,21 +59,19 @@ class PretrainFeeder:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        modalities=MODALITIES,
-        fused_only: bool = False,
+        views: list[tuple[str, ...]] | None = None,
         source=None,
-        laws: Laws = PUBLISHED,
+        augmentation: Augmentation = PUBLISHED,
     ):
         self.source = source or frames_source(dataset, dataset.labels.device)
-        self.modalities, self.laws = modalities, laws
-        self.first_views = [modalities] if fused_only else [(modality,) for modality in modalities]
-        self.global_batch, self.seed, self.rank, self.world_size = (
-            batch_size * world_size,
-            seed,
-            rank,
-            world_size,
-        )
-        self.num_frames, self.num_joints = dataset.num_frames.cpu(), dataset.frames.shape[2]
+        self.views = views or views_of(MODALITIES)
+        self.augmentation = augmentation
+        self.global_batch = batch_size * world_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.num_frames = dataset.num_frames.cpu()
+        self.num_joints = dataset.frames.shape[2]
 
     def __len__(self):
         full, rest = divmod(len(self.num_frames), self.global_batch)
@@ -74,59 +81,43 @@ class PretrainFeeder:
         """Yield (uni, fused) for each step from `first_step` on, counted from 0; see `batch`."""
         order = torch.randperm(len(self.num_frames), generator=generator_at(self.seed, epoch))
         order = torch.cat((order, order[: -len(order) % self.world_size]))
-        steps, device = slice(first_step, len(self)), self.source.device
+        device = self.source.device
+        steps = slice(first_step, len(self))
         # Copied to a GPU once for all steps: the host would wait for each copy.
         num_frames = self.num_frames[order].to(device).split(self.global_batch)[steps]
         clips = order.to(self.source.index_device).split(self.global_batch)[steps]
         loaded = self.source.batches(map(self.share, clips))
-        for step, (batch, frames) in enumerate(
+        for step, (batch, lengths) in enumerate(
             zip(loaded, num_frames, strict=True), first_step + 1
         ):
-            yield self.batch(*batch, frames, generator_at(self.seed, epoch, step, device))
+            yield self.batch(*batch, lengths, generator_at(self.seed, epoch, step, device))
 
     def share(self, batch: torch.Tensor) -> torch.Tensor:
         """This process's part of a global batch (N, ...)."""
         return batch.chunk(self.world_size)[self.rank]
 
     def batch(self, frames, first_row, num_frames, generator) -> tuple[dict, dict]:
-        """The streams of the augmented views of this process's clips; arguments as in `views`.
+        """The augmented views of this process's clips as streams: (uni, fused).
 
-        Returns (uni, fused): uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all
-        three of view 4.
+        uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all three of view 4. The
+        clips start at first_row (n,) of frames (F, M, V, C). num_frames (N,): the lengths of the
+        global batch's clips. `generator` draws for all of them. All on one device.
         """
-        *views, last = self.views(frames, first_row, num_frames, generator)
+        draws = [self.draw(num_frames, generator) for _ in self.views]
+        together = Draws(*(torch.cat(field) for field in zip(*draws, strict=True)))
+        first_rows = first_row.repeat(len(draws))  # (views * n,)
+        clips = augment(frames, first_rows, together, VIEW_FRAMES)  # (views * n, 64, M, V, C)
+        *uni_views, fused_view = clips.chunk(len(draws))
+        *uni_modalities, fused_modalities = self.views
         uni = {}
-        for view, modalities in zip(views, self.first_views, strict=True):
+        for view, modalities in zip(uni_views, uni_modalities, strict=True):
             uni |= streams(view, modalities)
-        return uni, streams(last, self.modalities)
+        return uni, streams(fused_view, fused_modalities)
 
-    def draws(self, num_frames: torch.Tensor, generator: torch.Generator) -> list[tuple]:
-        """Of each view, start and length (N,) of the crops, and the maps (N, V, 3, 3) of the
-        joints.
-        """
-        return [
-            (
-                *draw_crops(num_frames, generator, *self.laws.crop, self.laws.crop_frames),
-                draw_maps(len(num_frames), self.num_joints, generator, self.laws.shear),
-            )
-            for _ in range(len(self.first_views) + 1)
-        ]
-
-    def views(self, frames, first_row, num_frames, generator) -> tuple[torch.Tensor, ...]:
-        """All views (n, 64, M, V, C) of this process's clips, which start at first_row (n,) of
-        frames (F, M, V, C).
-
-        num_frames (N,): the lengths of the global batch's clips. `generator` draws for all of them.
-        All on one device.
-        """
-        draws = self.draws(num_frames, generator)
-        start, length, maps = (
-            torch.cat([self.share(each) for each in draw]) for draw in zip(*draws, strict=True)
-        )
-        start += first_row.repeat(len(draws))
-        return apply_map(temporal_crop_resize(frames, start, length, VIEW_FRAMES), maps).chunk(
-            len(draws)
-        )
+    def draw(self, num_frames: torch.Tensor, generator: torch.Generator) -> Draws:
+        """What is drawn for this process's clips in one view; arguments as in `batch`."""
+        draws = sample(num_frames, self.num_joints, generator, self.augmentation)
+        return Draws(*map(self.share, draws))
 
 
 def downstream_batches(
@@ -150,5 +141,7 @@ def downstream_batches(
     ):
         length = dataset.num_frames[batch]
         if crops is not None:
-            start, length = start + crops[0][batch], crops[1][batch]
-        yield streams(temporal_crop_resize(frames, start, length, VIEW_FRAMES), modalities)
+            start = start + crops[0][batch]
+            length = crops[1][batch]
+        resized = temporal_crop_resize(frames, start, length, VIEW_FRAMES)  # (n, 64, M, V, C)
+        yield streams(resized, modalities)

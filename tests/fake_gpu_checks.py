@@ -24,7 +24,7 @@ import pretrain
 from data_gen.skeleton import PARENTS
 from feeder import augmentations, modalities
 from feeder.dataset import ClipDataset
-from feeder.feeders import PretrainFeeder, downstream_batches
+from feeder.feeders import PretrainFeeder, downstream_batches, views_of
 from feeder.modalities import streams
 from feeder.prefetch import Resident
 from model.objective import Weights
@@ -148,15 +148,15 @@ def dataset_on(device, clips=CLIPS):
     return ClipDataset(frames, counts, torch.zeros_like(counts), [''] * clips)
 
 
-def batches(device, **options):
+def batches(device, views):
     """The streams of one step, as the feeder makes them."""
     dataset = dataset_on(device)
     feeder = PretrainFeeder(
         ClipDataset(dataset.frames, torch.full((CLIPS,), 70), dataset.labels, dataset.names),
         CLIPS,
         seed=0,
+        views=views,
         source=Resident(dataset, device),
-        **options,
     )
     frames, start = next(
         feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long, device=device)])
@@ -183,7 +183,7 @@ def train_one_step(device, network=UmURL, chunks=1, dtype=None, names=('joint', 
     projections = projection_names(names, 'baseline' if baseline else 'umurl')
     monitor = Monitor(device, projections, scaler.is_enabled())
     with Strict():
-        batch = batches(device, modalities=names, fused_only=baseline)
+        batch = batches(device, views_of(names, fused_only=baseline))
         steps = pretrain.train_steps(
             model,
             pretrain.umurl_objective,

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import pretrain
-from feeder.feeders import PretrainFeeder
+from feeder.feeders import PretrainFeeder, views_of
+from feeder.modalities import MODALITIES
 from feeder.prefetch import Prefetcher, Resident
 from model.objective import Weights, umurl_objective
 from model.umurl import EarlyFusionBaseline, UmURL
@@ -48,9 +49,8 @@ def run(
     model, objective, losses = copy.deepcopy(model).to(device), umurl_objective, []
     model.encoder_chunks = chunks
     source = source or Resident(clips, device)
-    feeder = PretrainFeeder(
-        clips, 4, seed=0, fused_only=isinstance(model, EarlyFusionBaseline), source=source
-    )
+    views = views_of(MODALITIES, fused_only=isinstance(model, EarlyFusionBaseline))
+    feeder = PretrainFeeder(clips, 4, seed=0, views=views, source=source)
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     if compile:

@@ -8,11 +8,13 @@ import torch
 from torch.nn.functional import interpolate
 
 from feeder.augmentations import (
-    apply_map,
-    corruption_map,
+    Draws,
+    augment,
+    corruption,
     joint_corruption,
     pose_augmentation,
     temporal_crop_resize,
+    transform_joints,
 )
 
 
@@ -125,20 +127,31 @@ def test_shear_of_each_clip(random_clips, generator):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_maps_of_each_joint(random_clips, generator, dtype):
-    x, maps = random_clips(2).to(dtype), torch.randn(2, 25, 3, 3, generator=generator)
-    made = apply_map(x, maps)
+def test_a_matrix_for_each_joint(random_clips, generator, dtype):
+    x, matrices = random_clips(2).to(dtype), torch.randn(2, 25, 3, 3, generator=generator)
+    made = transform_joints(x, matrices)
     assert made.dtype == dtype
-    expected = torch.einsum('ntmvc,nvcd->ntmvd', x.double(), maps.double())
+    expected = torch.einsum('ntmvc,nvcd->ntmvd', x.double(), matrices.double())
     torch.testing.assert_close(made.double(), expected, rtol=0, atol=5e-6)
 
 
-def test_corruption_map_leaves_the_other_joints_the_identity(generator):
+def test_corruption_leaves_the_other_joints_the_identity(generator):
     matrix = torch.randn(1, 3, 3, generator=generator)
-    maps = corruption_map(torch.tensor([[0, 24, 7]]), matrix, 25)
-    assert maps.shape == (1, 25, 3, 3)
+    matrices = corruption(torch.tensor([[0, 24, 7]]), matrix, 25)
+    assert matrices.shape == (1, 25, 3, 3)
     for joint in range(25):
-        assert maps[0, joint].equal(matrix[0] if joint in (0, 24, 7) else torch.eye(3))
+        assert matrices[0, joint].equal(matrix[0] if joint in (0, 24, 7) else torch.eye(3))
+
+
+def test_a_view_is_the_transformed_crop(generator):
+    frames = torch.randn(500, 2, 25, 3, generator=generator)
+    first_row = torch.tensor([0, 100, 300])
+    start, length = torch.tensor([[7, 0, 90], [80, 200, 64]])
+    matrices = torch.randn(3, 25, 3, 3, generator=generator)
+    made = augment(frames, first_row, Draws(start, length, matrices), 64)
+    crops = temporal_crop_resize(frames, first_row + start, length, 64)
+    assert made.equal(transform_joints(crops, matrices))
+    assert (first_row.tolist(), start.tolist()) == ([0, 100, 300], [7, 0, 90])
 
 
 def test_inputs_are_left_alone(random_clips, generator):

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from feeder.augmentations import (
+    Augmentation,
     center_crops,
-    draw_corruption_matrices,
-    draw_crops,
-    draw_joints,
-    draw_maps,
-    draw_shear_matrices,
+    sample,
+    sample_corruption_matrices,
+    sample_crops,
+    sample_joint_matrices,
+    sample_joints,
+    sample_shear_matrices,
 )
 from feeder.feeders import generator_at
 
@@ -44,14 +46,14 @@ def crop_lengths(num_frame):
 
 @pytest.mark.parametrize('num_frame', [1, 30, 63, 64])
 def test_short_clips_are_taken_whole(generator, num_frame):
-    start, length = draw_crops(torch.full((1000,), num_frame), generator)
+    start, length = sample_crops(torch.full((1000,), num_frame), generator)
     assert (start == 0).all()
     assert (length == num_frame).all()
 
 
 @pytest.mark.parametrize('num_frame', [65, 100, 300, 1000])
 def test_crop_lengths(generator, num_frame):
-    _, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    _, length = sample_crops(torch.full((CLIPS,), num_frame), generator)
     expected = crop_lengths(num_frame)
     assert abs(length.double().mean() - expected.mean()) <= 5 * expected.std() / CLIPS**0.5
     assert length.min() == expected.min()
@@ -64,7 +66,7 @@ def test_crop_lengths(generator, num_frame):
 
 @pytest.mark.parametrize('num_frame', [30, 64, 100, 300])
 def test_crop_lengths_are_the_recorded_ones(recorded, generator, num_frame):
-    _, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    _, length = sample_crops(torch.full((CLIPS,), num_frame), generator)
     deviation = length.double().std() * (1 / 4000 + 1 / CLIPS) ** 0.5  # 4,000 draws were recorded
     mean = float(recorded('augmentation')[f'crop_length_mean_{num_frame}'])
     assert abs(length.double().mean() - mean) <= 4 * deviation
@@ -88,7 +90,7 @@ def test_centre_crops_are_those_of_the_peers(ratio):
 
 @pytest.mark.parametrize('num_frame', [65, 70, 100, 300])
 def test_crops_start_anywhere_they_fit(generator, num_frame):
-    start, length = draw_crops(torch.full((CLIPS,), num_frame), generator)
+    start, length = sample_crops(torch.full((CLIPS,), num_frame), generator)
     assert start.min() == 0
     assert (start + length).max() == num_frame
     places = num_frame - 64 + 1
@@ -103,14 +105,14 @@ def test_crops_start_anywhere_they_fit(generator, num_frame):
 
 def test_crops_of_clips_of_different_lengths(generator):
     num_frame = torch.arange(1, 301).repeat(50)
-    start, length = draw_crops(num_frame, generator)
+    start, length = sample_crops(num_frame, generator)
     assert (length >= num_frame.clamp(max=64)).all()
     assert (start >= 0).all()
     assert (start + length <= num_frame).all()
 
 
 def test_fifteen_joints_each_equally_often(generator):
-    joints = draw_joints(CLIPS, 25, generator)
+    joints = sample_joints(CLIPS, 25, generator)
     assert joints.shape == (CLIPS, 15)
     assert (joints.sort(1).values.diff(dim=1) > 0).all()
     assert_share(torch.bincount(joints.flatten(), minlength=25), CLIPS, 15 / 25)
@@ -120,7 +122,7 @@ def test_fifteen_joints_each_equally_often(generator):
 
 
 def test_corruption_matrices(generator):
-    matrix = draw_corruption_matrices(CLIPS, generator).flatten(1)
+    matrix = sample_corruption_matrices(CLIPS, generator).flatten(1)
     zero = (matrix == 0).all(1)
     assert_share(zero.sum(), CLIPS, 1 / 2)
     for entry in matrix[~zero].T:
@@ -129,7 +131,7 @@ def test_corruption_matrices(generator):
 
 
 def test_shear_matrices(generator):
-    matrix = draw_shear_matrices(CLIPS, generator)
+    matrix = sample_shear_matrices(CLIPS, generator)
     assert (matrix.diagonal(0, 1, 2) == 1).all()
     entries = matrix[:, ~torch.eye(3, dtype=torch.bool)]
     for entry in entries.T:
@@ -144,36 +146,28 @@ def assert_uncorrelated(entries):
 
 def test_half_are_sheared_a_quarter_are_blanked(generator):
     clips = 20_000
-    maps = draw_maps(clips, 25, generator)
-    kept = (maps == torch.eye(3)).flatten(2).all(2).sum(1)
+    matrices = sample_joint_matrices(clips, 25, generator)
+    kept = (matrices == torch.eye(3)).flatten(2).all(2).sum(1)
     corrupted = kept == 10
     assert (kept[~corrupted] == 0).all()
     assert_share(corrupted.sum(), clips, 1 / 2)
-    blank = (maps == 0).flatten(2).all(2).sum(1)
+    blank = (matrices == 0).flatten(2).all(2).sum(1)
     assert set(blank.tolist()) == {0, 15}
     assert corrupted[blank == 15].all()
     assert_share((blank == 15).sum(), clips, 1 / 4)
-    sheared = maps[~corrupted]
+    sheared = matrices[~corrupted]
     assert (sheared == sheared[:, :1]).all()
     assert (sheared.diagonal(0, 2, 3) == 1).all()
 
 
 def test_one_matrix_for_all_corrupted_joints(generator):
-    for clip in draw_maps(200, 25, generator):
+    for clip in sample_joint_matrices(200, 25, generator):
         assert len(clip.unique(dim=0)) in (1, 2)  # a shear, or the identity beside one matrix
 
 
 def draws(*arguments):
-    generator = generator_at(*arguments)
-    return torch.cat(
-        [
-            draw.double().flatten()
-            for draw in (
-                *draw_crops(torch.full((50,), 300), generator),
-                draw_maps(50, 25, generator),
-            )
-        ]
-    )
+    made = sample(torch.full((50,), 300), 25, generator_at(*arguments))
+    return torch.cat([draw.double().flatten() for draw in made])
 
 
 def test_draws_are_a_function_of_seed_epoch_and_step():
@@ -194,3 +188,12 @@ def test_draws_are_a_function_of_seed_epoch_and_step():
         (1, 0, 0),
     ]
     assert len({tuple(draws(*place).tolist()) for place in places}) == len(places)
+
+
+def test_constants_of_the_draws(generator):
+    num_frames = torch.full((1000,), 200)
+    small = sample(num_frames, 25, generator, Augmentation((0.2, 0.4), crop_frames=50, shear=0.1))
+    assert 50 == small.length.min() < small.length.max() < 0.4 * 200
+    sheared = (small.joint_matrices == small.joint_matrices[:, :1]).flatten(1).all(1)
+    change = small.joint_matrices[sheared] - torch.eye(3)
+    assert 0.09 < change.abs().max() < 0.1

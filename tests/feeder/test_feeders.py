@@ -6,23 +6,33 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from feeder import feeders
+from feeder.augmentations import Augmentation, augment, sample
 from feeder.dataset import ClipDataset
-from feeder.feeders import PretrainFeeder, downstream_batches, generator_at
+from feeder.feeders import PretrainFeeder, downstream_batches, generator_at, views_of
 from feeder.modalities import MODALITIES, streams
 from feeder.prefetch import Prefetcher, Resident
 
 LENGTHS = [1, 30, 64, 65, 300, 90, 20, 100, 70, 150, 64]
 
 
+class Recording(Resident):
+    """Records the clips of each batch."""
+
+    def __init__(self, dataset):
+        super().__init__(dataset, torch.device('cpu'))
+        self.visited = []
+
+    def batches(self, batches):
+        for clips in batches:
+            self.visited.append(clips.tolist())
+            yield self.frames, self.start[clips]
+
+
 def visits(dataset, epoch, first_step=0, **arguments):
-    """The clip indices of each step of an epoch, in place of the streams."""
-    feeder = PretrainFeeder(dataset, **arguments)
-    feeder.source.batches = lambda batches: ((None, clips) for clips in batches)
-    feeder.batch = lambda frames, clips, num_frames, generator: clips.tolist()
-    steps = list(feeder.epoch(epoch, first_step))
-    assert len(steps) == len(feeder) - first_step
-    return steps
+    """The clip indices of each step of an epoch."""
+    feeder = PretrainFeeder(dataset, source=Recording(dataset), views=[('joint',)], **arguments)
+    assert len(list(feeder.epoch(epoch, first_step))) == len(feeder) - first_step
+    return feeder.source.visited
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def test_an_epoch_visits_every_clip_once_except_in_a_batch_of_its_own(
 @pytest.mark.parametrize('world_size', [1, 2, 4])
 def test_an_epoch_of_ntu60_has_the_official_number_of_steps(world_size):
     lengths = torch.ones(40091, dtype=torch.long)
-    dataset = ClipDataset(torch.zeros(40091, 1, 1, 1), lengths, lengths, [])
+    dataset = ClipDataset(torch.zeros(40091, 1, 1, 3), lengths, lengths, [])
     steps = visits(dataset, 0, 77, batch_size=512 // world_size, seed=0, world_size=world_size)
     assert [len(clips) for clips in steps] == [512 // world_size, -(-155 // world_size)]
 
@@ -83,9 +93,8 @@ def test_a_last_batch_of_one_clip_is_left_out_whatever_the_number_of_processes(
 
 
 def equal(a, b):
-    return all(
-        a[modality][stream].equal(b[modality][stream]) for modality in a for stream in (0, 1)
-    )
+    same = (a[name][stream].equal(b[name][stream]) for name in a for stream in (0, 1))
+    return a.keys() == b.keys() and all(same)
 
 
 def test_the_same_step_is_the_same_batch(random_dataset):
@@ -117,82 +126,78 @@ def test_an_epoch_can_begin_at_any_step(random_dataset, first_step, source):
 
 
 @pytest.mark.parametrize('world_size', [2, 4])
-def test_processes_share_the_draws_of_one(random_dataset, monkeypatch, world_size):
-    """Crops and maps of 12 clips in two batches: those of all processes together are exactly those
-    of one.
-    """
-    made = []
-    monkeypatch.setattr(
-        feeders, 'temporal_crop_resize', lambda frames, *crop: made.append(torch.stack(crop[:2]))
-    )
-    monkeypatch.setattr(feeders, 'apply_map', lambda x, maps: made.append(maps) or maps)
+def test_processes_share_the_batches_of_one(random_dataset, world_size):
+    """12 clips in two batches: the streams of all processes together are exactly those of one."""
     dataset = random_dataset([*LENGTHS, 77])
 
-    def draws(rank, world_size):
-        made.clear()
-        feeder = PretrainFeeder(dataset, 8 // world_size, 5, rank, world_size)
-        feeder.batch = feeder.views
-        list(feeder.epoch(2))
-        return [
-            draw.unflatten(clips, (4, -1)).movedim(clips + 1, 0)
-            for pair in zip(made[::2], made[1::2], strict=True)
-            for draw, clips in zip(pair, (1, 0), strict=True)
-        ]
+    def batches(rank, world_size):
+        return PretrainFeeder(dataset, 8 // world_size, 5, rank, world_size).epoch(2)
 
-    one, ranks = draws(0, 1), [draws(rank, world_size) for rank in range(world_size)]
-    assert [len(draw) for draw in one] == [8, 8, 4, 4]
-    for draw, *shares in zip(one, *ranks, strict=True):
-        assert torch.cat(shares).equal(draw)
+    ranks = [batches(rank, world_size) for rank in range(world_size)]
+    for one, *shares in zip(batches(0, 1), *ranks, strict=True):
+        for whole, *parts in zip(tensors(one), *map(tensors, shares), strict=True):
+            assert torch.cat(parts).equal(whole)
 
 
-def test_one_view_for_each_modality_and_one_for_all(random_dataset, random_clips, monkeypatch):
-    feeder = PretrainFeeder(random_dataset(LENGTHS), 3, seed=0)
-    views = [random_clips(3, seed) for seed in range(4)]
-    monkeypatch.setattr(feeder, 'views', lambda *clips: views)
-    uni, fused = feeder.batch(None, None, None, generator_at(0, 0, 1))
+def tensors(batch):
+    return [stream for half in batch for pair in half.values() for stream in pair]
+
+
+def first_batch(dataset, clips, **arguments):
+    """(uni, fused) of the draws of step 1 of epoch 0, and the draws of its views."""
+    feeder = PretrainFeeder(dataset, len(clips), seed=0, **arguments)
+    loaded = next(feeder.source.batches([clips]))
+    num_frames = dataset.num_frames[clips]
+    batch = feeder.batch(*loaded, num_frames, generator_at(0, 0, 1))
+    generator = generator_at(0, 0, 1)
+    draws = [sample(num_frames, 25, generator, feeder.augmentation) for _ in feeder.views]
+    views = [augment(*loaded, each, 64) for each in draws]
+    return batch, views, draws
+
+
+def test_one_view_for_each_modality_and_one_for_all(random_dataset):
+    (uni, fused), views, _ = first_batch(random_dataset(LENGTHS), torch.tensor([4, 9, 0]))
     assert tuple(uni) == tuple(fused) == tuple(MODALITIES)
     assert equal(fused, streams(views[3]))
     for view, modality in zip(views[:3], MODALITIES, strict=True):
         assert equal({modality: uni[modality]}, streams(view, (modality,)))
 
 
-@pytest.mark.parametrize('same', ['draw_crops', 'draw_maps'])
-def test_views_differ_in_their_crops_and_in_their_maps(random_dataset, monkeypatch, same):
-    """With one kind of draw made constant, the other still tells the four views, and the clips,
-    apart.
-    """
-    constant = {
-        'draw_crops': lambda num_frame, generator, *law: (0 * num_frame, 0 * num_frame + 99),
-        'draw_maps': lambda n, joints, generator, *law: torch.eye(3).expand(n, joints, 3, 3),
+def test_two_views_for_all_modalities(random_dataset):
+    views = views_of(('joint', 'bone'), fused_only=True)
+    (first, second), made, _ = first_batch(random_dataset(LENGTHS), torch.tensor([5]), views=views)
+    assert equal(first, streams(made[0], ('joint', 'bone')))
+    assert equal(second, streams(made[1], ('joint', 'bone')))
+    assert not equal(first, second)
+
+
+def test_views_and_clips_differ_in_every_draw(random_dataset):
+    _, _, draws = first_batch(random_dataset([300] * 3), torch.tensor([1, 1, 1]))
+    crops = {
+        (int(start), int(length))
+        for draw in draws
+        for start, length in zip(draw.start, draw.length, strict=True)
     }
-    monkeypatch.setattr(feeders, same, constant[same])
-    feeder, generator = PretrainFeeder(random_dataset([300] * 3), 3, seed=0), generator_at(0, 0, 1)
-    frames, start = next(feeder.source.batches([torch.tensor([1, 1, 1])]))
-    views = torch.cat(feeder.views(frames, start, torch.tensor([300] * 3), generator))
-    assert len(views.flatten(1).unique(dim=0)) == 12
+    assert len(crops) == 12
+    assert len(torch.cat([draw.joint_matrices for draw in draws]).unique(dim=0)) > 9  # some blank
 
 
-def test_a_view_is_of_its_own_clip(monkeypatch):
-    """Clips of one constant each, unmapped: a crop that strays into a neighbour would mix two
-    constants.
-    """
+def test_a_view_is_of_its_own_clip():
+    """Clips of one constant each: a crop that strays into a neighbour would mix two constants."""
     lengths = torch.tensor(LENGTHS)
-    frames = (
-        torch.arange(len(lengths))
-        .repeat_interleave(lengths)[:, None, None, None]
-        .expand(-1, 2, 25, 3)
-        .float()
-    )
-    feeder = PretrainFeeder(ClipDataset(frames.contiguous(), lengths, lengths, LENGTHS), 11, seed=0)
-    monkeypatch.setattr(feeders, 'apply_map', lambda x, maps: x)
-    clips = torch.tensor([3, 9, 0, 10, 4, 1])
-    for step in range(50):
-        loaded = next(feeder.source.batches([clips]))
-        for view in feeder.views(*loaded, lengths[clips], generator_at(0, 0, step)):
-            assert view.shape == (6, 64, 2, 25, 3)
-            torch.testing.assert_close(
-                view, clips[:, None, None, None, None].expand(view.shape).float()
-            )
+    constants = torch.arange(len(lengths)).repeat_interleave(lengths)
+    frames = constants[:, None, None, None].expand(-1, 2, 25, 3).float()
+    dataset = ClipDataset(frames.contiguous(), lengths, lengths, LENGTHS)
+    source = Recording(dataset)
+    still = Augmentation(shear=0)  # only the corrupted joints change, 15 of the 25
+    feeder = PretrainFeeder(dataset, 11, seed=0, source=source, augmentation=still)
+    for epoch in range(50):
+        ((uni, fused),) = feeder.epoch(epoch)
+        clips = torch.tensor(source.visited[-1])
+        for temporal, _ in (uni['joint'], fused['joint']):
+            assert temporal.shape == (11, 64, 150)
+            kept = (temporal - clips[:, None, None]).abs() < 1e-5
+            assert (kept.sum(2) >= 10 * 2 * 3).all()
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 11, 100])

@@ -20,8 +20,9 @@ from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.protocols import DATASETS, Data, Name
 from data_gen.reader import SplitReader
 from data_gen.skeleton import read_recording
-from feeder.dataset import ClipDataset
-from feeder.feeders import PretrainFeeder, generator_at
+from feeder.augmentations import PUBLISHED, Augmentation, Draws, augment, sample
+from feeder.feeders import VIEW_FRAMES, generator_at
+from feeder.modalities import MODALITIES
 from tools import options
 from tools.analysis import drawing
 from tools.common import cli
@@ -44,7 +45,7 @@ def main(argv=None):
     if args.views:
         clip = prepare(poses) if raw.is_file() else poses
         frames = torch.from_numpy(clip.copy())
-        rows += view_rows(feeder_of(frames), frames, args.seed)
+        rows += view_rows(frames, args.seed)
     drawing.save(out, drawing.sheet(rows, args.frames))
     animate(out.with_suffix('.gif'), title, poses)
     print(f'{rows[0][0]}: {out}.gif, .png and .pdf')
@@ -96,39 +97,35 @@ def read_clip(data: Data, split: str, clip: str) -> tuple[str, np.ndarray]:
     return f'{name}  {label}', reader.frames([number])
 
 
-def feeder_of(frames: torch.Tensor) -> PretrainFeeder:
-    """A feeder of a single clip (T, M, 25, 3)."""
-    dataset = ClipDataset(frames, torch.tensor([len(frames)]), torch.tensor([0]), ['clip'])
-    return PretrainFeeder(dataset, 1, 0)
-
-
 def view_rows(
-    feeder: PretrainFeeder, frames: torch.Tensor, seed: int
+    frames: torch.Tensor, seed: int, augmentation: Augmentation = PUBLISHED
 ) -> list[tuple[str, np.ndarray]]:
-    """Title and poses of each view that a feeder makes of a clip's frames (T, M, 25, 3), with the
-    draws of a seed.
+    """Title and poses of each augmented view of a clip's frames (T, M, 25, 3), with the draws of a
+    seed.
     """
+    generator = generator_at(seed, 0)
     num_frames = torch.tensor([len(frames)])
-    draws = feeder.draws(num_frames, generator_at(seed, 0))
-    views = feeder.views(frames, torch.tensor([0]), num_frames, generator_at(seed, 0))
-    names = [*map('+'.join, feeder.first_views), 'fused']
-    return [
-        (
-            f'{name} view: frames {int(start)} to {int(start + length) - 1}, {describe(maps[0])}',
-            view[0].numpy(),
-        )
-        for name, view, (start, length, maps) in zip(names, views, draws, strict=True)
-    ]
+    rows = []
+    for name in (*MODALITIES, 'fused'):
+        draws = sample(num_frames, frames.shape[2], generator, augmentation)
+        (view,) = augment(frames, torch.tensor([0]), draws, VIEW_FRAMES)
+        rows.append((f'{name} view: {describe(draws)}', view.numpy()))
+    return rows
 
 
-def describe(maps: torch.Tensor) -> str:
-    """What the matrices (25, 3, 3) of a view do to the joints."""
-    changed = (maps != torch.eye(3)).any(2).any(1)
+def describe(draws: Draws) -> str:
+    """What was drawn for a clip."""
+    first = int(draws.start)
+    last = first + int(draws.length) - 1
+    (matrices,) = draws.joint_matrices  # (25, 3, 3)
+    changed = (matrices != torch.eye(3)).any(2).any(1)  # (25,)
     if changed.all():
-        return f'sheared by up to {(maps[0] - torch.eye(3)).abs().max():.2f}'
-    return f'{int(changed.sum())} joints ' + (
-        'multiplied by a random matrix' if maps[changed].any() else 'set to zero'
-    )
+        what = f'sheared by up to {(matrices[0] - torch.eye(3)).abs().max():.2f}'
+    elif matrices[changed].any():
+        what = f'{int(changed.sum())} joints multiplied by a random matrix'
+    else:
+        what = f'{int(changed.sum())} joints set to zero'
+    return f'frames {first} to {last}, {what}'
 
 
 @drawing.styled

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from feeder.augmentations import draw_crops
+from feeder.augmentations import Augmentation, sample_crops
 from feeder.feeders import generator_at
 from tools.schedule import lr_factors
 
@@ -55,5 +55,5 @@ def training_crops(
     whole clips.
     """
     generator = generator_at(seed, CROPS + epoch, repeat)
-    start, length = draw_crops(num_frames.cpu(), generator, *train_crop)
+    start, length = sample_crops(num_frames.cpu(), generator, Augmentation(crop=train_crop))
     return start.to(num_frames.device), length.to(num_frames.device)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from feeder.augmentations import Laws
+from feeder.augmentations import Augmentation
 from model.objective import Weights
 
 
@@ -15,9 +15,9 @@ class Recipe(NamedTuple):
     inter_weight: float = Weights().inter
     variance_weight: float = Weights().variance
     covariance_weight: float = Weights().covariance
-    crop: tuple = Laws().crop
-    crop_frames: int = Laws().crop_frames
-    shear: float = Laws().shear
+    crop: tuple = Augmentation().crop
+    crop_frames: int = Augmentation().crop_frames
+    shear: float = Augmentation().shear
     lr: float = 5e-4
     batch_size: int = 512
     epochs: int = 451

@@ -6,8 +6,7 @@ from PIL import Image
 
 from data_gen.protocols import Data
 from data_gen.skeleton import PARENTS
-from feeder.augmentations import Laws
-from feeder.feeders import PretrainFeeder
+from feeder.augmentations import Augmentation
 from tools.analysis import drawing, skeleton
 
 REST = np.zeros((25, 3))  # a person facing the sensor, 3 m away: y up, x to the sensor's left
@@ -40,11 +39,11 @@ def test_a_missing_body_is_not_drawn():
 
 
 def test_what_the_views_say(random_dataset):
-    dataset = random_dataset([100])
+    frames = random_dataset([100]).frames
     said = []
     for seed in range(12):
-        rows = skeleton.view_rows(PretrainFeeder(dataset, 1, 0), dataset.frames, seed)
-        again = skeleton.view_rows(PretrainFeeder(dataset, 1, 0), dataset.frames, seed)
+        rows = skeleton.view_rows(frames, seed)
+        again = skeleton.view_rows(frames, seed)
         assert [title for title, _ in rows] == [title for title, _ in again]
         assert [title.split(' view')[0] for title, _ in rows] == [
             'joint',
@@ -65,10 +64,8 @@ def test_what_the_views_say(random_dataset):
         '15 joints set to zero',
         '15 joints multiplied by a random matrix',
     }
-    small = PretrainFeeder(dataset, 1, 0, laws=Laws(shear=0.1))
-    titles = [
-        title for seed in range(5) for title, _ in skeleton.view_rows(small, dataset.frames, seed)
-    ]
+    small = Augmentation(shear=0.1)
+    titles = [title for seed in range(5) for title, _ in skeleton.view_rows(frames, seed, small)]
     assert all(float(title.split()[-1]) <= 0.1 for title in titles if 'shear' in title)
 
 
