@@ -9,77 +9,71 @@ import torch.distributed as dist
 from torch import nn
 
 
+class Average(torch.autograd.Function):
+    """The mean of a tensor over all processes. The gradient is the mean of theirs."""
+
+    @staticmethod
+    def forward(ctx, tensor):
+        return average(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return average(gradient)
+
+
+def average(tensor):
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 class GlobalBatchNorm(nn.BatchNorm1d):
     """BatchNorm1d of (B, C) over a process group whose processes all have B rows; its state dict is
     BatchNorm1d's.
 
     In training it waits for the other processes once in the forward and once in the backward;
-    evaluation is local.
+    evaluation is local. It computes in the dtype of the weights, whatever autocast made of x. As in
+    SyncBatchNorm, the gradients of weight and bias are this process's part of the sum.
     """
 
     def forward(self, x):
         if not self.training:
             return super().forward(x)
-        y, mean, variance = Normalize.apply(x, self.weight, self.bias, self.eps)
-        rows = len(x) * dist.get_world_size()
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (rows / (rows - 1)), self.momentum)
-        return y
-
-    if (
-        torch.__version__ < '2.13'
-    ):  # torch 2.4 cannot compile the backward; those between were not tried
-        forward = torch.compiler.disable(forward)
-
-
-class Normalize(torch.autograd.Function):
-    """x (B, C) -> normalised over all processes' rows, scaled and shifted; mean and biased variance
-    (C,) of the rows.
-
-    Computes in the dtype of the weights, whatever autocast made of x. As in SyncBatchNorm, the
-    gradients of weight and bias are this process's part of the sum.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, eps):
-        rows = x.to(weight.dtype)
+        rows = x.to(self.weight.dtype)
         mean = rows.mean(0)
         variance = (rows - mean).square().mean(0)
-        # Float64, because the difference of mean square and squared mean would lose digits in
-        # float32.
-        mean, square = average(
-            torch.stack((mean.double(), variance.double() + mean.double().square()))
-        )
-        mean, variance = mean.to(rows.dtype), (square - mean.square()).clamp(min=0).to(rows.dtype)
-        inverse = (variance + eps).rsqrt()
-        normalized = (rows - mean) * inverse
-        ctx.save_for_backward(normalized, weight * inverse)
-        ctx.mark_non_differentiable(mean, variance)
-        return (normalized * weight + bias).to(x.dtype), mean, variance
+        # Of all processes. In float32 the difference of mean square and squared mean loses digits.
+        mean = mean.double()
+        square = variance.double() + mean.square()
+        mean, square = Average.apply(torch.stack((mean, square)))
+        variance = (square - mean.square()).clamp(min=0).to(rows.dtype)
+        mean = mean.to(rows.dtype)
+        self.update_running(mean.detach(), variance.detach(), len(x) * dist.get_world_size())
+        y = (rows - mean) * (variance + self.eps).rsqrt()
+        return (y * self.weight + self.bias).to(x.dtype)
 
-    @staticmethod
-    def backward(ctx, gradient, _, __):
-        normalized, scale = ctx.saved_tensors
-        rows = gradient.to(normalized.dtype)
-        sums = torch.stack((rows.sum(0), (rows * normalized).sum(0)))
-        mean, along = average(sums / len(rows))
-        return (
-            ((rows - mean - normalized * along) * scale).to(gradient.dtype),
-            sums[1],
-            sums[0],
-            None,
-        )
+    # torch 2.4 cannot compile the communication; those between were not tried.
+    if torch.__version__ < '2.13':
+        forward = torch.compiler.disable(forward)
 
-
-def average(tensor: torch.Tensor) -> torch.Tensor:
-    """The mean over all processes, in place."""
-    dist.all_reduce(tensor)
-    return tensor.div_(dist.get_world_size())
+    def update_running(self, mean, variance, num_rows):
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (num_rows / (num_rows - 1)), self.momentum)
 
 
 def synchronize(model: nn.Module) -> None:
-    """Make each BatchNorm1d of the model a GlobalBatchNorm with the same parameters and buffers."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            module.__class__ = GlobalBatchNorm  # which has no state of its own
+    """Replace each BatchNorm1d in the model by a GlobalBatchNorm with the same parameters and
+    buffers.
+    """
+    for parent in list(model.modules()):
+        for name, norm in parent.named_children():
+            if isinstance(norm, nn.BatchNorm1d):
+                setattr(parent, name, global_batch_norm(norm))
+
+
+def global_batch_norm(norm: nn.BatchNorm1d) -> GlobalBatchNorm:
+    replacement = GlobalBatchNorm(norm.num_features, norm.eps, norm.momentum)
+    for name, tensor in norm.state_dict(keep_vars=True).items():
+        setattr(replacement, name, tensor)
+    return replacement.train(norm.training)
