@@ -13,19 +13,21 @@ projections' standard deviations: near 0 is collapse. SIGTERM, SIGINT and SIGUSR
 its current step; --resume auto continues there, with the same result.
 """
 
+import argparse
 import math
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from data_gen import manifest
-from data_gen.protocols import PROTOCOLS, Data
+from data_gen.protocols import PROTOCOLS
 from feeder.augmentations import Augmentation
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder, views_of
@@ -52,369 +54,159 @@ from tools.training.knn_monitor import KnnMonitor
 from tools.training.log import LOG_FILES, RunLog
 from tools.training.monitor import Monitor, projection_names
 from tools.training.precision import choose_precision
-from tools.training.recipes import RECIPES, Recipe
-from tools.training.resume import FIXED, FREE, read_resumable, restore, start_folder
-from tools.training.run_checkpoints import RunCheckpoints
-from tools.training.stopping import StopSignals
+from tools.training.recipes import RECIPES, batch_size_for, steps_per_epoch
+from tools.training.resume import continued, read_resumable, start_folder
+from tools.training.run_config import RunConfig
+from tools.training.state import RunCheckpoints, TrainState
+from tools.training.stopping import PROBLEM, StopSignals
+from tools.training.watch import Watch
 
 
 @memory_advice('use more --encoder-chunks, or a smaller --batch-size')
 def main(argv=None):
     args = parse_args(argv)
-    data = options.data_of(args)
     options.try_outputs(args.checkpoint_path / LOG_FILES[0])
-    parts = (manifest.read(data.folder) or {'parts': {}})['parts']
-    launcher = launcher_environment() or {'RANK': '0', 'WORLD_SIZE': '1'}
-    config = {name: getattr(args, name) for name in FIXED + FREE} | {
-        'weights': args.weights._asdict(),
-        'overrides': args.overrides,
-        'data': parts.get('train', {}).get('hash'),
-        'processes': int(launcher['WORLD_SIZE']),
-        'device': args.device.split(':')[0],
-    }
-    lock = (
-        folder_lock([args.checkpoint_path], 'training')
-        if launcher['RANK'] == '0'
-        else nullcontext()
-    )
+    launcher = launcher_environment() or {'RANK': '0'}
+    is_first = launcher['RANK'] == '0'
+    lock = folder_lock([args.checkpoint_path], 'training') if is_first else nullcontext()
     with lock, process_group(args.device) as device:
-        stop_signal = train(args, config, data, device)
-    if stop_signal:
-        if launcher['RANK'] == '0':
-            print(
-                f'stopped by {signal.Signals(stop_signal).name}; the same command with --resume '
-                'auto continues'
-            )
-        sys.exit(128 + stop_signal)
+        stopped = train(args, device)
+    if stopped:
+        stopped.leave()
 
 
-def train(args, config: dict, data: Data, device: torch.device) -> int:
-    """Train until the last epoch or a signal to stop; returns the signal, or 0."""
+def train(args, device: torch.device) -> StopSignals | None:
+    """Train to the last epoch, or until all processes agree to stop; then returns why."""
     stop = StopSignals(device)
-    resume_path, saved = read_resumable(args.resume, args.checkpoint_path, config)
+    path, saved = read_resumable(args.resume, args.checkpoint_path)
+    recorded = checkpoint.config_of(path, saved) or {}
+    config = continued(run_config(args, device), recorded, path, saved['epoch'])
     if args.start_epoch is not None:
         saved |= {'epoch': args.start_epoch, 'step': 0}
-    first_epoch, first_step = saved['epoch'], saved.get('step', 0)
-    if first_epoch >= args.epochs:
-        if not resume_path:
-            raise cli.InputError(f'--start-epoch {first_epoch} is not below --epochs')
-        print(
-            f'{resume_path}: finished already ({cli.plural(first_epoch, "epoch")}); train longer '
-            'with --epochs, or '
-            'start afresh with --resume none'
-        )
-        return 0
+    if saved['epoch'] >= config.epochs:
+        return finished(path, saved['epoch'])
+
+    data = options.data_of(args)
     dataset = load_split(data.folder, 'train', rank() != 0, args.data_device)
-    feeder = build_feeder(args, dataset, device)
-    model_without_ddp = build_model(
-        args.objective,
-        args.modalities,
-        args.hidden_size,
-        args.encoder_chunks,
-        dataset.frames.shape[1:],
-        args.seed,
-        device,
-    )
-    optimizer = torch.optim.Adam(
-        model_without_ddp.parameters(), args.lr, weight_decay=args.weight_decay, fused=True
-    )
-    recorded = checkpoint.config_of(resume_path, saved) or {}
-    dtype, precision, text = choose_precision(args.amp, device, args.hidden_size, recorded)
-    config = config | precision
-    loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    if resume_path:
-        restore(saved, resume_path, args.weight_decay, model_without_ddp, optimizer, loss_scaler)
-    half_epoch = saved.get('monitor') if first_step else None
+    config = with_batch_size(config, len(dataset))
+    feeder = build_feeder(config, dataset, args.data_device, device)
+    dtype, precision, why = choose_precision(args.amp, device, config.hidden_size, recorded)
+    config = replace(config, **precision)
+    embedded = checkpoint.modalities_in(saved['state_dict']) if path else tuple(MODALITIES)
+    frame_shape = dataset.frames.shape[1:]
+    state = build_state(config, embedded, args.encoder_chunks, frame_shape, dtype, device)
+    state.load(saved, path, config.weight_decay)
     del saved  # its tensors
-    if first_step >= len(feeder):
-        raise cli.InputError(
-            f'{resume_path} is at step {first_step} of an epoch, which has {len(feeder)} here: use '
-            'a '
-            'number of processes that divides --batch-size'
-        )
-    check_agreement((first_epoch, first_step), 'the step to resume from')
-    start_folder(args.checkpoint_path, resume_path, first_epoch, first_step)
-
-    objective = (
-        compiled(model_without_ddp, umurl_objective, device)
-        if args.compile == 'on'
-        else umurl_objective
-    )
+    check_start(state, len(feeder), path)
+    start_folder(args.checkpoint_path, path, state.epoch, state.step)
+    objective = umurl_objective
+    if args.compile == 'on':
+        objective = compiled(state.model, objective, device)
     if rank() == 0:
-        print(
-            f'precision: {text}; '
-            + ('not compiled' if objective is umurl_objective else 'compiled')
-        )
-    model = data_parallel(model_without_ddp, device)
-    monitor = Monitor(
-        device, projection_names(args.modalities, args.objective), loss_scaler.is_enabled()
-    )
-    checkpoints = RunCheckpoints(
-        args.checkpoint_path,
-        config,
-        model_without_ddp,
-        optimizer,
-        loss_scaler,
-        monitor,
-        args.save_every,
-        args.save_minutes,
-    )
-    knn = KnnMonitor(dataset, data, args.seed) if args.knn_every and rank() == 0 else None
-    factors = lr_factors(args.epochs, args.schedule, args.cos)
-    monitor.start_epoch(first_epoch, half_epoch)
+        how = 'not compiled' if objective is umurl_objective else 'compiled'
+        print(f'precision: {why}; {how}')
+    losses_of = build_losses(state.model, objective, config.weights, dtype, device)
+
+    checkpoints = RunCheckpoints(args.checkpoint_path, config, args.save_every, args.save_minutes)
+    knn = KnnMonitor(dataset, data, config.seed) if args.knn_every and rank() == 0 else None
+    factors = lr_factors(config.epochs, config.schedule, config.cos)
     with (
-        RunLog(args.checkpoint_path, config, device, first_epoch) as log,
-        cli.progress(
-            None,
-            'pre-training',
-            args.epochs * len(feeder),
-            'step',
-            disable=rank() != 0,
-            initial=first_epoch * len(feeder) + first_step,
-        ) as bar,
+        RunLog(args.checkpoint_path, config.entries(), device, state.epoch) as log,
+        progress_bar(state, config.epochs, len(feeder)) as bar,
     ):
-        for epoch in range(first_epoch, args.epochs):
-            if epoch > first_epoch:
-                monitor.start_epoch(epoch)
-            adjust_learning_rate(optimizer, args.lr * factors[epoch])
-            for step in train_steps(
-                model,
-                objective,
-                feeder,
-                optimizer,
-                loss_scaler,
-                epoch,
-                first_step,
-                args.weights,
-                dtype,
-                monitor,
-            ):
-                bar.update()
-                if step % args.print_freq == 0:
-                    bar.set_postfix(
-                        epoch=epoch, total=f'{monitor.means()["total"]:.3f}', refresh=False
-                    )
-                stop_signal = stop.agreed()
-                if step < len(feeder):
-                    checkpoints.save_last(epoch, step, now=stop_signal)
-                    if stop_signal:
-                        return stop_signal
-            first_step = 0
-            numbers = monitor.means() | {'lr': args.lr * factors[epoch]}
-            if knn and (epoch + 1) % args.knn_every == 0:
-                numbers |= knn.accuracy(model_without_ddp.backbone, args.modalities, device, dtype)
-            log.epoch(epoch, numbers)
-            is_last = epoch + 1 == args.epochs
-            checkpoints.after_epoch(epoch, is_last, now=stop_signal)
-            if stop_signal and not is_last:
-                return stop_signal
-    return 0
+        watch = Watch(state, len(feeder), stop, checkpoints, bar, args.print_freq)
+        while state.epoch < config.epochs:
+            if state.step == 0:
+                state.monitor.start_epoch(state.epoch)
+            lr = config.lr * factors[state.epoch]
+            adjust_learning_rate(state.optimizer, lr)
+            train_one_epoch(state, feeder, losses_of, watch)
+            if state.step < len(feeder) or stop.reason == PROBLEM:
+                return stop
+            state.finish_epoch()
+            is_last = state.epoch == config.epochs
+            if rank() == 0:
+                numbers = state.monitor.means() | {'lr': lr}
+                if knn and state.epoch % args.knn_every == 0:
+                    numbers |= knn.accuracy(state.model.backbone, config.modalities, device, dtype)
+                log.epoch(state.epoch - 1, numbers)
+            checkpoints.after_epoch(state, is_last, now=stop.reason)
+            if stop.reason and not is_last:
+                return stop
+    return None
 
 
-def train_steps(
-    model,
-    objective,
-    feeder,
-    optimizer,
-    loss_scaler,
-    epoch: int,
-    first_step: int,
-    weights: Weights,
-    dtype,
-    monitor: Monitor,
-) -> Iterator[int]:
-    """Train through an epoch from `first_step` on; yields the number of finished steps after each."""
-    model.train()
-    device = feeder.source.device
-    for step, (uni, fused) in enumerate(feeder.epoch(epoch, first_step), first_step + 1):
-        with autocast(dtype, device):
-            projections = model(uni, fused)
-        projections = gather(projections)
-        losses = objective(projections, weights)
+def train_one_epoch(
+    state: TrainState, feeder: PretrainFeeder, losses_of: Callable, after_step: Callable
+) -> None:
+    """Train through an epoch from `state.step` on, until `after_step()` returns something true.
+
+    losses_of(uni, fused): the Losses of a step, and the projections (2k, B, D) of all processes.
+    """
+    state.model.train()
+    optimizer, loss_scaler = state.optimizer, state.loss_scaler
+    for uni, fused in feeder.epoch(state.epoch, state.step):
+        losses, projections = losses_of(uni, fused)
         optimizer.zero_grad(set_to_none=True)
         loss_scaler.scale(world_size() * losses.total).backward()  # see tools.distributed.Gather
         loss_scaler.unscale_(optimizer)
         # An infinite bound clips nothing; this is the gradient's norm without waiting for the
         # device.
-        grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf)
+        grad_norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf)
         loss_scaler.step(optimizer)
         loss_scaler.update()
-        monitor.add(step, losses, projections, grad_norm)
-        yield step
+        state.step += 1
+        state.monitor.add(state.step, losses, projections, grad_norm)
+        if after_step():
+            break
 
 
-def parse_args(argv):
-    parser = cli.Parser(__doc__)
-    flag, describe = parser.add_argument, partial(options.describe, RECIPES)
-    options.add_data_flags(parser, '--pre-dataset')
-    flag(
-        '--checkpoint-path',
-        type=Path,
-        metavar='DIR',
-        help='folder for checkpoints and logs (default checkpoints/ntu60_xsub, named after data set and protocol)',
+def run_config(args, device: torch.device) -> RunConfig:
+    parts = (manifest.read(options.data_of(args).folder) or {'parts': {}})['parts']
+    return RunConfig.from_flags(
+        args,
+        weights=Weights(*(getattr(args, f'{name}_weight') for name in Weights._fields)),
+        augmentation=Augmentation(*(getattr(args, name) for name in Augmentation._fields)),
+        data=parts.get('train', {}).get('hash'),
+        processes=world_size(),
+        device=device.type,
     )
-    flag(
-        '--resume',
-        metavar='PATH|auto|none',
-        default='none',
-        help='continue from a checkpoint; auto: from where the run in --checkpoint-path stopped (default none)',
-    )
-    flag(
-        '--save-every',
-        type=cli.positive_int,
-        default=50,
-        metavar='EPOCHS',
-        help='keep a checkpoint (default 50)',
-    )
-    flag(
-        '--save-minutes',
-        type=cli.non_negative_float,
-        default=10,
-        metavar='MINUTES',
-        help='replace checkpoint_last.pth.tar, from which a stopped run continues (default 10)',
-    )
-    flag(
-        '--knn-every',
-        type=cli.positive_int,
-        metavar='EPOCHS',
-        help='log the k-NN accuracy of up to 2,000 training clips among each other, and its seconds (default: never)',
-    )
-    flag('--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)')
-    flag(
-        '--objective',
-        choices=('umurl', 'baseline', 'no-intra', 'no-inter'),
-        default='umurl',
-        help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations",
-    )
-    options.add_modalities_flag(parser)
-    flag(
-        '--recipe',
-        choices=RECIPES,
-        default='published',
-        help='defaults of the next flags: as published, or for about a thousand clips (default published)',
-    )
-    for name in Weights._fields:
-        flag(
-            f'--{name}-weight',
-            type=cli.non_negative_float,
-            metavar='W',
-            help=f'in the loss; {describe(f"{name}_weight")}',
-        )
-    flag(
-        '--crop',
-        type=cli.non_negative_float,
-        nargs=2,
-        metavar=('LOW', 'HIGH'),
-        help=f'shares of a clip between which the length of a crop is drawn; {describe("crop")}',
-    )
-    flag(
-        '--crop-frames',
-        type=cli.positive_int,
-        metavar='N',
-        help=f'of a crop, at least; {describe("crop_frames")}',
-    )
-    flag(
-        '--shear', type=cli.non_negative_float, metavar='S', help=f'up to +-S; {describe("shear")}'
-    )
-    flag('--epochs', type=cli.positive_int, help=describe('epochs'))
-    flag(
-        '--start-epoch',
-        type=cli.non_negative_int,
-        help='the first epoch (default 0, or what --resume says)',
-    )
-    flag(
-        '-b',
-        '--batch-size',
-        type=cli.positive_int,
-        help=f'of all processes together; {describe("batch_size")}',
-    )
-    flag('--lr', '--learning-rate', type=cli.non_negative_float, help=describe('lr'))
-    flag(
-        '--schedule',
-        type=int,
-        nargs='*',
-        help=f'epochs at which --lr drops to a tenth; {describe("schedule")}',
-    )
-    flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
-    flag(
-        '--wd',
-        '--weight-decay',
-        dest='weight_decay',
-        type=cli.non_negative_float,
-        default=1e-5,
-        help='default 1e-5',
-    )
-    flag(
-        '-p',
-        '--print-freq',
-        type=cli.positive_int,
-        default=10,
-        help='steps between looks at the loss (default 10)',
-    )
-    flag(
-        '--encoder-chunks',
-        type=cli.positive_int,
-        default=1,
-        metavar='N',
-        help='encode the batch in N chunks to save GPU memory: same losses and gradients, a third more time',
-    )
-    flag(
-        '--compile',
-        nargs='?',
-        choices=('auto', 'on', 'off'),
-        const='on',
-        default='auto',
-        help='torch.compile the model: minutes at the start, then faster steps; auto (the default) is off',
-    )
-    flag(
-        '--data-device',
-        choices=('auto', 'cuda', 'cpu', 'disk'),
-        default='auto',
-        help='where the clips stay; auto: on the GPU if they take a quarter of it, on disk if half of the host memory',
-    )
-    options.add_machine_flags(parser, amp='auto')
-    options.accept_official_flags(parser)
-    args = options.parse_args(parser, argv)
-    if args.resume in ('', 'none'):  # the official scripts pass --resume ''
-        args.resume = None
-    run = f'{args.dataset}_{PROTOCOLS[args.protocol]}'.removesuffix(
-        '_split'
-    )  # as in script_pretrain.sh
-    args.checkpoint_path = args.checkpoint_path or Path('checkpoints', run)
-    apply_recipe(args)
-    return args
 
 
-def apply_recipe(args) -> None:
-    """Fill in what the flags leave open; args.overrides names the values of the recipe that flags
-    replace.
-    """
-    left_out = f'{args.objective.removeprefix("no-")}_weight'  # by --objective no-intra or no-inter
-    args.overrides = [name for name in Recipe._fields if getattr(args, name) is not None]
-    for name, value in RECIPES[args.recipe]._asdict().items():
-        if name not in args.overrides:
-            setattr(
-                args,
-                name,
-                0 if name == left_out else list(value) if isinstance(value, tuple) else value,
-            )
-    args.weights = Weights(*(getattr(args, f'{name}_weight') for name in Weights._fields))
-    if not 0 < args.crop[0] <= args.crop[1] <= 1:
-        raise cli.InputError(
-            f'--crop {args.crop[0]:g} {args.crop[1]:g}: shares of a clip, 0 < LOW <= HIGH <= 1'
-        )
+def finished(path: Path | None, epochs: int) -> None:
+    """Print that there is nothing left to train; InputError if that is due to --start-epoch."""
+    if not path:
+        raise cli.InputError(f'--start-epoch {epochs} is not below --epochs')
+    print(
+        f'{path}: finished already ({cli.plural(epochs, "epoch")}); train longer with --epochs, or '
+        'start afresh with --resume none'
+    )
 
 
-def build_feeder(args, dataset: ClipDataset, device: torch.device) -> PretrainFeeder:
+def with_batch_size(config: RunConfig, num_clips: int) -> RunConfig:
+    """The configuration with the recipe's batch size, or one for so many clips, if it has none."""
+    if config.batch_size is not None:
+        return config
+    published = RECIPES[config.recipe].batch_sizes.get((config.dataset, config.protocol))
+    batch_size = published or batch_size_for(num_clips)
+    if not published and rank() == 0:
+        steps = steps_per_epoch(num_clips, batch_size)
+        print(f'--batch-size {batch_size}: {cli.plural(steps, "step")} an epoch')
+    return replace(config, batch_size=batch_size)
+
+
+def build_feeder(
+    config: RunConfig, dataset: ClipDataset, data_device: str, device: torch.device
+) -> PretrainFeeder:
     return PretrainFeeder(
         dataset,
-        batch_size_per_process(args.batch_size, len(dataset)),
-        args.seed,
+        batch_size_per_process(config.batch_size, len(dataset)),
+        config.seed,
         rank(),
         world_size(),
-        views_of(args.modalities, fused_only=args.objective == 'baseline'),
-        frames_source(dataset, device, args.data_device),
-        Augmentation(args.crop, args.crop_frames, args.shear),
+        views_of(config.modalities, fused_only=config.objective == 'baseline'),
+        frames_source(dataset, device, data_device),
+        config.augmentation,
     )
 
 
@@ -435,31 +227,280 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
     return batch // world_size()
 
 
-def build_model(
-    objective: str,
-    modalities,
-    hidden_size: int,
+def build_state(
+    config: RunConfig,
+    embedded: Sequence[str],
     encoder_chunks: int,
     frame_shape,
-    seed: int,
-    device,
-):
-    """The model on the device, initialised from the seed; frame_shape: bodies, joints, coordinates."""
-    if device.type == 'cpu' and hidden_size > 256 and rank() == 0:
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> TrainState:
+    """A model initialised from the seed, and its optimizer.
+
+    embedded: the modalities that the model has modules for; frame_shape: bodies, joints,
+    coordinates.
+    """
+    if device.type == 'cpu' and config.hidden_size > 256 and rank() == 0:
         print(
             'note: no GPU is used; --hidden-size 128 --batch-size 128 suits a CPU', file=sys.stderr
         )
-    torch.manual_seed(seed)
-    network = EarlyFusionBaseline if objective == 'baseline' else UmURL
+    torch.manual_seed(config.seed)
+    network = EarlyFusionBaseline if config.objective == 'baseline' else UmURL
     model = network(
         math.prod(frame_shape),
         VIEW_FRAMES * frame_shape[-1],
-        hidden_size,
+        config.hidden_size,
         encoder_chunks=encoder_chunks,
-        modalities=MODALITIES,
+        modalities=embedded,
     )
-    model.freeze_unused(modalities)
-    return model.to(device)
+    model.freeze_unused(config.modalities)
+    model.to(device)
+    optimizer = torch.optim.Adam(
+        model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    loss_scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    names = projection_names(config.modalities, config.objective)
+    return TrainState(
+        model, optimizer, loss_scaler, Monitor(device, names, loss_scaler.is_enabled())
+    )
+
+
+def check_start(state: TrainState, num_steps: int, path: Path | None) -> None:
+    """InputError if the epoch has no such step, or if the processes start at different ones."""
+    if state.step >= num_steps:
+        raise cli.InputError(
+            f'{path} is at step {state.step} of an epoch, which has {num_steps} here: use a number '
+            'of processes that divides --batch-size'
+        )
+    check_agreement((state.epoch, state.step), 'the step to resume from')
+
+
+def build_losses(
+    model: nn.Module,
+    objective: Callable,
+    weights: Weights,
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> Callable:
+    """losses_of(uni, fused) for `train_one_epoch`, under autocast, over all processes."""
+    model = data_parallel(model, device)
+
+    def losses_of(uni, fused):
+        with autocast(dtype, device):
+            projections = model(uni, fused)
+        projections = gather(projections)
+        return objective(projections, weights), projections
+
+    return losses_of
+
+
+def progress_bar(state: TrainState, epochs: int, num_steps: int):
+    return cli.progress(
+        None,
+        'pre-training',
+        epochs * num_steps,
+        'step',
+        disable=rank() != 0,
+        initial=state.epoch * num_steps + state.step,
+    )
+
+
+def parse_args(argv) -> argparse.Namespace:
+    """The flags, with what they leave open from the recipe; `overrides` names the values of the
+    recipe that flags replace.
+    """
+    parser = cli.Parser(__doc__)
+    add_data_flags(parser.add_argument_group('data'))
+    add_model_flags(parser.add_argument_group('model'))
+    add_objective_flags(parser.add_argument_group('objective'))
+    add_augmentation_flags(parser.add_argument_group('augmentation'))
+    add_optimization_flags(parser.add_argument_group('optimization'))
+    add_running_flags(parser.add_argument_group('running'))
+    options.accept_official_flags(parser)
+    given = vars(options.parse_args(parser, argv))
+    defaults = RECIPES[given['recipe']].values()
+    if given['objective'].startswith('no-'):
+        term = given['objective'].removeprefix('no-')
+        defaults[f'{term}_weight'] = 0
+    args = argparse.Namespace(**defaults | given)
+    args.overrides = [name for name in defaults if name in given]
+    args.checkpoint_path = args.checkpoint_path or default_folder(args.dataset, args.protocol)
+    check_augmentation(args)
+    return args
+
+
+def default_folder(dataset: str, protocol: str) -> Path:
+    """As in script_pretrain.sh."""
+    return Path('checkpoints', f'{dataset}_{PROTOCOLS[protocol]}'.removesuffix('_split'))
+
+
+def check_augmentation(args) -> None:
+    low, high = args.crop
+    if not 0 < low <= high <= 1:
+        raise cli.InputError(
+            f'--crop {low:g} {high:g}: shares of a clip, 0 < SHORTEST <= LONGEST <= 1'
+        )
+    if args.crop_frames == 0:
+        raise cli.InputError('--crop-frames 0: a crop has at least one frame')
+
+
+def add_data_flags(group) -> None:
+    options.add_data_flags(group, '--pre-dataset')
+    group.add_argument(
+        '--data-device',
+        choices=('auto', 'cuda', 'cpu', 'disk'),
+        default='auto',
+        help='where the clips stay; auto: on the GPU if they take a quarter of it, on disk if half of the host memory',
+    )
+
+
+def add_model_flags(group) -> None:
+    group.add_argument(
+        '--hidden-size', type=cli.even_int, default=1024, help='encoder width (default 1024)'
+    )
+    options.add_modalities_flag(group)
+    group.add_argument(
+        '--encoder-chunks',
+        type=cli.positive_int,
+        default=1,
+        metavar='N',
+        help='encode the batch in N chunks to save GPU memory: same losses and gradients, about a third slower',
+    )
+    group.add_argument(
+        '--compile',
+        nargs='?',
+        choices=('on', 'off'),
+        const='on',
+        default='off',
+        help='torch.compile the model: minutes at the start, then faster steps (default off)',
+    )
+
+
+def add_objective_flags(group) -> None:
+    group.add_argument(
+        '--objective',
+        choices=('umurl', 'baseline', 'no-intra', 'no-inter'),
+        default='umurl',
+        help="default umurl; the others are the paper's simple baseline (two fused views) and its ablations",
+    )
+    group.add_argument(
+        '--recipe',
+        choices=RECIPES,
+        default='published',
+        help='defaults of the weights, the augmentation and the optimization: as published, or for about a thousand clips (default published)',
+    )
+    weights = {name: recipe.weights for name, recipe in RECIPES.items()}
+    for name in Weights._fields:
+        group.add_argument(
+            f'--{name.replace("_", "-")}-weight',
+            type=cli.non_negative_float,
+            default=argparse.SUPPRESS,
+            metavar='W',
+            help=f'in the loss; {options.describe(weights, name)}',
+        )
+
+
+def add_augmentation_flags(group) -> None:
+    """A flag for each field of the augmentation, of the type of its default."""
+    meanings = {
+        'crop': 'shortest and longest crop, as shares of a clip; ',
+        'crop_frames': 'minimum length of a crop, in frames; ',
+        'shear': 'entries of the shear are drawn from -X to X; ',
+    }
+    augmentations = {name: recipe.augmentation for name, recipe in RECIPES.items()}
+    for name, default in Augmentation()._asdict().items():
+        options.add_typed_flag(
+            group,
+            name,
+            default,
+            help=meanings.get(name, '') + options.describe(augmentations, name),
+        )
+
+
+def add_optimization_flags(group) -> None:
+    flag, describe = group.add_argument, partial(options.describe, RECIPES)
+    unset = argparse.SUPPRESS
+    flag('--epochs', type=cli.positive_int, default=unset, help=describe('epochs'))
+    flag(
+        '--start-epoch',
+        type=cli.non_negative_int,
+        help='the first epoch (default 0, or where --resume continues)',
+    )
+    flag(
+        '-b',
+        '--batch-size',
+        type=cli.positive_int,
+        default=unset,
+        help='of all processes together (default: as published for NTU RGB+D, else a power of two by the number of clips)',
+    )
+    flag(
+        '--lr',
+        '--learning-rate',
+        type=cli.non_negative_float,
+        default=unset,
+        help=describe('lr'),
+    )
+    flag(
+        '--schedule',
+        type=int,
+        nargs='*',
+        default=unset,
+        help=f'epochs at which --lr drops to a tenth; {describe("schedule")}',
+    )
+    flag('--cos', action='store_true', help='cosine schedule instead of --schedule')
+    flag(
+        '--wd',
+        '--weight-decay',
+        dest='weight_decay',
+        type=cli.non_negative_float,
+        default=1e-5,
+        help='default 1e-5',
+    )
+
+
+def add_running_flags(group) -> None:
+    flag = group.add_argument
+    flag(
+        '--checkpoint-path',
+        type=Path,
+        metavar='DIR',
+        help='folder for checkpoints and logs (default checkpoints/ntu60_xsub, named after data set and protocol)',
+    )
+    flag(
+        '--resume',
+        metavar='PATH|auto|none',
+        default='none',
+        help='continue from a checkpoint; auto: from where the run in --checkpoint-path stopped (default none)',
+    )
+    flag(
+        '--save-every',
+        type=cli.positive_int,
+        default=50,
+        metavar='EPOCHS',
+        help='keep a checkpoint every so many epochs (default 50)',
+    )
+    flag(
+        '--save-minutes',
+        type=cli.non_negative_float,
+        default=10,
+        metavar='MINUTES',
+        help='replace checkpoint_last.pth.tar, from which a stopped run continues (default 10)',
+    )
+    flag(
+        '--knn-every',
+        type=cli.positive_int,
+        metavar='EPOCHS',
+        help='log the leave-one-out k-NN accuracy on a fixed sample of up to 2,000 training clips, and its seconds (default: never)',
+    )
+    flag(
+        '-p',
+        '--print-freq',
+        type=cli.positive_int,
+        default=10,
+        metavar='N',
+        help='show the loss every N steps, but not more often than every two seconds (default 10)',
+    )
+    options.add_machine_flags(group, amp='auto')
 
 
 if __name__ == '__main__':

@@ -34,6 +34,7 @@ from tools.evaluation.finetune import Classifier
 from tools.evaluation.knn import average_precision, knn_search, vote
 from tools.evaluation.probe import linear_head, train_one_epoch
 from tools.training.monitor import Monitor, projection_names
+from tools.training.state import TrainState
 
 NAME, CLIPS, WIDTH = 'fakegpu', 6, 8
 PRODUCTS = 'mm', 'addmm', 'bmm', '_scaled_dot_product_efficient_attention'
@@ -184,19 +185,10 @@ def train_one_step(device, network=UmURL, chunks=1, dtype=None, names=('joint', 
     monitor = Monitor(device, projections, scaler.is_enabled())
     with Strict():
         batch = batches(device, views_of(names, fused_only=baseline))
-        steps = pretrain.train_steps(
-            model,
-            pretrain.umurl_objective,
-            OneStep(batch, device),
-            optimizer,
-            scaler,
-            0,
-            0,
-            Weights(),
-            dtype,
-            monitor,
-        )
-        assert list(steps) == [1]
+        state = TrainState(model, optimizer, scaler, monitor)
+        losses_of = pretrain.build_losses(model, pretrain.umurl_objective, Weights(), dtype, device)
+        pretrain.train_one_epoch(state, OneStep(batch, device), losses_of, lambda: 0)
+        assert state.step == 1
     assert all(each.grad.device == device for each in model.parameters() if each.requires_grad)
 
 

@@ -205,7 +205,6 @@ def test_a_checkpoint_says_what_it_is(train):
         'processes': 1,
         'device': 'cpu',
         'amp': 'off',
-        'products': 'torch',
     }
 
 

@@ -18,6 +18,7 @@ from model.umurl import EarlyFusionBaseline, UmURL
 from tools.training import compilation
 from tools.training.compilation import compiled
 from tools.training.monitor import Monitor
+from tools.training.state import TrainState
 
 CPU = torch.device('cpu')
 STEPS = 3
@@ -61,14 +62,12 @@ def run(
         losses.append(torch.stack(values).detach())
         return values
 
-    monitor = Monitor(
-        device, range(2 if isinstance(model, EarlyFusionBaseline) else 6), loss_scaler.is_enabled()
-    )
-    for _ in pretrain.train_steps(
-        model, recording, feeder, optimizer, loss_scaler, 0, 0, Weights(), dtype, monitor
-    ):
-        each_step()
-    assert len(losses) == STEPS
+    projections = 2 if isinstance(model, EarlyFusionBaseline) else 6
+    monitor = Monitor(device, range(projections), loss_scaler.is_enabled())
+    state = TrainState(model, optimizer, loss_scaler, monitor)
+    losses_of = pretrain.build_losses(model, recording, Weights(), dtype, device)
+    pretrain.train_one_epoch(state, feeder, losses_of, each_step)
+    assert len(losses) == state.step == STEPS
     return torch.stack(losses), model
 
 

@@ -75,7 +75,7 @@ def test_the_default_job(submit, tmp_path):
         '--rdzv-endpoint=node7:20041',
     ]
     assert ' '.join(words[words.index('pretrain.py') :]) == (
-        'pretrain.py --lr 0.0005 --batch-size 512 --checkpoint-path ./checkpoints/ntu60_xsub '
+        'pretrain.py --lr 0.0005 --checkpoint-path ./checkpoints/ntu60_xsub '
         '--schedule 351 '
         '--epochs 451 --pre-dataset ntu60 --protocol cross_subject --resume auto'
     )
@@ -83,16 +83,14 @@ def test_the_default_job(submit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments, batch, folder, dataset, protocol',
+    'arguments, folder, dataset, protocol',
     [
-        ('ntu60 cross_view', 1024, 'ntu60_xview', 'ntu60', 'cross_view'),
-        ('ntu120', 1024, 'ntu120_xsub', 'ntu120', 'cross_subject'),
-        ('ntu120 cross_setup', 1024, 'ntu120_xsetup', 'ntu120', 'cross_setup'),
+        ('ntu60 cross_view', 'ntu60_xview', 'ntu60', 'cross_view'),
+        ('ntu120', 'ntu120_xsub', 'ntu120', 'cross_subject'),
+        ('ntu120 cross_setup', 'ntu120_xsetup', 'ntu120', 'cross_setup'),
     ],
 )
-def test_arguments_are_those_of_the_other_script(
-    submit, arguments, batch, folder, dataset, protocol
-):
+def test_arguments_are_those_of_the_other_script(submit, arguments, folder, dataset, protocol):
     words = submit(*arguments.split(), '--resume', 'none').stdout.replace('torchrun ', '').split()
     given = dict(
         zip(
@@ -103,7 +101,6 @@ def test_arguments_are_those_of_the_other_script(
     )
     assert given == {
         '--lr': '0.0005',
-        '--batch-size': str(batch),
         '--checkpoint-path': f'./checkpoints/{folder}',
         '--schedule': '351',
         '--epochs': '451',

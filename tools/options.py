@@ -12,7 +12,13 @@ import torch
 from data_gen.protocols import DATASETS, PROTOCOLS, Data
 from feeder.modalities import MODALITIES
 from tools import checkpoint
-from tools.common.cli import InputError, Parser, non_negative_int, positive_int
+from tools.common.cli import (
+    InputError,
+    Parser,
+    non_negative_float,
+    non_negative_int,
+    positive_int,
+)
 from tools.device import AMP
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +100,20 @@ def add_modalities_flag(parser: Parser) -> None:
         choices=MODALITIES,
         help='one takes the uni-modal path, several the fused one (default: all)',
     )
+
+
+def add_typed_flag(group, name: str, default, help: str) -> None:
+    """A flag named after a field, of the type of its default: a number from 0 up, several (a
+    tuple), a switch (a bool) or a text. Not given, it is missing from the parsed flags.
+    """
+    flag, unset = '--' + name.replace('_', '-'), argparse.SUPPRESS
+    if isinstance(default, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=unset, help=help)
+        return
+    several = len(default) if isinstance(default, tuple) else None
+    kind = type(default[0] if several else default)
+    kind = {int: non_negative_int, float: non_negative_float}.get(kind, kind)
+    group.add_argument(flag, type=kind, nargs=several, default=unset, metavar='X', help=help)
 
 
 def describe(recipes: dict, field: str) -> str:

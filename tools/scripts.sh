@@ -39,14 +39,10 @@ parse_dataset() {
 # pretrain LAUNCHER [dataset] [protocol] [flags]: pre-train with the published settings; LAUNCHER: python, torchrun …
 # A run that was stopped is continued; --resume none starts a new one. Signals reach the launcher: nothing stands between.
 pretrain() {
-    local launcher=$1 batch_size=1024 settings folder
+    local launcher=$1 settings folder
     parse_dataset "${@:2}"
-    case "$dataset $protocol" in
-        'ntu60 cross_subject') batch_size=512 ;;
-        pku*) batch_size=128 ;;  # not published: for as many steps as on NTU RGB+D
-    esac
     folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
-    settings="--lr 0.0005 --batch-size $batch_size --checkpoint-path $folder --schedule 351 --epochs 451"
+    settings="--lr 0.0005 --checkpoint-path $folder --schedule 351 --epochs 451"
     if [ "$dataset" = custom ]; then
         settings="--recipe small-data --checkpoint-path $folder"
         echo "using --recipe small-data; --recipe published is for tens of thousands of clips" >&2

@@ -87,7 +87,7 @@ def plan(
     shared = ['--data-root', data_root, '--seed', seed]
 
     def pretraining(kind: str, objective: str, folder: Path) -> Stage:
-        command = [*SCRIPTS['pretrain'], '--batch-size', batch_size(name), *flags['pretrain']]
+        command = [*SCRIPTS['pretrain'], *flags['pretrain']]
         command += ['--pre-dataset', *dataset_and_protocol(name), *shared]
         command += ['--objective', objective, '--checkpoint-path', folder]
         return Stage(kind, name, folder, command)
@@ -120,13 +120,6 @@ def dataset_and_protocol(name: str) -> list[str]:
     """The end of the flags that choose a data set."""
     dataset, protocol = NAMES[name]
     return [dataset, '--protocol', protocol]
-
-
-def batch_size(name: str) -> int:
-    """The published one of pre-training. For PKU-MMD, where none is published, one that gives
-    enough steps.
-    """
-    return 512 if name == 'ntu60_xsub' else 128 if name.startswith('pku') else 1024
 
 
 @functools.cache

@@ -1,5 +1,5 @@
-"""What is watched during training: losses, gradient norm, spread of the projections. No step waits
-for the GPU.
+"""What is watched during training: losses, gradient norm, spread of the projections. Adding a step
+does not wait for the GPU; only reading does.
 """
 
 import sys
@@ -10,7 +10,6 @@ import torch
 from model.objective import Losses
 from model.umurl import projections_of
 from tools.common.cli import InputError
-from tools.distributed import rank
 
 # mean standard deviation of a projection; the variance term of the objective pulls it towards 1
 COLLAPSED = 0.1
@@ -29,8 +28,9 @@ class Monitor:
     """Means over one epoch, weighted by clips: each loss, the gradient norm, each projection's
     standard deviation.
 
-    Sums stay on the device until `means` reads them. `fp16`: the loss scaler skips steps whose
-    gradient overflows; they are counted. Any other number that is not finite ends the run.
+    Sums stay on the device until `means`, `state` or `problem` reads them. `fp16`: the loss scaler
+    skips steps whose gradient overflows; they are counted. Any other number that is not finite is a
+    problem.
     """
 
     def __init__(self, device: torch.device, projections: list[str], fp16: bool):
@@ -60,8 +60,7 @@ class Monitor:
         self.first_bad_step = torch.zeros_like(self.skipped)
 
     def state(self) -> dict:
-        """What `start_epoch` needs to continue the epoch; InputError if a number was not finite."""
-        self.check_finite()
+        """What `start_epoch` needs to continue the epoch."""
         return {
             'sums': self.sums.tolist(),
             'skipped': int(self.skipped),
@@ -92,24 +91,23 @@ class Monitor:
         self.sums += z.shape[1] * values
         self.clips += z.shape[1]
 
-    def check_finite(self) -> None:
-        if step := int(self.first_bad_step):
-            raise InputError(
-                f'the loss or its gradient is not finite since epoch {self.epoch}, step {step}; '
-                'the last '
-                'checkpoint is good: resume from it with a smaller --lr, or without --amp fp16'
-            )
+    def problem(self) -> str:
+        """What to tell the user if a number was not finite, else an empty text."""
+        step = int(self.first_bad_step)
+        if not step:
+            return ''
+        return (
+            f'the loss or its gradient is not finite since epoch {self.epoch}, step {step}; the '
+            'last checkpoint is good: resume from it with a smaller --lr, or without --amp fp16'
+        )
 
     def means(self) -> dict[str, float]:
-        """The means so far, and clips per second; InputError if a number was not finite. Warns once
-        of a collapse.
-        """
-        self.check_finite()
+        """The means so far, and clips per second. Warns once of a collapse."""
         means = dict(zip(self.names, (self.sums / self.clips).tolist(), strict=True))
         collapsed = [
             name for name, value in means.items() if name.startswith('std_') and value < COLLAPSED
         ]
-        if collapsed and not self.warned and rank() == 0:
+        if collapsed and not self.warned:
             print(
                 f'warning: the features are collapsing: {", ".join(collapsed)} below {COLLAPSED} '
                 'in epoch '

@@ -1,9 +1,22 @@
-"""How the encoder is pre-trained: one row for each recipe. pretrain.py has a flag for each value."""
+"""How the encoder is pre-trained: one row for each recipe, and the published batch sizes.
+
+pretrain.py has a flag for each value, named after its field.
+"""
 
 from typing import NamedTuple
 
 from feeder.augmentations import Augmentation
 from model.objective import Weights
+
+# Section 4.1 of the paper, by data set and protocol. Other sets get theirs from `batch_size_for`.
+PUBLISHED_BATCH_SIZES = {
+    ('ntu60', 'cross_subject'): 512,
+    ('ntu60', 'cross_view'): 1024,
+    ('ntu120', 'cross_subject'): 1024,
+    ('ntu120', 'cross_setup'): 1024,
+}
+SMALLEST_BATCH, LARGEST_BATCH = 32, 512  # of `batch_size_for`
+STEPS_PER_EPOCH = 8  # at least
 
 
 class Recipe(NamedTuple):
@@ -11,17 +24,24 @@ class Recipe(NamedTuple):
     script_pretrain.sh).
     """
 
-    intra_weight: float = Weights().intra
-    inter_weight: float = Weights().inter
-    variance_weight: float = Weights().variance
-    covariance_weight: float = Weights().covariance
-    crop: tuple = Augmentation().crop
-    crop_frames: int = Augmentation().crop_frames
-    shear: float = Augmentation().shear
+    weights: Weights = Weights()
+    augmentation: Augmentation = Augmentation()
     lr: float = 5e-4
-    batch_size: int = 512
+    batch_sizes: dict = PUBLISHED_BATCH_SIZES
     epochs: int = 451
     schedule: tuple = (351,)
+
+    def values(self) -> dict:
+        """The values by the names of their flags; no batch size, which depends on the data."""
+        weights = {f'{name}_weight': value for name, value in self.weights._asdict().items()}
+        return {
+            **weights,
+            **self.augmentation._asdict(),
+            'lr': self.lr,
+            'batch_size': None,
+            'epochs': self.epochs,
+            'schedule': self.schedule,
+        }
 
 
 # small-data: for sets of a thousand clips or so. Its loss weights are VICReg's (arXiv 2105.04906):
@@ -31,14 +51,24 @@ class Recipe(NamedTuple):
 RECIPES = {
     'published': Recipe(),
     'small-data': Recipe(
-        intra_weight=25,
-        inter_weight=25,
-        variance_weight=25,
-        crop=(0.5, 1.0),
-        crop_frames=16,
+        weights=Weights(intra=25, inter=25, variance=25),
+        augmentation=Augmentation(crop=(0.5, 1.0), crop_frames=16),
         lr=2e-3,
-        batch_size=128,
+        batch_sizes={},
         epochs=101,
         schedule=(81,),
     ),
 }
+
+
+def batch_size_for(num_clips: int) -> int:
+    """The largest power of two from 32 to 512 with at least 8 steps an epoch, if there is one."""
+    size = LARGEST_BATCH
+    while size > SMALLEST_BATCH and steps_per_epoch(num_clips, size) < STEPS_PER_EPOCH:
+        size //= 2
+    return size
+
+
+def steps_per_epoch(num_clips: int, batch_size: int) -> int:
+    """Steps, with the last, incomplete batch."""
+    return -(-num_clips // batch_size)

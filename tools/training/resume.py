@@ -1,6 +1,7 @@
 """Where a run of pretrain.py starts: from a checkpoint, or afresh with an earlier run moved aside."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tools import checkpoint
@@ -8,54 +9,50 @@ from tools.common.cli import InputError
 from tools.common.files import move_aside
 from tools.distributed import rank
 from tools.training.log import LOG_FILES
-
-# What a run cannot change when it resumes, and what it can.
-FIXED = (
-    'recipe',
-    'objective',
-    'modalities',
-    'weights',
-    'crop',
-    'crop_frames',
-    'shear',
-    'dataset',
-    'protocol',
-    'hidden_size',
-    'seed',
-    'batch_size',
-)
-FREE = ('epochs', 'lr', 'schedule', 'cos', 'weight_decay')
+from tools.training.run_config import NEVER, SILENTLY, UNFINISHED, RunConfig, changed
 
 
-def read_resumable(resume: str | None, folder: Path, config: dict) -> tuple[Path | None, dict]:
+def read_resumable(resume: str, folder: Path) -> tuple[Path | None, dict]:
     """Path and content of the checkpoint to resume from, of ours or of the official code, or (None,
     {'epoch': 0}).
-
-    Prints a note about settings that change; InputError if one that cannot change was another.
     """
+    if resume in ('', 'none'):  # the official scripts pass --resume ''
+        return None, {'epoch': 0}
     if resume == 'auto':
         path, saved = checkpoint.read_furthest(folder, quiet=rank() != 0)
     else:
-        path, saved = resume, checkpoint.read(resume) if resume else None
+        path, saved = resume, checkpoint.read(resume)
     if path is None:
         return None, {'epoch': 0}
-    epoch, _ = checkpoint.progress_of(path, saved)
-    recorded = checkpoint.config_of(path, saved) or {}
-    finished = epoch == config['epochs']
-    for name, value in config.items():
-        before = recorded.get(name)
-        if before is None or before == value or name == 'overrides':
-            continue
-        if name in FIXED or name == 'data' or finished and name in FREE:
-            what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {value}'
-            raise InputError(f'{path} was trained with {what}: --resume none starts a new run')
-        if rank() == 0 and name != 'epochs':
-            print(f'note: {flag_of(name)} was {before} until now, and is {value}', file=sys.stderr)
+    checkpoint.progress_of(path, saved)
     return path, saved
 
 
+def continued(config: RunConfig, recorded: dict, path: Path | None, epoch: int) -> RunConfig:
+    """This run's configuration as the continuation of a checkpoint, whose batch size it keeps.
+
+    recorded: the checkpoint's configuration; epoch: how many it was trained for. Prints a note about settings that change; InputError if one that cannot change was another.
+    """
+    if not recorded:  # a new run, or one of the official code
+        return config
+    batch_size = recorded.get('batch_size')
+    if config.batch_size is None and isinstance(batch_size, int):
+        config = replace(config, batch_size=batch_size)
+    for name in recorded.keys() - config.entries().keys():
+        if rank() == 0:
+            print(f'note: {path} records {name} {recorded[name]}: unknown here', file=sys.stderr)
+    finished = epoch == config.epochs
+    for name, before, now, when in changed(recorded, config):
+        if when == NEVER or when == UNFINISHED and finished:
+            what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {now}'
+            raise InputError(f'{path} was trained with {what}: --resume none starts a new run')
+        if when != SILENTLY and rank() == 0:
+            print(f'note: {flag_of(name)} was {before} until now, and is {now}', file=sys.stderr)
+    return config
+
+
 def flag_of(name: str) -> str:
-    """The flag that sets an entry of `config`."""
+    """The flag that sets an entry of a recorded configuration."""
     names = {
         'dataset': '--pre-dataset',
         'weights': 'loss weights',
@@ -64,23 +61,13 @@ def flag_of(name: str) -> str:
     return names.get(name, f'--{name.replace("_", "-")}')
 
 
-def restore(saved: dict, path: Path, weight_decay: float, model, optimizer, loss_scaler) -> None:
-    """Load model, optimizer and loss scaler from a checkpoint."""
-    checkpoint.load_weights(model, saved, path)
-    checkpoint.load_optimizer(optimizer, saved, path, weight_decay)
-    if loss_scaler.is_enabled() and saved.get('scaler'):
-        loss_scaler.load_state_dict(saved['scaler'])
-
-
-def start_folder(folder: Path, resume_path, first_epoch: int, first_step: int) -> None:
-    """Say what the run continues from, or move an earlier run's files aside."""
+def start_folder(folder: Path, path: Path | None, epoch: int, step: int) -> None:
+    """Print where the run resumes, or move an earlier run's files aside."""
     if rank() != 0:
         return
-    if resume_path is not None:
-        print(
-            f'resuming from {resume_path} at epoch {first_epoch}'
-            + f', step {first_step}' * (first_step > 0)
-        )
+    if path is not None:
+        at = f'epoch {epoch}, step {step}' if step else f'epoch {epoch}'
+        print(f'resuming from {path} at {at}')
     elif checkpoints := checkpoint.list_checkpoints(folder):
         newest = checkpoint.newest(folder)
         logs = [folder / name for name in LOG_FILES if (folder / name).exists()]

@@ -1,32 +1,39 @@
-"""Signals that ask a training run to stop: it finishes its step and saves, and all processes leave
-together.
+"""What ends a training run early: a signal, after which it finishes its step and saves, or a loss
+that is not finite. All processes leave together.
 """
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 
-from tools.distributed import launcher_environment, world_size
+from tools.common.cli import InputError
+from tools.distributed import launcher_environment, rank, world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # seconds within which a launcher passes a signal on that its processes have received already
 PASSED_ON = 2.0
+PROBLEM = 1000  # stands for a problem among the signals, and is larger than any of them
 
 
 class StopSignals:
     """Notices a first SIGINT, SIGTERM or SIGUSR1 (sent by SLURM and clouds before they take a
-    machine); a second one ends the process at once.
+    machine); a second one ends the process at once. Also carries a problem that rank 0 found.
 
     Processes agree through gloo, also beside nccl, so no GPU waits: after every step on a CPU,
     every tenth on a GPU.
     """
 
     def __init__(self, device: torch.device):
-        self.number, self.first_at, self.steps = 0, 0.0, 0
+        self.number, self.first_at = 0, 0.0  # the signal that this process has received
+        self.problem = ''  # what rank 0 has found
+        self.reason = 0  # what all processes have agreed on
+        self.steps = 0
+        self.is_first = rank() == 0
         self.every = 1 if device.type == 'cpu' else 10
         self.group = dist.new_group(backend='gloo') if world_size() > 1 else None
         for number in SIGNALS:
@@ -41,13 +48,28 @@ class StopSignals:
         if not self.number:
             self.number, self.first_at = number, time.monotonic()
 
-    def agreed(self) -> int:
-        """The signal that any process has received, or 0. All processes call this after each step."""
+    def agreed(self, now: bool = False) -> int:
+        """The signal that any process has received, or PROBLEM if rank 0 has found one, or 0.
+
+        All processes call this after each step. now: agree after this step in any case.
+        """
         self.steps += 1
+        reason = PROBLEM if self.problem else self.number
         if self.group is None:
-            return self.number
-        if self.steps % self.every:
-            return 0
-        number = torch.tensor(self.number)
-        dist.all_reduce(number, dist.ReduceOp.MAX, group=self.group)
-        return int(number)
+            self.reason = reason
+        elif now or self.steps % self.every == 0:
+            largest = torch.tensor(reason)
+            dist.all_reduce(largest, dist.ReduceOp.MAX, group=self.group)
+            self.reason = int(largest)
+        return self.reason
+
+    def leave(self) -> None:
+        """End this process for the reason agreed on; rank 0 says which in one line."""
+        if self.problem:
+            raise InputError(self.problem)
+        if self.reason == PROBLEM:
+            sys.exit(2)
+        if self.is_first:
+            name = signal.Signals(self.reason).name
+            print(f'stopped by {name}; the same command with --resume auto continues')
+        sys.exit(128 + self.reason)

@@ -10,15 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
 import pretrain
 from tools import checkpoint
+from tools.common.cli import InputError
 from tools.training import stopping
+from tools.training.state import RunCheckpoints, TrainState
 from tools.training.stopping import StopSignals
+from tools.training.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[3]
 FLAGS = [
@@ -109,10 +114,10 @@ def stop_after(monkeypatch, steps, number):
     """Let this process receive a signal after so many steps."""
     original, count = stopping.StopSignals.agreed, iter(range(1, 10**6))
 
-    def agreed(self):
+    def agreed(self, now=False):
         if next(count) == steps:
             signal.raise_signal(number)
-        return original(self)
+        return original(self, now)
 
     monkeypatch.setattr(stopping.StopSignals, 'agreed', agreed)
 
@@ -152,15 +157,13 @@ def test_three_stops_and_a_finished_run(train, monkeypatch, capsys):
 
 
 def test_a_checkpoint_by_the_clock(train, monkeypatch):
-    saves, original = [], checkpoint.save
-    monkeypatch.setattr(
-        checkpoint,
-        'save',
-        lambda path, *more, **entries: (
-            saves.append((path.name, more[-1], entries['step'])),
-            original(path, *more, **entries),
-        ),
-    )
+    saves, original = [], TrainState.save
+
+    def recording(state, path, config):
+        saves.append((path.name, state.epoch, state.step))
+        original(state, path, config)
+
+    monkeypatch.setattr(TrainState, 'save', recording)
     train('run', '--save-minutes', 0, '--epochs', 2, '--save-every', 1)
     last, kept = checkpoint.LAST, 'checkpoint_000{}.pth.tar'
     assert saves == [
@@ -198,6 +201,53 @@ def test_a_launcher_may_pass_the_same_signal_on(monkeypatch):
     monkeypatch.setattr(time, 'monotonic', lambda: 103.0)
     signal.raise_signal(signal.SIGTERM)
     assert left == [128 + signal.SIGTERM]
+
+
+def test_a_problem_comes_before_a_signal(capsys):
+    stop = StopSignals(torch.device('cpu'))
+    signal.raise_signal(signal.SIGTERM)
+    stop.problem = 'the loss is not finite'
+    assert stop.agreed() == stopping.PROBLEM
+    with pytest.raises(InputError, match='the loss is not finite'):
+        stop.leave()
+    stop.problem = ''  # as in a process that did not find it
+    with pytest.raises(SystemExit) as left:
+        stop.leave()
+    assert left.value.code == 2
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize(('freq', 'looks'), [(1, [1, 3, 5, 6]), (2, [2, 4, 6]), (4, [4, 6])])
+def test_the_loss_is_read_every_few_seconds(monkeypatch, freq, looks):
+    """A step takes a second here, and the sixth ends the epoch."""
+    seen, state = [], SimpleNamespace(step=0, epoch=0)
+    monitor = SimpleNamespace(
+        problem=lambda: '', means=lambda: seen.append(state.step) or {'total': 1.0}
+    )
+    state.monitor = monitor
+    monkeypatch.setattr(time, 'monotonic', lambda: 100.0 + state.step)
+    checkpoints = SimpleNamespace(save_last=lambda state, now: None)
+    after_step = Watch(
+        state, 6, StopSignals(torch.device('cpu')), checkpoints, tqdm(disable=True), freq
+    )
+    for step in range(1, 7):
+        state.step = step
+        assert after_step() == 0
+    assert seen == looks
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    saved = []
+    state = SimpleNamespace(
+        monitor=SimpleNamespace(problem=lambda: 'not finite'),
+        save=lambda path, config: saved.append(path.name),
+    )
+    checkpoints = RunCheckpoints(tmp_path, None, 1, 0)
+    checkpoints.save_last(state, now=True)
+    assert saved == []
+    state.monitor.problem = lambda: ''
+    checkpoints.save_last(state, now=False)
+    assert saved == [checkpoint.LAST]
 
 
 def test_a_folder_of_a_live_run_is_refused(train, data, tmp_path, mistake):
@@ -275,6 +325,21 @@ def test_under_torchrun_a_signal_reaches_all_processes(data, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert len(log_lines(tmp_path / 'run')) == saved['epoch'] + 1
+
+
+def test_under_torchrun_a_loss_that_is_not_finite_ends_all_processes_with_one_line(data, tmp_path):
+    done = subprocess.run(
+        command(data, tmp_path / 'run', 2, '--lr', '1e30', '--epochs', '60'),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1, done.stderr
+    assert 'not finite since epoch' in errors[0]
+    assert 'Signal' not in done.stderr  # no process had to be killed
 
 
 @pytest.mark.slow
