@@ -84,7 +84,8 @@ def train(args, device: torch.device) -> StopSignals | None:
     if args.start_epoch is not None:
         saved |= {'epoch': args.start_epoch, 'step': 0}
     if saved['epoch'] >= config.epochs:
-        return finished(path, saved['epoch'])
+        say_finished(path, saved['epoch'])
+        return None
 
     data = options.data_of(args)
     dataset = load_split(data.folder, 'train', rank() != 0, args.data_device)
@@ -173,7 +174,7 @@ def run_config(args, device: torch.device) -> RunConfig:
     )
 
 
-def finished(path: Path | None, epochs: int) -> None:
+def say_finished(path: Path | None, epochs: int) -> None:
     """Print that there is nothing left to train; InputError if that is due to --start-epoch."""
     if not path:
         raise cli.InputError(f'--start-epoch {epochs} is not below --epochs')

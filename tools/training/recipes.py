@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     schedule: tuple = (351,)
 
     def values(self) -> dict:
-        """The values by the names of their flags; no batch size, which depends on the data."""
+        """The values by the names of their flags; the batch size is open, it depends on the data."""
         weights = {f'{name}_weight': value for name, value in self.weights._asdict().items()}
         return {
             **weights,

@@ -38,9 +38,9 @@ def continued(config: RunConfig, recorded: dict, path: Path | None, epoch: int) 
     batch_size = recorded.get('batch_size')
     if config.batch_size is None and isinstance(batch_size, int):
         config = replace(config, batch_size=batch_size)
-    for name in recorded.keys() - config.entries().keys():
+    for name in sorted(recorded.keys() - config.entries().keys()):
         if rank() == 0:
-            print(f'note: {path} records {name} {recorded[name]}: unknown here', file=sys.stderr)
+            print(f'note: {name} {recorded[name]} of {path} is unknown here', file=sys.stderr)
     finished = epoch == config.epochs
     for name, before, now, when in changed(recorded, config):
         if when == NEVER or when == UNFINISHED and finished:
