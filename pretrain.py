@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from data_gen import manifest
 from data_gen.protocols import PROTOCOLS
-from feeder.augmentations import Augmentation
+from feeder.augmentations import HELP, Augmentation
 from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import VIEW_FRAMES, PretrainFeeder, views_of
 from feeder.modalities import MODALITIES
@@ -311,12 +311,12 @@ def parse_args(argv) -> argparse.Namespace:
     recipe that flags replace.
     """
     parser = cli.Parser(__doc__)
-    add_data_flags(parser.add_argument_group('data'))
+    add_data_flags(parser)
     add_model_flags(parser.add_argument_group('model'))
     add_objective_flags(parser.add_argument_group('objective'))
     add_augmentation_flags(parser.add_argument_group('augmentation'))
     add_optimization_flags(parser.add_argument_group('optimization'))
-    add_running_flags(parser.add_argument_group('running'))
+    add_running_flags(parser)
     options.accept_official_flags(parser)
     given = vars(options.parse_args(parser, argv))
     defaults = RECIPES[given['recipe']].values()
@@ -345,8 +345,8 @@ def check_augmentation(args) -> None:
         raise cli.InputError('--crop-frames 0: a crop has at least one frame')
 
 
-def add_data_flags(group) -> None:
-    options.add_data_flags(group, '--pre-dataset')
+def add_data_flags(parser: cli.Parser) -> None:
+    group = options.add_data_flags(parser, '--pre-dataset')
     group.add_argument(
         '--data-device',
         choices=('auto', 'cuda', 'cpu', 'disk'),
@@ -403,19 +403,11 @@ def add_objective_flags(group) -> None:
 
 def add_augmentation_flags(group) -> None:
     """A flag for each field of the augmentation, of the type of its default."""
-    meanings = {
-        'crop': 'shortest and longest crop, as shares of a clip; ',
-        'crop_frames': 'minimum length of a crop, in frames; ',
-        'shear': 'entries of the shear are drawn from -X to X; ',
-    }
     augmentations = {name: recipe.augmentation for name, recipe in RECIPES.items()}
     for name, default in Augmentation()._asdict().items():
-        options.add_typed_flag(
-            group,
-            name,
-            default,
-            help=meanings.get(name, '') + options.describe(augmentations, name),
-        )
+        meaning = HELP.get(name, name)
+        help = f'{meaning}; {options.describe(augmentations, name)}'
+        options.add_typed_flag(group, name, default, help)
 
 
 def add_optimization_flags(group) -> None:
@@ -459,7 +451,8 @@ def add_optimization_flags(group) -> None:
     )
 
 
-def add_running_flags(group) -> None:
+def add_running_flags(parser: cli.Parser) -> None:
+    group = options.add_machine_flags(parser, amp='auto')
     flag = group.add_argument
     flag(
         '--checkpoint-path',
@@ -501,7 +494,6 @@ def add_running_flags(group) -> None:
         metavar='N',
         help='show the loss every N steps, but not more often than every two seconds (default 10)',
     )
-    options.add_machine_flags(group, amp='auto')
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ class Augmentation(NamedTuple):
 HELP = {
     'crop': 'shares of a clip between which the length of a crop is drawn',
     'crop_frames': 'minimum length of a crop, in frames',
-    'shear': 'entries of a shear matrix are drawn from -S to S',
+    'shear': 'entries of a shear matrix are drawn from -X to X',
 }
 PUBLISHED = Augmentation()
 

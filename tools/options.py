@@ -44,11 +44,13 @@ OFFICIAL_FLAGS = (
 
 def add_data_flags(
     parser: Parser, dataset_flag: str, protocol: str = 'cross_subject', before: str = ''
-) -> None:
-    """Which arrays: data set, protocol, and where they are; protocol, before: for the help, what
-    the defaults are.
+) -> argparse._ArgumentGroup:
+    """Which arrays: data set, protocol, and where they are; returns the group `data`.
+
+    protocol, before: for the help, what the defaults are.
     """
-    flag = parser.add_argument_group('data').add_argument
+    group = parser.add_argument_group('data')
+    flag = group.add_argument
     flag(dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
     flag(
         '--protocol',
@@ -62,6 +64,7 @@ def add_data_flags(
         metavar='DIR',
         help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)',
     )
+    return group
 
 
 def add_device_flag(parser: Parser) -> None:
@@ -72,8 +75,8 @@ def add_device_flag(parser: Parser) -> None:
     )
 
 
-def add_machine_flags(parser: Parser, amp: str) -> None:
-    """Device, precision and seed; `amp` is the default of --amp."""
+def add_machine_flags(parser: Parser, amp: str) -> argparse._ArgumentGroup:
+    """Device, precision and seed; returns the group `running`. amp: the default of --amp."""
     group = parser.add_argument_group('running')
     add_device_flag(group)
     flag = group.add_argument
@@ -91,6 +94,7 @@ def add_machine_flags(parser: Parser, amp: str) -> None:
         help='float32 matrix products in TF32 on a GPU: faster, 10 bits of mantissa',
     )
     flag('--seed', type=non_negative_int, default=0, help='seed of every random draw (default 0)')
+    return group
 
 
 def add_modalities_flag(parser: Parser) -> None:
