@@ -7,5 +7,5 @@ set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 use_environment
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
-if [ "$gpus" -gt 1 ]; then launcher="torchrun --standalone --nproc_per_node=$gpus"; else launcher=python; fi
+if [ "$gpus" -gt 1 ]; then launcher="python -m tools.launch --standalone"; else launcher=python; fi
 pretrain "exec $launcher" "$@"

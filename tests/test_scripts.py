@@ -134,9 +134,9 @@ def test_the_pretraining_script_has_the_published_settings(shell, stand_ins, arg
 
 
 def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
-    path = stand_ins(python='echo 4', torchrun='echo "torchrun $*"')
+    path = stand_ins(python='if [ "$1" = -c ]; then echo 4; else echo "$@"; fi')
     line = shell('./script_pretrain.sh', PATH=path).stdout
-    assert line.startswith('torchrun --standalone --nproc_per_node=4 pretrain.py ')
+    assert line.startswith('-m tools.launch --standalone pretrain.py ')
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""script_pretrain_slurm.sh, with stand-ins for SLURM's commands and torchrun."""
+"""script_pretrain_slurm.sh, with stand-ins for SLURM's commands and Python."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ STAND_INS = {  # each says what it was asked; srun then runs the command behind 
     'scontrol': 'echo "scontrol $*" >&2; printf "node7\\nnode9\\n"',
     'srun': 'while [ "${1#--}" != "$1" ]; do echo "srun $1"; shift; done; exec "$@"',
     # it may signal the script, and wait until it is signalled
-    'torchrun': 'for word; do echo "torchrun $word"; done\n'
+    'python': 'shift 2; for word; do echo "torchrun $word"; done\n'
     'if [ -n "$TORCHRUN_UNTIL" ]; then kill -USR1 "$SCRIPT"; fi\n'
     'while [ -n "$TORCHRUN_UNTIL" ] && [ ! -e "$TORCHRUN_UNTIL" ]; do sleep 0.05; done\n'
     'exit "${TORCHRUN_ENDS_WITH:-0}"',
@@ -69,7 +69,6 @@ def test_the_default_job(submit, tmp_path):
     words = [line.removeprefix('torchrun ') for line in asked if line.startswith('torchrun ')]
     assert words[: words.index('pretrain.py')] == [
         '--nnodes=2',
-        '--nproc-per-node=gpu',
         '--rdzv-backend=c10d',
         '--rdzv-id=41',
         '--rdzv-endpoint=node7:20041',

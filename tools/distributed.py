@@ -5,8 +5,8 @@ size 1.
 import inspect
 import os
 import socket
-import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +19,14 @@ from tools.batch_norm import synchronize
 from tools.common.cli import InputError
 from tools.device import select
 
+# The variables with the rank, the world size, and the rank on the machine. Kubernetes sets the
+# first two of torchrun's.
+LAUNCHERS = (
+    ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),  # mpirun
+    ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS', 'SLURM_LOCALID'),  # srun
+)
+
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
@@ -30,8 +38,7 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: str) -> Iterator[torch.device]:
-    """Join the process group that torchrun or SLURM describes, if any; yields this process's
-    device.
+    """Join the process group that a launcher describes, if any; yields this process's device.
 
     Uses nccl on CUDA, gloo on the CPU. After an error nothing is destroyed, since a failing process
     must not wait for the others.
@@ -40,25 +47,73 @@ def process_group(device: str) -> Iterator[torch.device]:
     if environment is None:
         yield select(device)
         return
+    check_launcher(environment['WORLD_SIZE'])
     os.environ |= environment
     if device.startswith('cuda'):  # a launcher may show each process only its own GPU
         device = f'cuda:{int(environment["LOCAL_RANK"]) % max(1, torch.cuda.device_count())}'
     device = select(device)
-    if device.type == 'cuda':
-        store, rank, world_size = next(rendezvous('env://'))
-        check_own_gpu(store, rank, world_size, device)
-        dist.init_process_group(
-            'nccl',
-            store=dist.PrefixStore('group', store),
-            rank=rank,
-            world_size=world_size,
-            device_id=device,
-        )
-    else:
-        dist.init_process_group('gloo')
+    join(device)
     yield device
     dist.barrier()  # without it, torch 2.4 can wait forever for a process that has already left
     dist.destroy_process_group()
+
+
+def check_launcher(world_size: str) -> None:
+    """InputError unless the variables say where the processes meet. Under mpirun on one machine it
+    is that machine.
+    """
+    if not {'RANK', 'OMPI_COMM_WORLD_RANK'} & os.environ.keys():
+        raise InputError(
+            f'{world_size} SLURM tasks without torchrun: start with script_pretrain_slurm.sh'
+        )
+    if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == world_size:
+        os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        raise InputError(
+            f'{world_size} processes, but MASTER_ADDR is not set: set it to the name of the machine '
+            'that runs the first'
+        )
+
+
+def join(device: torch.device) -> None:
+    """Meet the other processes; InputError if that fails."""
+    place = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
+    try:
+        with waiting_note(f'{os.environ["WORLD_SIZE"]} processes to meet at {place}'):
+            if device.type == 'cpu':
+                dist.init_process_group('gloo')
+                return
+            store, rank, world_size = next(rendezvous('env://'))
+            check_own_gpu(store, rank, world_size, device)
+            dist.init_process_group(
+                'nccl',
+                store=dist.PrefixStore('group', store),
+                rank=rank,
+                world_size=world_size,
+                device_id=device,
+            )
+    except dist.DistError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f'the processes do not meet at {place}: {reason}') from error
+
+
+@contextmanager
+def waiting_note(what: str) -> Iterator[None]:
+    """Print that we wait for `what`, after 10 seconds and then every minute, until the block ends."""
+    over = threading.Event()
+
+    def tell():
+        pause = 10
+        while not over.wait(pause):
+            print(f'note: still waiting for {what}', file=sys.stderr)
+            pause = 60
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def check_own_gpu(store: dist.Store, rank: int, world_size: int, device: torch.device) -> None:
@@ -76,46 +131,14 @@ def check_own_gpu(store: dist.Store, rank: int, world_size: int, device: torch.d
 
 
 def launcher_environment() -> dict[str, str] | None:
-    """RANK, WORLD_SIZE and so on as set by torchrun or derived from SLURM; None for a single
-    process.
-    """
-    names = {'RANK', 'WORLD_SIZE', 'LOCAL_RANK'}
-    return (
-        {name: os.environ[name] for name in names}
-        if names <= os.environ.keys()
-        else slurm_environment()
-    )
-
-
-def slurm_environment() -> dict[str, str] | None:
-    """The variables of torchrun, derived from a SLURM step of several tasks (`srun python
-    pretrain.py …`), or None.
-    """
-    # SLURM_NTASKS is also set for a plain command inside an allocation: it counts only together
-    # with MASTER_ADDR
-    num_tasks = os.environ.get('SLURM_NTASKS', '1') if 'MASTER_ADDR' in os.environ else '1'
-    num_tasks = os.environ.get('SLURM_STEP_NUM_TASKS', num_tasks)
-    if num_tasks == '1' or not {'SLURM_PROCID', 'SLURM_LOCALID'} <= os.environ.keys():
-        return None
-    return {
-        'RANK': os.environ['SLURM_PROCID'],
-        'WORLD_SIZE': num_tasks,
-        'LOCAL_RANK': os.environ['SLURM_LOCALID'],
-        'MASTER_ADDR': os.environ.get('MASTER_ADDR') or first_slurm_node(),
-        'MASTER_PORT': os.environ.get('MASTER_PORT') or slurm_port(),
-    }
-
-
-def slurm_port() -> str:
-    """A port that is the same for all tasks of a job, and another for jobs on the same machine."""
-    return str(20_000 + int(os.environ.get('SLURM_JOB_ID', 0)) % 10_000)
-
-
-def first_slurm_node() -> str:
-    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST', 'localhost')
-    if '[' not in nodes:
-        return nodes.split(',')[0]
-    return subprocess.check_output(['scontrol', 'show', 'hostnames', nodes], text=True).split()[0]
+    """RANK, WORLD_SIZE and LOCAL_RANK, if a launcher started this process; None for a single one."""
+    for names in LAUNCHERS:
+        rank, world_size, local_rank = map(os.environ.get, names)
+        if rank and world_size:
+            if world_size == '1' and 'LOCAL_RANK' not in os.environ:
+                return None
+            return {'RANK': rank, 'WORLD_SIZE': world_size, 'LOCAL_RANK': local_rank or '0'}
+    return None
 
 
 def first_process_only() -> bool:

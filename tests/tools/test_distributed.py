@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +88,7 @@ def environment(monkeypatch):
 
     def replace(**variables):
         for name in list(os.environ):
-            if name.startswith('SLURM_') or name in (
+            if name.startswith(('SLURM_', 'OMPI_')) or name in (
                 'RANK',
                 'WORLD_SIZE',
                 'LOCAL_RANK',
@@ -100,41 +102,104 @@ def environment(monkeypatch):
     return replace
 
 
-def test_torchrun_variables(environment):
-    environment(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1')
-    assert distributed.launcher_environment() == {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}
+MPIRUN = {
+    'OMPI_COMM_WORLD_RANK': '3',
+    'OMPI_COMM_WORLD_SIZE': '4',
+    'OMPI_COMM_WORLD_LOCAL_RANK': '1',
+    'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+}
+SRUN = {'SLURM_PROCID': '3', 'SLURM_STEP_NUM_TASKS': '4', 'SLURM_LOCALID': '1'}
 
 
-def test_slurm_variables(environment):
+@pytest.mark.parametrize(
+    ('variables', 'local_rank'),
+    [
+        ({'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '1'}, '1'),  # torchrun
+        ({'RANK': '3', 'WORLD_SIZE': '4'}, '0'),  # Kubernetes: a machine for each process
+        (MPIRUN, '1'),
+        (SRUN, '1'),
+        (SRUN | {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': '0'}, '0'),  # srun torchrun
+        (SRUN | {'SLURM_STEP_NUM_TASKS': '2'} | MPIRUN, '1'),  # mpirun in a SLURM job
+    ],
+)
+def test_the_variables_of_launchers(environment, variables, local_rank):
+    environment(**variables)
+    expected = {'RANK': '3', 'WORLD_SIZE': '4', 'LOCAL_RANK': local_rank}
+    assert distributed.launcher_environment() == expected
+
+
+@pytest.mark.parametrize(
+    ('variables', 'message'),
+    [
+        (SRUN, '4 SLURM tasks without torchrun: start with script_pretrain_slurm.sh'),
+        (SRUN | {'MASTER_ADDR': 'node7'}, 'start with script_pretrain_slurm.sh'),
+        ({'RANK': '1', 'WORLD_SIZE': '2'}, '2 processes, but MASTER_ADDR is not set: set it to'),
+        (MPIRUN, '4 processes, but MASTER_ADDR is not set: set it to'),
+    ],
+)
+def test_processes_that_cannot_meet_are_refused(environment, tmp_path, mistake, variables, message):
+    environment(**variables)
+    data = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
+    data.mkdir(parents=True)
+    flags = ['--data-root', tmp_path / 'data', '--checkpoint-path', tmp_path / 'run']
+    assert message in mistake(pretrain.main, flags)
+
+
+@pytest.mark.parametrize(
+    'variables',
+    [
+        # Kubernetes: two machines. mpirun: two processes on this one, where no address is needed
+        {'RANK': '{}', 'WORLD_SIZE': '2', 'MASTER_ADDR': '127.0.0.1'},
+        {name: {'3': '{}', '1': '{}'}.get(value, '2') for name, value in MPIRUN.items()},
+    ],
+)
+def test_two_processes_of_another_launcher_form_a_group(tmp_path, variables):
+    port = free_port()
+    processes = []
+    for rank in range(2):
+        environment = os.environ | {name: each.format(rank) for name, each in variables.items()}
+        environment |= {'MASTER_PORT': port, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+        worker = [sys.executable, WORKER, tmp_path / 'two.pt']
+        processes.append(subprocess.Popen(worker, cwd=ROOT, env=environment))
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert (tmp_path / 'two.pt').is_file()
+
+
+def test_a_process_says_that_it_waits(environment, monkeypatch, capsys):
+    """A line after 10 s, then every 60 s: here the clock is a thousand times as fast."""
+    pauses = []
+
+    class Event(threading.Event):
+        def wait(self, pause=None):
+            if pause is None:  # threading's own
+                return super().wait()
+            pauses.append(pause)
+            return super().wait(pause / 1000)
+
+    monkeypatch.setattr(distributed.threading, 'Event', Event)
+    with distributed.waiting_note('2 processes'):
+        time.sleep(0.3)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) >= 2
+    assert set(said) == {'note: still waiting for 2 processes'}
+    assert pauses[0] == 10
+    assert set(pauses[1:]) == {60}
+
+
+def test_processes_that_never_meet_are_one_line(environment, monkeypatch):
     environment(
-        SLURM_PROCID='5', SLURM_STEP_NUM_TASKS='8', SLURM_LOCALID='1', SLURM_NODELIST='node7,node9'
+        RANK='1', WORLD_SIZE='2', LOCAL_RANK='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port()
     )
-    found = distributed.slurm_environment()
-    assert found == {
-        'RANK': '5',
-        'WORLD_SIZE': '8',
-        'LOCAL_RANK': '1',
-        'MASTER_ADDR': 'node7',
-        'MASTER_PORT': '20000',
-    }
 
+    def fail(backend):
+        raise torch.distributed.DistStoreError('Timed out after 301 seconds\nand a stack')
 
-def test_slurm_jobs_have_ports_of_their_own(environment):
-    ports = []
-    for variables in (
-        {'SLURM_JOB_ID': '1234567'},
-        {'SLURM_JOB_ID': '1234568'},
-        {'MASTER_PORT': '29501'},
+    monkeypatch.setattr(distributed.dist, 'init_process_group', fail)
+    with (
+        pytest.raises(InputError, match=r'do not meet at 127.0.0.1:\d+: Timed out .* seconds$'),
+        distributed.process_group('cpu'),
     ):
-        environment(
-            SLURM_PROCID='0',
-            SLURM_STEP_NUM_TASKS='2',
-            SLURM_LOCALID='0',
-            MASTER_ADDR='node7',
-            **variables,
-        )
-        ports.append(distributed.launcher_environment()['MASTER_PORT'])
-    assert ports == ['24567', '24568', '29501']
+        pass
 
 
 @pytest.mark.parametrize(
@@ -178,7 +243,13 @@ def test_a_gpu_joins_the_group_with_its_device(environment, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'variables', [{}, {'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '0'}]
+    'variables',
+    [
+        {},
+        {'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '0'},  # in a job, without srun
+        SRUN | {'SLURM_STEP_NUM_TASKS': '1'},
+        {'RANK': '0', 'WORLD_SIZE': '1'},
+    ],
 )
 def test_one_process_needs_no_group(environment, variables):
     environment(**variables)
@@ -194,6 +265,9 @@ def test_one_process_needs_no_group(environment, variables):
         ({'RANK': '0', 'WORLD_SIZE': '1', 'LOCAL_RANK': '0'}, True, False),
         ({'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0'}, True, True),
         ({'RANK': '1', 'WORLD_SIZE': '2', 'LOCAL_RANK': '1'}, False, False),
+        (SRUN, False, False),
+        (SRUN | {'SLURM_PROCID': '0'}, True, True),
+        (MPIRUN, False, False),
     ],
 )
 def test_evaluation_runs_in_the_first_process(environment, capsys, variables, works, note):
@@ -203,7 +277,7 @@ def test_evaluation_runs_in_the_first_process(environment, capsys, variables, wo
 
 
 def test_a_failing_process_does_not_wait_for_the_others(environment, monkeypatch):
-    environment(RANK='0', WORLD_SIZE='2', LOCAL_RANK='0')
+    environment(RANK='0', WORLD_SIZE='2', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1')
     calls = []
     for name in ('init_process_group', 'barrier', 'destroy_process_group'):
         monkeypatch.setattr(distributed.dist, name, lambda *_, name=name: calls.append(name))
@@ -213,31 +287,6 @@ def test_a_failing_process_does_not_wait_for_the_others(environment, monkeypatch
     with distributed.process_group('cpu'):
         pass
     assert calls[1:] == ['init_process_group', 'barrier', 'destroy_process_group']
-
-
-def test_two_slurm_tasks_form_a_group(tmp_path):
-    """A step of two tasks, as srun would start them."""
-    port = free_port()
-    tasks = []
-    for task in range(2):
-        variables = {
-            'SLURM_PROCID': str(task),
-            'SLURM_NTASKS': '2',
-            'SLURM_LOCALID': str(task),
-            'MASTER_ADDR': '127.0.0.1',
-            'MASTER_PORT': port,
-            'PYTHONPATH': str(ROOT),
-            'OMP_NUM_THREADS': '1',
-        }
-        tasks.append(
-            subprocess.Popen(
-                [sys.executable, WORKER, tmp_path / 'slurm.pt'],
-                cwd=ROOT,
-                env=os.environ | variables,
-            )
-        )
-    assert [task.wait(120) for task in tasks] == [0, 0]
-    assert (tmp_path / 'slurm.pt').is_file()
 
 
 def free_port():
