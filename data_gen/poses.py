@@ -55,7 +55,9 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
             f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
             f'(frames, bodies, {joints}, 3 or 2){suggest(poses.shape)}'
         )
-    if poses.ndim == 4 and (poses.shape[1] > 10 or 0 < len(poses) < poses.shape[1]):
+    if poses.ndim == 4 and (
+        poses.shape[1] > 10 or poses.shape[1] > 2 and 0 < len(poses) < poses.shape[1]
+    ):
         axes = (1, 3, 2, 0) if len(poses) == 3 and poses.shape[3] <= 2 else (1, 0, 2, 3)
         raise SkeletonError(
             f'{poses.shape} would be {poses.shape[1]} bodies in {len(poses)} frames; '

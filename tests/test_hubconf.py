@@ -1,11 +1,10 @@
 """The encoder through torch.hub: as another project loads it, and its methods."""
 
+import copy
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -111,17 +110,174 @@ torch.hub.load('path/of/this/folder', 'umurl', source='local', checkpoint='check
         np.testing.assert_allclose(np.load(tmp_path / f'{name}.npy'), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize('file', ['/mine/model.py', None])  # None: a folder without an __init__.py
-def test_a_clash_of_names_is_one_line(monkeypatch, file):
-    mine = ModuleType('model')
-    mine.__file__ = file
-    monkeypatch.setitem(sys.modules, 'model', mine)
-    with pytest.raises(
-        ImportError, match='another module of this name is loaded already .*: rename'
-    ) as error:
-        runpy.run_path(hubconf.__file__)
-    assert (file or 'from a folder') in str(error.value)
-    assert '\n' not in str(error.value)
+THEIRS = {  # another project, as 2s-AGCN and others are laid out; `tools` is a folder of files
+    'model/__init__.py': '',
+    'model/agcn.py': 'from model import helpers\nfrom tools.shapes import NAME',
+    'model/helpers.py': '',
+    'feeder/__init__.py': 'NAME = "their feeder"',
+    'tools/shapes.py': 'NAME = "their tools"',
+    'hubconf.py': 'from model.agcn import NAME\ndef theirs():\n    return NAME\n',
+}
+IMPORT_THEIRS = """
+import sys
+sys.path.insert(0, '.')
+import feeder, model.agcn, model.helpers, tools.shapes
+assert feeder.NAME == 'their feeder'
+assert model.agcn.NAME == 'their tools'
+"""
+LOAD_THEIRS = "assert torch.hub.load('.', 'theirs', source='local') == 'their tools'\n"
+LOAD_OURS = """
+encoder = torch.hub.load(OURS, 'umurl', source='local', checkpoint=CHECKPOINT)
+features = encoder.features(np.load('clip.npy'))
+try:
+    encoder.features([])
+except encoder.InputError:
+    pass
+"""
+STILL_THEIRS = """
+assert sys.modules['model.agcn'] is model.agcn
+assert sys.modules['tools'] is tools
+import model.helpers
+"""
+
+
+@pytest.mark.parametrize(
+    'lines',
+    [
+        IMPORT_THEIRS + LOAD_OURS + STILL_THEIRS,
+        LOAD_OURS + IMPORT_THEIRS,
+        LOAD_OURS + LOAD_THEIRS,
+        LOAD_THEIRS + LOAD_OURS + LOAD_THEIRS,
+        LOAD_OURS + IMPORT_THEIRS + LOAD_OURS + STILL_THEIRS,
+    ],
+)
+def test_beside_another_project_and_another_hub(tmp_path, saved, encoder, lines):
+    for name, text in THEIRS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    np.save(tmp_path / 'clip.npy', people(30))
+    run_elsewhere(
+        tmp_path, f'CHECKPOINT = {str(saved())!r}', lines, "np.save('made.npy', features)"
+    )
+    made = np.load(tmp_path / 'made.npy')
+    np.testing.assert_allclose(made, encoder.features(people(30)), atol=1e-5)
+
+
+def run_elsewhere(folder, *lines):
+    """Run lines of Python in a folder, in a process that knows where our project is, as OURS."""
+    first = [
+        'import numpy as np, torch',
+        f'OURS = {str(Path(hubconf.__file__).resolve().parent)!r}',
+    ]
+    done = subprocess.run(
+        [sys.executable, '-c', '\n'.join([*first, *lines])],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_in_use_stays():
+    """Beside our own modules, as in a notebook in this folder, all have one InputError."""
+    assert hubconf.InputError is InputError
+    assert sys.modules['tools.common.cli'].InputError is InputError
+
+
+def test_saved_with_torch_and_loaded_in_another_process(tmp_path, encoder):
+    trained = encoder.train().double()
+    torch.save(trained, tmp_path / 'encoder.pt')
+    np.save(tmp_path / 'clip.npy', people(30))
+    run_elsewhere(
+        tmp_path,
+        "encoder = torch.load('encoder.pt', weights_only=False)",
+        'assert encoder.training and encoder.modalities == ("joint", "bone", "motion")',
+        "np.save('made.npy', encoder.features(np.load('clip.npy')))",
+    )
+    made = np.load(tmp_path / 'made.npy')
+    assert made.dtype == np.float64
+    np.testing.assert_allclose(made, trained.features(people(30)), atol=1e-12)
+
+
+def test_a_deep_copy_has_its_own_weights_and_keeps_what_was_added(encoder):
+    clip = people(30)
+    encoder.head = torch.nn.Linear(16, 3)
+    twin = copy.deepcopy(encoder)
+    assert twin.features(clip).equal(encoder.features(clip))
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    assert twin.head.weight.any() != encoder.head.weight.any()
+    assert not twin.features(clip).equal(encoder.features(clip))
+
+
+def test_loading_does_not_move_the_random_numbers(saved):
+    path = saved()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    hubconf.umurl(path)
+    assert torch.rand(2).equal(expected)
+
+
+def test_training_through_the_encoder_moves_it(encoder):
+    """A head and the encoder learn to tell four recordings apart; in `features` nothing would."""
+    clips = [people(30, seed=seed) for seed in range(4)]
+    labels = torch.tensor([0, 1, 0, 1])
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 2)
+    before = copy.deepcopy(encoder)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 1e-3)
+    losses = []
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(head(encoder(clips)), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.9 * losses[0]
+    assert not encoder.features(clips).allclose(before.features(clips), atol=1e-3)
+    head(encoder.features(clips)).sum().backward()  # a head alone can be trained on them
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'), [(torch.float64, 1e-5), (torch.float16, 0.02), (torch.bfloat16, 0.2)]
+)
+def test_another_dtype(encoder, dtype, tolerance):
+    clip = people(30)
+    expected = encoder.features(clip)
+    made = encoder.to(dtype).features(clip)
+    assert made.dtype == encoder(clip).dtype == dtype
+    torch.testing.assert_close(made.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_another_default_dtype(saved):
+    path = saved()
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = hubconf.umurl(path).features(people(30))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = hubconf.umurl(path).features(people(30))
+    torch.testing.assert_close(made.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_array_may_be_one_clip_or_several(encoder):
+    two = np.stack([people(30), people(30, seed=1)])  # (N, T, M, J, 3), M = 1
+    expected = encoder.features(list(two))
+    assert expected.shape == (2, 16)
+    for array in (two, two[:, :, 0], torch.from_numpy(two), two.repeat(3, 2)[:, :, :1]):
+        assert encoder.features(array).equal(expected)
+    for clip in (two[0], two[0, :, 0], torch.from_numpy(two[0])):
+        assert encoder.features(clip).allclose(expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize('bodies', [1, 2])
+def test_a_single_frame(encoder, bodies):
+    clip = people(1, bodies)
+    assert encoder.features(clip).equal(encoder.features([clip]))
+    assert encoder.features(clip).shape == (1, 16)
 
 
 def test_one_body_with_and_without_its_axis(encoder):
@@ -173,6 +329,26 @@ def test_modalities(encoder, saved):
         ),
         (lambda encoder: encoder.features([np.zeros((5, 25, 3))]), 'clip 0: no body in any frame'),
         (lambda encoder: encoder.features([]), 'there are no clips'),
+        (lambda encoder: encoder.features(5), 'clips: expected a list of arrays, not 5'),
+        (
+            lambda encoder: encoder.features('clip.npy'),
+            r"clip 0 is a path: give encoder.read\('clip.npy'\)",
+        ),
+        (lambda encoder: encoder([people(5), Path('a.skeleton')]), 'clip 1 is a path'),
+        (lambda encoder: encoder.features([[[1, 2], [3]]]), 'clip 0: .*inhomogeneous shape'),
+        (
+            lambda encoder: encoder.features([people(5), np.ma.masked_less(people(5), 0)]),
+            r'clip 1 is a masked array: give clip.filled\(0\)',
+        ),
+        (lambda encoder: encoder.features(people(5)[0, 0]), r'clip 0: float64 \(3,\), not numbers'),
+        (
+            lambda encoder: encoder.features([people(5)], batch_size=0),
+            'batch_size 0 is not a whole',
+        ),
+        (
+            lambda encoder: encoder([torch.from_numpy(people(5)).requires_grad_()]),
+            'clip 0: .*requires grad',
+        ),
         (
             lambda encoder: encoder.features([people(5)], joints='coco'),
             'no skeleton coco; some that are there: coco17',

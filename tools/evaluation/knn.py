@@ -12,6 +12,8 @@ from tools.common.cli import progress
 from tools.evaluation.late_fusion import late_fusion
 
 SIMILARITIES_PER_BLOCK = 1 << 25  # 128 MB of float32
+# Fewer queries take other kernels, which give some equal clips similarities that differ.
+FEWEST_QUERIES = 8
 
 
 @torch.inference_mode()
@@ -27,8 +29,9 @@ def knn_search(
     train: features (N, D) of one or several subsets; queries: (Q, D) of the same; all rows of
     length 1. The similarity of two clips is their cosine, summed over subsets. labels: of the
     training clips (N,) and of the queries (Q,).
-    block: queries per block. Returns neighbours (Q, k), nearest first, and average precision (Q,)
-    in 0..1, which is NaN without labels, or if no training clip has the query's label.
+    block: queries per block. Returns neighbours (Q, k), nearest first, equally near ones in the
+    order of the training clips, and average precision (Q,) in 0..1, which is NaN without labels, or
+    if no training clip has the query's label.
     """
     block = block or max(1, SIMILARITIES_PER_BLOCK // len(train[0]))
     device, num_queries = train[0].device, len(queries[0])
@@ -40,10 +43,11 @@ def knn_search(
         else [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
     )
     for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
+        filled = indices.repeat(-(-FEWEST_QUERIES // len(indices)))
         similarities = late_fusion(
-            query[indices] @ features.T for query, features in zip(queries, train, strict=True)
-        )
-        neighbours[indices] = similarities.topk(k).indices
+            query[filled] @ features.T for query, features in zip(queries, train, strict=True)
+        )[: len(indices)]
+        neighbours[indices] = nearest(similarities, k)
         if relevant is not None:
             precision[indices] = average_precision(
                 similarities[:, relevant], sort_rows(similarities)
@@ -62,6 +66,27 @@ def blocks_by_label(
         relevant = (train_labels == label).nonzero()[:, 0]
         for indices in (query_labels == label).nonzero()[:, 0].split(block):
             yield indices, relevant
+
+
+def nearest(similarities: torch.Tensor, k: int) -> torch.Tensor:
+    """The columns of the k largest of each row (q, N), largest first, equal ones in order: (q, k).
+
+    topk alone leaves open which of equal ones it takes, and in which order.
+    """
+    most = min(k + 1, similarities.shape[1])
+    values, columns = similarities.topk(most)
+    columns = columns[:, :k]
+    # Where the last one has an equal beyond the k, only the first of the equal ones belong to them.
+    cut = values[:, k - 1] == values[:, most - 1]
+    if most > k and cut.any():
+        rows, last = similarities[cut], values[cut, k - 1 : k]
+        above, equal = rows > last, rows == last
+        room = k - above.sum(1, keepdim=True)
+        chosen = above | equal & (equal.cumsum(1) <= room)
+        columns[cut] = chosen.nonzero()[:, 1].view(-1, k)
+    columns = columns.sort(1).values
+    order = similarities.gather(1, columns).argsort(dim=1, descending=True, stable=True)
+    return columns.gather(1, order)
 
 
 def average_precision(relevant: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,37 @@ def test_the_block_changes_nothing(features, block):
     torch.testing.assert_close(whole[1], pieces[1], equal_nan=True)
 
 
+@pytest.mark.parametrize('copies', [2, 3, 40])
+@pytest.mark.parametrize('block', [None, 1, 5, 8])
+def test_equally_near_clips_come_in_their_order(features, copies, block):
+    """Each training clip is there several times, anywhere; and two rows have the same numbers."""
+    train, queries, *_ = features
+    order = torch.randperm(copies * len(train), generator=torch.Generator().manual_seed(1))
+    several = train.repeat(copies, 1)[order]
+    similarities = (queries @ train.T).repeat(1, copies)[:, order]
+    expected = torch.from_numpy(np.argsort(-similarities.numpy(), 1, kind='stable'))
+    for k in (1, 2, 3, 10, len(several)):
+        neighbours, _ = knn_search([several], [queries], k, block=block)
+        assert neighbours.equal(expected[:, :k])
+
+
+def test_all_equal_clips_come_in_their_order():
+    train = torch.ones(50, 1)
+    for k in (1, 7, 50):
+        neighbours, _ = knn_search([train], [torch.ones(3, 1)], k)
+        assert neighbours.tolist() == 3 * [[*range(k)]]
+
+
+def test_a_wide_query_alone_finds_equal_clips_in_their_order():
+    """One query at a time takes another kernel, which rounds equal clips differently."""
+    generator = torch.Generator().manual_seed(0)
+    train = normalize(torch.randn(1001, 517, generator=generator)).repeat(2, 1)
+    queries = normalize(torch.randn(20, 517, generator=generator))
+    for block in (1, 3, 20):
+        neighbours, _ = knn_search([train], [queries], 4, block=block)
+        assert (neighbours[:, 1::2] == neighbours[:, ::2] + 1001).all()
+
+
 def test_several_subsets_add_their_cosines(features):
     train, queries, *labels = features
     others = [
