@@ -104,14 +104,15 @@ def test_all_equal_clips_come_in_their_order():
         assert neighbours.tolist() == 3 * [[*range(k)]]
 
 
-def test_a_wide_query_alone_finds_equal_clips_in_their_order():
-    """One query at a time takes another kernel, which rounds equal clips differently."""
+def test_queries_alone_find_equal_clips_in_their_order():
+    """Few queries at a time take another kernel, which adds up the last rows in another order."""
     generator = torch.Generator().manual_seed(0)
-    train = normalize(torch.randn(1001, 517, generator=generator)).repeat(2, 1)
-    queries = normalize(torch.randn(20, 517, generator=generator))
-    for block in (1, 3, 20):
-        neighbours, _ = knn_search([train], [queries], 4, block=block)
-        assert (neighbours[:, 1::2] == neighbours[:, ::2] + 1001).all()
+    train = normalize(torch.randn(1001, 517, generator=generator))
+    noise = 0.01 * torch.randn(100, 517, generator=generator)
+    queries = normalize(train[-2:].repeat(50, 1) + noise)
+    for block in (1, 3, 100):
+        neighbours, _ = knn_search([train.repeat(2, 1)], [queries], 2, block=block)
+        assert (neighbours[:, 1] == neighbours[:, 0] + 1001).all()
 
 
 def test_several_subsets_add_their_cosines(features):
