@@ -7,13 +7,14 @@ A run is its folder or its log.jsonl. --numbers picks others of those in the log
 clips_per_second, …
 """
 
-import json
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from tools.analysis import drawing
 from tools.common import cli
+from tools.training.log import read_log
 
 NUMBERS = ('total', 'intra', 'inter', 'reg', 'knn')  # by default, those that are in a log
 LINES = ('-', '--', ':', '-.')
@@ -53,14 +54,23 @@ def main(argv=None):
 
 
 def read(path: Path) -> list[dict]:
-    """The lines of a log.jsonl that are of an epoch; InputError if there are none."""
+    """The lines of a log.jsonl that are of an epoch; InputError if there are none.
+
+    Prints a note about lines that cannot be read.
+    """
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        if epochs := [line for line in lines if 'epoch' in line]:
-            return epochs
-    except (OSError, ValueError, TypeError) as error:
+        lines, left_out = read_log(path)
+    except OSError as error:
         raise cli.InputError(f'{path} is not a log.jsonl of pretrain.py ({error})') from error
-    raise cli.InputError(f'{path}: no epoch is finished, so there is nothing to draw')
+    epochs = [line for line in lines if 'epoch' in line]
+    if left_out and not epochs:
+        raise cli.InputError(f'{path} is not a log.jsonl of pretrain.py (no line can be read)')
+    if not epochs:
+        raise cli.InputError(f'{path}: no epoch is finished, so there is nothing to draw')
+    if left_out:
+        count = cli.plural(left_out, 'line')
+        print(f'note: {path}: {count} left out that cannot be read', file=sys.stderr)
+    return epochs
 
 
 @drawing.styled

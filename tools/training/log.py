@@ -1,18 +1,21 @@
 """The record of a training run: log.jsonl, TensorBoard, and a line on the screen. Only rank 0 keeps
-one.
+one, and no error in keeping it ends the training.
 """
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from tools.common.cli import plural
 from tools.common.files import replacing
 from tools.distributed import rank, world_size
 
-LOG_FILES = ('log.jsonl', 'tensorboard')  # in the folder of a run
+LOG_FILES = ('log.jsonl', 'tensorboard', 'log.jsonl.damaged')  # in the folder of a run
 
 
 class RunLog:
@@ -21,19 +24,10 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, configuration: dict, device: torch.device, first_epoch: int):
-        self.writer = None
+        self.path, self.board_folder, _ = (folder / name for name in LOG_FILES)
+        self.board, self.failed = None, set()
         if rank() != 0:
             return
-        from torch.utils.tensorboard import (
-            SummaryWriter,
-        )  # slow to import, and only this process needs it
-
-        self.writer = SummaryWriter(folder / 'tensorboard', purge_step=first_epoch)
-        path = folder / 'log.jsonl'
-        lines = lines_before(path, first_epoch)
-        with replacing(path) as file:
-            file.write(''.join(lines).encode())
-        self.file = open(path, 'a', buffering=1)  # noqa: SIM115, it stays open
         first_line = {
             'command': sys.argv,
             'config': configuration,
@@ -41,37 +35,95 @@ class RunLog:
             'device': str(device),
             'processes': world_size(),
         }
-        self.file.write(json.dumps(first_line) + '\n')
+        with self.errors_reported('log.jsonl'):
+            keep_lines_before(self.path, first_epoch)
+            self.write(first_line)
+        with self.errors_reported('tensorboard/'):
+            # Slow to import, and only this process needs it.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(self.board_folder, purge_step=first_epoch)
+
+    def write(self, line: dict) -> None:
+        with open(self.path, 'a') as file:
+            file.write(json.dumps(line) + '\n')
 
     def epoch(self, epoch: int, scalars: dict[str, float]) -> None:
         """Record the scalars of one epoch."""
-        if self.writer is None:
+        if rank() != 0:
             return
-        self.file.write(json.dumps({'epoch': epoch, **scalars}) + '\n')
-        for name, value in scalars.items():
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()  # a checkpoint may follow, and then nobody writes these again
-        show = (
-            tqdm.write if sys.stderr.isatty() else print
-        )  # above the progress bar, if there is one
+        with self.errors_reported('log.jsonl'):
+            self.write({'epoch': epoch, **scalars})
+        with self.errors_reported('tensorboard/'):
+            self.write_board(epoch, scalars)
+        # above the progress bar, if there is one
+        show = tqdm.write if sys.stderr.isatty() else print
         show(
             f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items())
         )
+
+    def write_board(self, epoch: int, scalars: dict[str, float]) -> None:
+        if self.board is None:
+            return
+        self.board_folder.mkdir(exist_ok=True)  # someone may have removed it
+        for name, value in scalars.items():
+            self.board.add_scalar(name, value, epoch)
+        self.board.flush()  # a checkpoint may follow, and then nobody writes these again
+
+    @contextmanager
+    def errors_reported(self, name: str) -> Iterator[None]:
+        """Print the first error about a file, and go on."""
+        try:
+            yield
+        except Exception as error:  # TensorBoard can raise almost anything
+            if name not in self.failed:
+                print(
+                    f'warning: {name} is not complete, training goes on: {error}', file=sys.stderr
+                )
+            self.failed.add(name)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception) -> None:
-        if self.writer is not None:
-            self.writer.close()
-            self.file.close()
+        with self.errors_reported('tensorboard/'):
+            if self.board is not None:
+                self.board.close()
 
 
-def lines_before(path: Path, first_epoch: int) -> list[str]:
-    """The lines of an earlier run's log that a run resuming at `first_epoch` keeps."""
-    lines = path.read_text().splitlines(keepends=True) if first_epoch and path.is_file() else []
-    return [
-        line
-        for line in lines
-        if line.endswith('\n') and json.loads(line).get('epoch', -1) < first_epoch
-    ]
+def read_log(path: Path) -> tuple[list[dict], int]:
+    """The lines of a log.jsonl, and the number of those left out because they cannot be read."""
+    entries, left_out = [], 0
+    for line in path.read_bytes().splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict) and isinstance(entry.get('epoch', 0), int):
+            entries.append(entry)
+        else:
+            left_out += 1
+    return entries, left_out
+
+
+def keep_lines_before(path: Path, first_epoch: int) -> None:
+    """Leave those lines of an earlier run's log that a run resuming at `first_epoch` keeps.
+
+    Prints a note about lines that cannot be read; log.jsonl.damaged keeps them.
+    """
+    entries, left_out = [], 0
+    if first_epoch and path.is_file():
+        entries, left_out = read_log(path)
+    if left_out:
+        damaged = path.with_name(LOG_FILES[2])
+        with open(damaged, 'ab') as file:  # which may hold earlier ones
+            file.write(path.read_bytes())
+        print(
+            f'note: {path}: {plural(left_out, "line")} left out that cannot be read; the file as '
+            f'it was is in {damaged.name}',
+            file=sys.stderr,
+        )
+    with replacing(path) as file:
+        for entry in entries:
+            if entry.get('epoch', -1) < first_epoch:
+                file.write(json.dumps(entry).encode() + b'\n')
