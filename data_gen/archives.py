@@ -133,6 +133,11 @@ def read_annotations(path: Path) -> tuple[dict, dict]:
             content = PlainUnpickler(file, encoding='latin-1').load()
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{path} cannot be read ({type(error).__name__}): {error}') from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f'{path} holds a {type(content).__name__}, where pyskl writes a dict with split and '
+            'annotations'
+        )
     try:
         clips = {
             str(each['frame_dir']): (np.asarray(each['keypoint']), int(each['label']))

@@ -55,6 +55,7 @@ NTU120_TRAINING_PERFORMERS = NTU60_TRAINING_PERFORMERS | {
     103,
 }
 TRAINING_CAMERAS = frozenset({2, 3})
+MOST_CLASSES = 10_000  # an evaluation counts each class taken for each other one
 
 
 class Name(NamedTuple):
@@ -210,6 +211,11 @@ def num_classes(dataset: str | None, class_names: list | None, labels) -> int:
     if low < 0 or high >= count:
         raise InputError(
             f'labels run from {low} to {high}, but {dataset or "the data set"} has {count} classes'
+        )
+    if count > MOST_CLASSES:
+        raise InputError(
+            f'labels up to {high} mean {count:,} classes, more than {MOST_CLASSES:,}: number the '
+            'classes from 0, without gaps'
         )
     return count
 

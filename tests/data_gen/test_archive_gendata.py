@@ -421,6 +421,15 @@ def test_wrong_pickle(tmp_path, mistake, change, reason):
     assert reason in mistake(archive_gendata.main, [path, '--out_folder', tmp_path / 'out'])
 
 
+@pytest.mark.parametrize('content', [[], [{'frame_dir': 'a', 'label': 1}], 'text', None])
+def test_a_pickle_of_something_else(tmp_path, mistake, content):
+    path = tmp_path / 'ntu60_3danno.pkl'
+    path.write_bytes(pickle.dumps(content))
+    said = mistake(archive_gendata.main, [path, '--out_folder', tmp_path / 'out'])
+    kind = type(content).__name__
+    assert f'{path} holds a {kind}, where pyskl writes a dict with split and annotations' in said
+
+
 class Attack:
     def __init__(self, call, *arguments):
         self.reduced = call, arguments

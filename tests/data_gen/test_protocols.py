@@ -155,6 +155,7 @@ def test_number_of_classes(dataset, class_names, labels, expected):
     [
         ('ntu60', None, [0, 60], 'labels run from 0 to 60, but ntu60 has 60 classes'),
         ('custom', ['a', 'b'], [2, 1], 'custom has 2 classes'),
+        (None, None, [0, 10_000], 'labels up to 10000 mean 10,001 classes, .* number the classes'),
         ('custom', None, [-1, 1], 'from -1 to 1'),
     ],
 )

@@ -1,5 +1,8 @@
 """What the pictures share: colours, the style of papers, writing a figure, and skeletons."""
 
+import re
+import sys
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -69,11 +72,26 @@ def output(path: Path) -> Path:
 
 @styled
 def save(path: Path, figure: Figure) -> None:
-    """Write path.png and path.pdf, the same bytes each time."""
-    with replacing(path.with_suffix('.png')) as file:
-        figure.savefig(file, format='png')
-    with replacing(path.with_suffix('.pdf')) as file:
-        figure.savefig(file, format='pdf', metadata={'CreationDate': None})
+    """Write path.png and path.pdf, the same bytes each time. Prints a note about characters that
+    the font lacks.
+    """
+    with warnings.catch_warnings(record=True) as found:
+        with replacing(path.with_suffix('.png')) as file:
+            figure.savefig(file, format='png')
+        with replacing(path.with_suffix('.pdf')) as file:
+            figure.savefig(file, format='pdf', metadata={'CreationDate': None})
+    missing = set()
+    for warning in found:
+        if glyph := re.match(r'Glyph (\d+)', str(warning.message)):
+            missing.add(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(warning.message, None, warning.filename, warning.lineno)
+    if missing:
+        print(
+            f'note: the font has no {" ".join(sorted(missing)[:10])} and draws boxes; name one that '
+            'has it as font.family in a matplotlibrc',
+            file=sys.stderr,
+        )
 
 
 def canvas(columns: float, rows: float, side: float):

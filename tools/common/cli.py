@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -16,10 +17,13 @@ class InputError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line instead of the whole usage."""
+    """An argument parser that reports a mistake in one line instead of the whole usage, and knows
+    `~` in paths: a shell leaves it in --out=~/run.
+    """
 
     def __init__(self, doc: str):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.register('type', Path, lambda text: Path(os.path.expanduser(text)))
 
     def error(self, message: str):
         raise InputError(f'{message} (all flags: {self.prog} --help)')

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tools.analysis import confusion
+from tools.analysis import confusion, drawing
 
 
 def test_counts_and_worst_by_hand():
@@ -66,3 +66,15 @@ def test_bad_input_is_one_line(tmp_path, mistake):
     ):
         path.write_text(json.dumps(record))
         assert message in mistake(confusion.main, [path, '--out', tmp_path / 'out'])
+
+
+def test_characters_that_the_font_lacks_are_one_note(tmp_path, capsys, recwarn):
+    figure = confusion.draw(np.array([[3, 1], [0, 4]]), ['坐下', '站起'])
+    drawing.save(tmp_path / 'confusion', figure)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert 'note: the font has no 下 坐 站 起 and draws boxes' in said[0]
+    assert not recwarn.list
+    figure = confusion.draw(np.array([[3, 1], [0, 4]]), ['sit', 'stand'])
+    drawing.save(tmp_path / 'confusion', figure)
+    assert capsys.readouterr().err == ''
