@@ -12,6 +12,7 @@ Nothing is trained. Runs on one GPU or on the CPU, in bounded memory.
 """
 
 import argparse
+import sys
 
 from torch.nn.functional import normalize
 
@@ -21,9 +22,10 @@ from tools.device import memory_advice
 from tools.evaluation import evaluation
 from tools.evaluation.feature_files import Features
 from tools.evaluation.knn import knn_search, vote
-from tools.evaluation.late_fusion import row_facts
+from tools.evaluation.late_fusion import late_fusion, row_facts
 
 RECALL_AT = (1, 5, 10)
+COPY = 1 - 1e-6  # cosine of clips whose features are the same, to rounding
 COLUMNS = {'mAP': 'mean_average_precision'} | {f'recall@{k}': f'recall_at_{k}' for k in RECALL_AT}
 
 
@@ -50,6 +52,14 @@ def main(argv: list[str] | None = None) -> None:
         table.append({'modalities': row.name} | row_facts(row, frozen.origin) | found)
     record = table[retrieval.rows.index(retrieval.main_row)]
     lines = report(record, table)
+    if record['copies']:
+        own = record['copies_with_own_label']
+        print(
+            f'note: {record["copies"]} test clips have a training clip at a cosine above 1 - 1e-6: '
+            f'{own} with the same label, {record["copies"] - own} with another. Are clips in both '
+            'splits?',
+            file=sys.stderr,
+        )
     if len(table) > 1:
         record = record | {'table': scores.without_predictions(table)}
     details = f'{len(frozen.labels)} test clips query {num_train} training clips, k = {k}'
@@ -114,6 +124,11 @@ def evaluate(
     summary = scores.accuracy_summary(predictions, labels, num_classes, performers)
     for name, values in per_clip.items():
         summary[name] = 100 * values[known].mean().item() if known.any() else None
+    nearest = neighbours[:, 0]
+    cosines = [(values.val * values.train[nearest]).sum(1) for values in features]
+    copied = late_fusion(cosines) > len(features) * COPY
+    summary['copies'] = int(copied.sum())
+    summary['copies_with_own_label'] = int(right[copied, 0].sum())
     summary['without_training_clip'] = len(labels) - int(known.sum())
     return summary
 

@@ -188,6 +188,20 @@ class Data(NamedTuple):
         """See `num_classes`; labels (N,), on the CPU."""
         return num_classes(self.dataset, self.class_names, labels)
 
+    def check_labels(self, names: list[str] | None, labels: list[int]) -> None:
+        """InputError if a label of NTU RGB+D is not the one in the clip's name, where names are
+        known. Other data sets may have such names and labels of their own.
+        """
+        if names is None or not DATASETS[self.dataset].setups:
+            return
+        for name, label in zip(names, labels, strict=True):
+            parsed = Name.parse(name.removesuffix('.skeleton'))
+            if parsed and parsed.action != label + 1:
+                raise InputError(
+                    f'{self.dataset} {self.protocol}: the clip {name} has label {label}, but its '
+                    f'name says {parsed.action - 1}: names or labels are in another order'
+                )
+
     def performers(self, names: list[str]) -> list | None:
         """Who performs each clip, from the manifest or a name of NTU RGB+D.
 

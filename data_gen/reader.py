@@ -162,9 +162,21 @@ def read_labels(file: Path) -> tuple[list[str], list[int]]:
         else:
             with open(file, 'rb') as stream:
                 names, labels = PlainUnpickler(stream, encoding='latin-1').load()
-        labels, names = np.array([*labels]), [str(name) for name in names]
+        labels, names = np.array([*labels]), texts(names)
     except Exception as error:  # a damaged pickle can raise almost anything
         raise InputError(f'{file} is not a pickle of (names, labels): {error}') from error
+    return names, whole_labels(labels, file).tolist()
+
+
+def texts(names) -> list[str]:
+    """The names of clips, which Python 2 or numpy may have written as bytes."""
+    return [
+        name.decode('utf-8', 'replace') if isinstance(name, bytes) else str(name) for name in names
+    ]
+
+
+def whole_labels(labels: np.ndarray, file: Path | str) -> np.ndarray:
+    """Labels (N,) or (N, 1) as (N,) int64; InputError, with the file, for any but whole numbers."""
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or len(labels) and labels.dtype.kind not in 'iuf':
         raise InputError(
@@ -174,4 +186,4 @@ def read_labels(file: Path) -> tuple[list[str], list[int]]:
         raise InputError(
             f'{file}: label {labels[broken][0]} of clip {broken.argmax()} is not a whole number'
         )
-    return names, labels.astype(np.int64).tolist()
+    return labels.astype(np.int64)

@@ -88,11 +88,13 @@ class Evaluation(NamedTuple):
     def finish(
         self, inputs: Inputs | FrozenFeatures, details: str, report: str, record: dict
     ) -> None:
-        """Print what was evaluated, with details, and the report; write --results and --per-class.
+        """Write --results, print what was evaluated, with details, and the report; write
+        --per-class.
 
         record: accuracy, predictions (M,), class_accuracy and more, as of `tools.scores`.
         """
         args = self.args
+        self.write(inputs, **record)
         name = self.main_row.name
         if args.ensemble:
             name = f'{"+".join(args.modalities)}, late fusion ({name})'
@@ -107,7 +109,6 @@ class Evaluation(NamedTuple):
                 len(record['class_accuracy']),
                 self.data.class_names,
             )
-        self.write(inputs, **record)
 
 
 def new_parser(doc: str) -> Parser:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from data_gen.protocols import DATASETS, PROTOCOLS
+from data_gen.reader import texts, whole_labels
+from feeder.dataset import warn
 from tools.common.cli import InputError
 from tools.common.files import check_zip, replacing
 from tools.evaluation.late_fusion import Subset
@@ -60,15 +63,31 @@ def save(
 def read_source(path: Path) -> Source:
     """What a file's features are of; empty for a file from elsewhere."""
     with open_arrays(path) as arrays:
-        about = json.loads(str(arrays['about'])) if 'about' in arrays else {}
-        about |= {name: arrays[name].tolist() for name in NAMES if name in arrays}
-    subsets = about.get('subsets')
+        about = read_about(arrays, path) if 'about' in arrays else {}
+        about |= {name: texts(read_array(arrays, name, path)) for name in NAMES if name in arrays}
+        for name in NAMES:
+            labels = name.replace('names', 'labels')
+            if name in arrays and len(about[name]) != len(read_array(arrays, labels, path)):
+                raise InputError(f'{path}: {name} and {labels} are not of as many clips')
     return Source(
         about.get('dataset'),
         about.get('protocol'),
-        subsets and [tuple(subset) for subset in subsets],
+        about.get('subsets'),
         Origin(**{name: about.get(name) for name in Origin._fields}),
     )
+
+
+def read_about(arrays, path: Path) -> dict:
+    """What `save` has written about the features; empty, with a note, if something else has."""
+    try:
+        about = json.loads(str(arrays['about']))
+        if about['dataset'] in DATASETS and about['protocol'] in PROTOCOLS:
+            subsets = about.get('subsets')
+            return about | {'subsets': subsets and [tuple(subset) for subset in subsets]}
+    except (ValueError, TypeError, KeyError):
+        pass
+    warn(f'note: {path}: its array about is not of --save-features, so it is left out')
+    return {}
 
 
 def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
@@ -91,18 +110,36 @@ def load(path: Path, subsets: list[Subset]) -> dict[Subset, Features]:
             names = array_names(subset, single)
             if absent := [name for name in names if name not in arrays]:
                 raise InputError(f'--load-features {path}: the array {absent[0]} is missing')
-            found = [arrays[name] for name in names]
-            train, train_labels, val, val_labels = found
+            train, val = (read_features(arrays, name, path) for name in names[::2])
+            train_labels, val_labels = (
+                whole_labels(read_array(arrays, name, path), f'{path}, {name}')
+                for name in names[1::2]
+            )
             width = train.shape[-1:]
             wanted = [(len(train_labels), *width), (len(val_labels), *width)]
             if [train.shape, val.shape] != wanted:
                 raise InputError(
                     f'--load-features {path}: the shapes of {", ".join(names)} disagree'
                 )
-            kinds = zip(found, (np.float32, np.int64) * 2, strict=True)
-            tensors = [torch.from_numpy(array.astype(kind, copy=False)) for array, kind in kinds]
-            features[subset] = Features(*tensors)
+            found = train, train_labels, val, val_labels
+            features[subset] = Features(*map(torch.from_numpy, found))
     return features
+
+
+def read_features(arrays, name: str, path: Path) -> np.ndarray:
+    """Features as float32; numbers too large for it become infinite."""
+    array = read_array(arrays, name, path)
+    if array.dtype.kind not in 'iuf':
+        raise InputError(f'{path}: the array {name} is {array.dtype}, not numbers')
+    with np.errstate(over='ignore'):
+        return array.astype(np.float32, copy=False)
+
+
+def read_array(arrays, name: str, path: Path) -> np.ndarray:
+    try:
+        return arrays[name]
+    except ValueError as error:  # objects, which could run code
+        raise InputError(f'{path}: the array {name} cannot be read: {error}') from error
 
 
 def array_names(subset: Subset, single: bool) -> list[str]:

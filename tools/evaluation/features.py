@@ -16,7 +16,7 @@ from feeder.dataset import ClipDataset, load_split
 from feeder.feeders import downstream_batches
 from model.umurl import Backbone
 from tools import checkpoint
-from tools.common.cli import InputError, progress
+from tools.common.cli import InputError, plural, progress
 from tools.common.files import file_sha256
 from tools.device import amp_dtype, autocast, select
 from tools.evaluation import feature_files
@@ -26,6 +26,7 @@ from tools.evaluation.late_fusion import Subset, modalities_of
 from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
 from tools.results import Origin, data_sha256
 
+SHORTEST = 1e-12  # a shorter feature counts as zero in torch's normalize
 MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
 
 
@@ -118,7 +119,10 @@ def load_features(path: Path, subsets: list[Subset], data: Data) -> FrozenFeatur
         )
     features = feature_files.load(path, subsets)
     check_features(features, path)
-    return FrozenFeatures(data, features, source.origin)
+    frozen = FrozenFeatures(data, features, source.origin)
+    data.check_labels(source.origin.train_names, frozen.train_labels.tolist())
+    data.check_labels(source.origin.val_names, frozen.labels.tolist())
+    return frozen
 
 
 def extract_features(
@@ -189,6 +193,7 @@ def load_inputs(
     train, val = (load_split(data.folder, split) for split in ('train', 'val'))
     expected = model.backbone.t_input_size
     for clips in (train, val):
+        data.check_labels(clips.names, clips.labels.tolist())
         size = math.prod(clips.frames.shape[1:])
         if size != expected:
             raise InputError(
@@ -236,15 +241,23 @@ def extract_subsets(
 
 
 def check_features(features: dict[Subset, Features], path: Path) -> None:
-    """InputError for features that cannot be scored."""
+    """InputError for features that cannot be scored; notes for those that tell nothing."""
     for train, _, val, _ in features.values():
         if not len(train) or not len(val):
             raise InputError(
                 f'{len(train)} training and {len(val)} test clips: nothing to evaluate'
             )
-        extremes = torch.stack((*train.aminmax(), *val.aminmax()))  # NaN if there is one
-        if not extremes.isfinite().all():
-            raise InputError(f'{path} gives features that are not finite')
+        for split, values in (('training', train), ('test', val)):
+            norms = values.norm(dim=1)
+            if not norms.isfinite().all():
+                raise InputError(
+                    f'{path} gives features that are not finite, or their norm is not in float32'
+                )
+            zero = int((norms < SHORTEST).sum())
+            if zero:
+                print(f'note: {path}: {plural(zero, f"{split} clip")} with zeros', file=sys.stderr)
+            elif len(values) > 1 and (values == values[0]).all():
+                print(f'note: {path}: all {split} clips have the same features', file=sys.stderr)
 
 
 def input_hashes(

@@ -4,6 +4,7 @@ launcher.
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+import action_recognition
+import action_retrieval
 from feeder.feeders import downstream_batches
 from model.umurl import UmURL
 from tools import checkpoint
+from tools import results as results_module
 from tools.common.cli import InputError
 from tools.evaluation import feature_files, features, flops
 from tools.evaluation.feature_files import Features
@@ -245,6 +249,137 @@ def test_damaged_feature_files(tmp_path, change, message):
     )
     with pytest.raises(InputError, match=message):
         feature_files.load(tmp_path / 'f.npz', [JOINT])
+
+
+@pytest.fixture
+def retrieve(tmp_path, capsys):
+    """retrieve(**arrays): k-NN retrieval with a file of 6 training and 3 test clips, of three
+    classes, in which these arrays are others; (what is printed, the results).
+    """
+
+    def run(dataset='ntu60', **arrays):
+        centres = 9 * np.eye(4)[:3]
+        train, val = centres.repeat(2, 0) + 0.1 * np.arange(24).reshape(6, 4), centres
+        labels = {'train_labels': np.arange(6) // 2, 'val_labels': np.arange(3)}
+        np.savez(tmp_path / 'f.npz', **({'train': train, 'val': val} | labels | arrays))
+        flags = ['--load-features', tmp_path / 'f.npz', '--finetune-dataset', dataset]
+        flags += ['--data-root', tmp_path, '--results', tmp_path / 'r.json', '--device', 'cpu']
+        action_retrieval.main(list(map(str, flags)))
+        return capsys.readouterr(), json.loads((tmp_path / 'r.json').read_text())
+
+    return run
+
+
+def names(*labels):
+    return [f'S001C001P001R001A{label + 1:03d}.skeleton' for label in labels]
+
+
+def describe(**about):
+    known = {'dataset': 'ntu60', 'protocol': 'cross_subject', 'subsets': [['joint']]}
+    return json.dumps(known | about)
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'note'),
+    [
+        ({'train_labels': np.arange(6)[:, None] // 2}, None),
+        ({'train_labels': (np.arange(6) // 2).astype(np.float64)}, None),
+        ({'val_names': np.array(names(0, 1, 2), 'S')}, None),
+        ({'about': 'features of my encoder'}, 'its array about is not of --save-features'),
+        ({'about': '[1, 2]'}, 'its array about is not of --save-features'),
+        ({'about': json.dumps({'dataset': 'NTU', 'epochs': 3})}, 'its array about is not'),
+        ({'about': describe(dataset=['ntu60'])}, 'its array about is not of --save-features'),
+        ({'about': describe(subsets=5)}, 'its array about is not of --save-features'),
+        ({'about': np.array({'dataset': 'ntu60'}, object)}, 'its array about is not'),
+        ({'val': 9 * np.eye(4)[:3] * [[1], [1], [0]]}, 'f.npz: 1 test clip with zeros'),
+        ({'val': np.ones((3, 4))}, 'f.npz: all test clips have the same features'),
+        ({'train': np.zeros((6, 4))}, 'f.npz: 6 training clips with zeros'),
+        ({'train': np.full((6, 4), 1e-30)}, 'f.npz: 6 training clips with zeros'),
+    ],
+)
+def test_features_that_are_scored(retrieve, arrays, note):
+    said, results = retrieve(**arrays)
+    notes = [line for line in said.err.splitlines() if 'cosine above' not in line]
+    if note is None:
+        assert results['accuracy'] == 100
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert note in notes[0]
+    if 'val_names' in arrays:
+        assert results['val_names'] == names(0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'message'),
+    [
+        ({'train_labels': np.eye(6)}, 'f.npz, train_labels: labels must be .N,. whole numbers'),
+        (
+            {'val_labels': ['sit', 'sit', 'run']},
+            'f.npz, val_labels: labels must be .* found .3,. <U3',
+        ),
+        ({'train_labels': np.full(6, 0.7)}, 'label 0.7 of clip 0 is not a whole number'),
+        ({'val_labels': [0, np.nan, 1]}, 'label nan of clip 1 is not a whole number'),
+        ({'val_labels': np.array(2)}, 'labels must be'),
+        ({'train': np.full((6, 4), 1e30)}, 'not finite, or their norm is not in float32'),
+        ({'val': np.full((3, 4), 1e300)}, 'not finite, or their norm is not in float32'),
+        ({'val': np.full((3, 4), 'x')}, 'the array val is <U1, not numbers'),
+        ({'val': np.ones((3, 4), complex)}, 'the array val is complex128, not numbers'),
+        ({'val': np.array([[None] * 4] * 3)}, 'the array val cannot be read'),
+        ({'val_names': names(0, 1)}, 'val_names and val_labels are not of as many clips'),
+        (
+            {'val_names': names(0, 2, 1)},
+            'the clip S001C001P001R001A003.skeleton has label 1, but its name says 2',
+        ),
+        (
+            {'train_names': np.array(names(1, 0, 1, 1, 2, 2), 'S')},
+            'the clip S001C001P001R001A002.skeleton has label 0, but its name says 1',
+        ),
+    ],
+)
+def test_features_that_are_refused(retrieve, tmp_path, arrays, message):
+    with pytest.raises(InputError, match=message) as error:
+        retrieve(**arrays)
+    assert '\n' not in str(error.value)
+    assert not (tmp_path / 'r.json').exists()
+
+
+def test_recordings_of_ones_own_may_have_names_of_ntu_and_other_labels(retrieve):
+    said, results = retrieve('custom', val_names=names(5, 5, 5), train_names=names(*range(6)))
+    assert results['accuracy'] == 100
+    assert said.err == ''
+
+
+def test_test_clips_that_are_training_clips_are_a_note(retrieve):
+    train = np.eye(4)[[0, 0, 1, 1, 2, 3]]
+    said, results = retrieve(train=train, val=5 * train[[0, 2, 0]])
+    assert (results['copies'], results['copies_with_own_label']) == (3, 2)
+    assert said.err.startswith('note: 3 test clips have a training clip at a cosine above 1 - 1e-6')
+    assert ': 2 with the same label, 1 with another' in said.err
+    said, results = retrieve(train=train, val=train[[0, 2, 5]] + 0.01 * np.eye(4)[[3, 3, 0]])
+    assert results['copies'] == 0
+    assert said.err == ''
+
+
+def test_labels_of_arrays_that_contradict_the_names(tmp_path, padded_arrays, mistake):
+    """Of NTU RGB+D, where the names tell the labels."""
+    folder = tmp_path / 'NTU-RGB-D-60-AGCN/xsub'
+    padded_arrays(folder)
+    (listed, labels) = pickle.loads((folder / 'val_label.pkl').read_bytes())
+    (folder / 'val_label.pkl').write_bytes(pickle.dumps((listed, [*labels[1:], labels[0]])))
+    model = UmURL(150, 192, 8)
+    checkpoint.save(tmp_path / 'c.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
+    flags = ['--pretrained', tmp_path / 'c.pth.tar', '--data-root', tmp_path, '--device', 'cpu']
+    for main in (action_retrieval.main, action_recognition.main):
+        said = mistake(main, flags)
+        assert f'the clip {listed[0]} has label {labels[1]}, but its name says {labels[0]}' in said
+
+
+def test_results_are_written_before_what_is_optional(retrieve, tmp_path, monkeypatch):
+    monkeypatch.setattr(results_module, 'print_origin', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        retrieve()
+    assert json.loads((tmp_path / 'r.json').read_text())['accuracy'] == 100
 
 
 def test_a_file_from_elsewhere_with_the_four_arrays_is_used(tmp_path):
