@@ -83,8 +83,8 @@ class Dataset(NamedTuple):
     """One data set, its folder below the data root, and the published clip counts (train, val) of
     its benchmarks.
 
-    The other fields are for NTU RGB+D only; `preparable`: its benchmarks, with or without published
-    results.
+    The other fields are for recordings with names of NTU RGB+D; `preparable`: the benchmarks of
+    ntu_gendata, with or without published results.
     """
 
     folder: str
@@ -141,6 +141,13 @@ DATASETS = {
     ),
     'pku1': Dataset('PKU-MMD-1', 51, {'xsub': None, 'xview': None}),
     'pku2': Dataset('PKU-MMD-2', 51, {'xsub': None, 'xview': None}),
+    'irds': Dataset(
+        'IntelliRehabDS',
+        9,
+        {'xsub': (1336, 1241)},  # counted here: the article has no protocol
+        setups=1,
+        training_performers=NTU60_TRAINING_PERFORMERS,
+    ),
     'custom': Dataset('custom', 0, {'split': None}),  # the class names are in its manifest
 }
 

@@ -40,6 +40,7 @@ def training(dataset, benchmark, number):
     [
         ('ntu60', 'xsub', 'performer', NTU60_PERFORMERS),
         ('ntu120', 'xsub', 'performer', NTU120_PERFORMERS),
+        ('irds', 'xsub', 'performer', NTU60_PERFORMERS),
         ('ntu60', 'xview', 'camera', '2 3'),
         ('ntu120', 'xview', 'camera', '2 3'),
         ('ntu120', 'xsetup', 'setup', ' '.join(map(str, range(2, 33, 2)))),
@@ -93,6 +94,7 @@ def test_published_folders_and_protocols():
         'ntu120': ('NTU-RGB-D-120-AGCN', 120, ('xsub', 'xsetup')),
         'pku1': ('PKU-MMD-1', 51, ('xsub', 'xview')),
         'pku2': ('PKU-MMD-2', 51, ('xsub', 'xview')),
+        'irds': ('IntelliRehabDS', 9, ('xsub',)),
         'custom': ('custom', 0, ('split',)),
     }
     assert PROTOCOLS == {
