@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_gen import manifest
+from data_gen.class_names import CLASS_NAMES
 from tools.common.cli import InputError
 
 PROTOCOLS = {
@@ -183,13 +184,13 @@ class Data(NamedTuple):
 
     @property
     def class_names(self) -> list[str] | None:
-        """The names of the classes, if the manifest has them."""
-        return (manifest.read(self.path) or {}).get('class_names')
+        """The names of the classes, if the manifest has them or the data set is known for them."""
+        described = (manifest.read(self.path) or {}).get('class_names')
+        return described or CLASS_NAMES.get(self.dataset)
 
     def class_name(self, label: int) -> str:
-        """The name of a class or, without one, its number as in NTU RGB+D: A001 is label 0."""
-        names = self.class_names
-        return str(names[label]) if names else f'A{label + 1:03d}'
+        """See `class_name`."""
+        return class_name(self.class_names, label)
 
     def num_classes(self, labels) -> int:
         """See `num_classes`; labels (N,), on the CPU."""
@@ -218,6 +219,12 @@ class Data(NamedTuple):
         known = {name: each.performer for name, each in parsed.items() if each}
         known |= (manifest.read(self.path) or {}).get('performers', {})
         return [known[name] for name in names] if known.keys() >= set(names) else None
+
+
+def class_name(class_names: list | None, label: int) -> str:
+    """The name of a class or, without one, its number as in NTU RGB+D: A001 is label 0."""
+    named = label < len(class_names or ())
+    return str(class_names[label]) if named else f'A{label + 1:03d}'
 
 
 def num_classes(dataset: str | None, class_names: list | None, labels) -> int:

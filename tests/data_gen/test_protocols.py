@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_gen import manifest
+from data_gen.class_names import CLASS_NAMES
 from data_gen.protocols import (
     DATASETS,
     PROTOCOLS,
@@ -173,6 +174,32 @@ def test_folders_of_benchmarks():
         InputError, match='ntu60 has no protocol cross_setup: choose cross_subject or cross_view'
     ):
         _ = Data('data', 'ntu60', 'cross_setup').path
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'label', 'name'),
+    [
+        ('ntu60', 0, 'A001 drink water'),
+        ('ntu60', 6, 'A007 throw'),
+        ('ntu60', 59, 'A060 walk apart'),
+        ('ntu60', 60, 'A061'),  # there is none
+        ('ntu120', 60, 'A061 put on headphones'),
+        ('ntu120', 119, 'A120 rock-paper-scissors'),
+        ('irds', 8, 'A009 side tap left'),
+        ('pku2', 6, 'A007'),
+        ('custom', 6, 'A007'),
+    ],
+)
+def test_names_of_classes(tmp_path, dataset, label, name):
+    data = Data(tmp_path, dataset, DATASETS[dataset].protocols[0])
+    assert data.class_name(label) == name
+
+
+def test_every_class_has_a_name_of_its_own():
+    for dataset, names in CLASS_NAMES.items():
+        classes = DATASETS[dataset].classes if dataset in DATASETS else 10
+        assert len(set(names)) == len(names) == classes
+    assert CLASS_NAMES['nwucla'][-1] == 'A012 carry'  # action 12, the tenth class
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,12 @@ def parse_args(argv):
         default='train+val',
         help='default train+val',
     )
-    flag('--classes', nargs='+', metavar='NAME', help='show only these classes')
+    flag(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='show only these classes: A007, or a whole name',
+    )
     flag(
         '--max-points',
         type=cli.positive_int,
@@ -186,9 +191,9 @@ def draw_clips(
     """Clips to show, as ascending indices into labels (N,): at most `limit`, at random, of these
     classes or of all.
     """
-    for name in classes or ():
-        cli.position(name, names, 'class')
-    chosen = [number for number, name in enumerate(names) if not classes or name in classes]
+    numbered = {name[:4]: name for name in names if re.match(r'A\d{3} ', name)}
+    wanted = [numbered.get(name, name) for name in classes or names]
+    chosen = [cli.position(name, names, 'class') for name in wanted]
     clips = np.flatnonzero(np.isin(labels, chosen))
     clips = np.sort(np.random.default_rng(seed).permutation(clips)[:limit])
     if len(np.unique(labels[clips])) < 2:

@@ -4,8 +4,9 @@ another.
     python -m tools.analysis.inspect_data data/NTU-RGB-D-60-AGCN/xsub
 
 Prints what the arrays are, then what is wrong or odd in which recordings, the worst first; real
-data have findings. All numbers count from 0. The exit code is 2 if the arrays are missing, damaged,
-or not those that their manifest describes.
+data have findings. Frames, bodies and joints count from 0, actions from 1, as in names of NTU
+RGB+D. The exit code is 2 if the arrays are missing, damaged, or not those that their manifest
+describes.
 """
 
 from collections import Counter
@@ -96,13 +97,13 @@ def check_clips(reader: SplitReader, first_seen: dict[str, str]) -> Iterator[Fin
 def check_classes(split: str, labels: list[int], classes: int) -> Iterator[Finding]:
     """Yield what is wrong with the number of clips per class."""
     count = Counter(labels)
-    if missing := sorted(set(range(classes)) - count.keys()):
-        text = f'{split}: {len(missing)} of {classes}, labels {number_ranges(missing)}'
+    if missing := [label + 1 for label in range(classes) if label not in count]:
+        text = f'{split}: {len(missing)} of {classes}, actions {number_ranges(missing)}'
         yield Finding('no clips', len(missing), text)
     most, least = max(count, key=count.get), min(count, key=count.get)
     ratio = count[most] / count[least]
     if ratio > IMBALANCE:
-        text = f'{split}: label {most} {count[most]} clips, label {least} {count[least]}'
+        text = f'{split}: action {most + 1} {count[most]} clips, action {least + 1} {count[least]}'
         yield Finding('imbalance', ratio, text)
 
 

@@ -34,6 +34,7 @@ TYPES = {
     'poses': 'u1',
 }
 CLIPS = {'train': 24, 'val': 18}
+NTU_CLASSES = ['A001 drink water', 'A002 eat meal', 'A003 brush teeth']
 CHROMIUM = next(
     filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None
 )
@@ -105,7 +106,7 @@ def test_neighbours_are_training_clips_and_val_scores_as_in_retrieval(folder, ca
     about, arrays = contents()
     assert about['names'] == made['train'][2] + made['val'][2]
     assert about['performers'] == [*range(1, 25), *range(1, 19)]
-    assert about['classes'] == ['A001', 'A002', 'A003'] and about['counts'] == [14, 14, 14]
+    assert about['classes'] == NTU_CLASSES and about['counts'] == [14, 14, 14]
     assert arrays['num_frames'].tolist() == [*made['train'][1], *made['val'][1]]
     assert arrays['train'].tolist() == [True] * 24 + [False] * 18
     every = unit(np.concatenate([values['train'], values['val']]))
@@ -141,12 +142,12 @@ def test_without_training_clips_all_are_candidates(folder):
 
 def test_clips_and_classes_to_show_and_the_same_bytes_again(folder):
     _, made, _ = folder
-    run('--classes', 'A003', 'A001', '--max-points', 20, '--seed', 3)
+    run('--classes', 'A003', 'A001 drink water', '--max-points', 20, '--seed', 3)
     about, arrays = contents()
-    assert about['classes'] == ['A001', 'A003'] and len(about['names']) == 20
+    assert about['classes'] == [NTU_CLASSES[0], NTU_CLASSES[2]] and len(about['names']) == 20
     labels = {name: label for split in CLIPS for name, label in zip(*made[split][2:], strict=True)}
     assert [about['classes'][label] for label in arrays['label']] == [
-        f'A{labels[name] + 1:03d}' for name in about['names']
+        NTU_CLASSES[labels[name]] for name in about['names']
     ]
     first = folder[0].joinpath('x.html').read_bytes()
     for seed, same in ((3, True), (4, False)):

@@ -334,7 +334,7 @@ def test_what_the_manifest_says(folder, inspect):
     assert 'custom split, prepared by version 9.8' in text
     assert 'skipped in preparation: 2 recordings\n    lost: line 7\n\n' in text
     assert 'official' not in text
-    assert named(text) == {'no clips': [('train', '1 of 4, labels 3')]}  # the worst one
+    assert named(text) == {'no clips': [('train', '1 of 4, actions 4')]}  # the worst one
     assert 'NOT the official counts, 40091 + 16487' in inspect(
         folder(dataset='ntu60', benchmark='xsub')
     )
@@ -370,9 +370,9 @@ def test_twins(folder, inspect):
 @pytest.mark.parametrize(
     ('labels', 'kind', 'what'),
     [
-        ((0, 0, 1, 1, 0, 1), 'no clips', '1 of 3, labels 2'),
-        ((2, 1, 2, 1, 2, 1), 'no clips', '1 of 3, labels 0'),
-        ((0, 0, 0, 0, 1, 2), 'imbalance', 'label 0 4 clips, label 1 1'),
+        ((0, 0, 1, 1, 0, 1), 'no clips', '1 of 3, actions 3'),
+        ((2, 1, 2, 1, 2, 1), 'no clips', '1 of 3, actions 1'),
+        ((0, 0, 0, 0, 1, 2), 'imbalance', 'action 1 4 clips, action 2 1'),
     ],
 )
 def test_classes(folder, inspect, labels, kind, what):

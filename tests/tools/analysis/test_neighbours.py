@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from data_gen.class_names import CLASS_NAMES
 from tools.analysis import neighbours
 
 WIDTH = 4
@@ -56,9 +57,10 @@ def test_the_nearest_are_shown_with_their_similarity(setting, monkeypatch):
         similarity = train @ val[query]
         order = np.argsort(-similarity)[:3]
         assert order[0] == of[query]
-        assert shown[:2] == (f'A{made["val"][3][query] + 1:03d}', names[query][:20])
+        true = CLASS_NAMES['ntu60'][made['val'][3][query]]
+        assert shown[:2] == (true, names[query][:20])
         for near, (label, caption, poses) in zip(order, found, strict=True):
-            assert label == f'A{made["train"][3][near] + 1:03d}'
+            assert label == CLASS_NAMES['ntu60'][made['train'][3][near]]
             assert caption == f'{similarity[near]:.3f}  {made["train"][2][near][:20]}'
             data, num_frame = made['train'][:2]
             np.testing.assert_array_equal(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_gen.class_names import CLASS_NAMES
 from data_gen.protocols import Data
 from data_gen.skeleton import PARENTS
 from feeder.augmentations import Augmentation
@@ -96,7 +97,7 @@ def test_a_clip_of_arrays_by_name_and_number(tmp_path, padded_arrays):
     data, num_frame, names, labels = made['val']
     for clip in ('2', names[2], names[2].removesuffix('.skeleton')):
         title, poses = skeleton.read_clip(arrays, 'val', clip)
-        assert title == f'{names[2][:20]}  A{labels[2] + 1:03d}'
+        assert title == f'{names[2][:20]}  {CLASS_NAMES["ntu60"][labels[2]]}'
         np.testing.assert_array_equal(poses, data[2].transpose(1, 3, 2, 0)[: num_frame[2]])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_gen.class_names import CLASS_NAMES
 from data_gen.protocols import Data
 from model.umurl import UmURL
 from tools import checkpoint
@@ -88,7 +89,7 @@ def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
     panels, numbers, names = drawn[0]
     classes, shown = tsne.draw_clips(LABELS, LABELS, 2, 8, 3)
     assert [title for title, _, _ in panels] == ['a', 'b']
-    assert names == [f'A{label + 1:03d}' for label in classes]
+    assert names == [CLASS_NAMES['ntu60'][label] for label in classes]
     assert classes[numbers].tolist() == LABELS[shown].tolist()
     for path, values in zip(paths, embedded, strict=True):
         with np.load(path) as kept:
@@ -193,7 +194,7 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
     ((title, _, caption), (other_title, _, other_caption)), _, names = drawn[0]
     assert (title, other_title) == ('run', 'saved')
     assert caption == other_caption
-    assert names == ['A001', 'A002', 'A003']
+    assert names == ['A001 drink water', 'A002 eat meal', 'A003 brush teeth']
     assert 't-SNE of 18 test clips of 3 classes, ntu60 cross_view' in capsys.readouterr().out
 
     run(
