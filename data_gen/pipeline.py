@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from data_gen import __version__, manifest
+from data_gen import __version__, manifest, raw_files
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
 from data_gen.interrupts import resumable
 from data_gen.preprocess import MAX_FRAME
@@ -70,9 +70,12 @@ def run(
     """Prepare `benchmarks` from the files of `jobs`, or resume an earlier run; returns the exit
     code.
     """
+    path_of = {name: job.path for job in jobs for name in job.names}
     with folder_lock({benchmark.folder for benchmark in benchmarks}):
         pending = [
-            benchmark for benchmark in benchmarks if overwrite or not is_finished(benchmark, layout)
+            benchmark
+            for benchmark in benchmarks
+            if overwrite or not is_finished(benchmark, layout, path_of)
         ]
         if not pending:
             return 0
@@ -90,7 +93,6 @@ def run(
         for writer in all_writers:
             writer.clean_up()
 
-    path_of = {name: job.path for job in jobs for name in job.names}
     if skipped := {
         name: reason for writer in all_writers for name, reason in writer.skipped.items()
     }:
@@ -119,13 +121,16 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
             f'{writers[0].folder}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free '
             '(--layout trimmed needs about a quarter)'
         )
+    described = {}  # a file can have many recordings
     with resumable():
         results = in_order(remaining, layout, workers)
         for job, prepared in cli.progress(results, 'preparing', len(remaining), 'file'):
+            if job.path not in described:
+                described[job.path] = raw_files.describe(job.path)
             for name, (record, data) in zip(job.names, prepared, strict=True):
                 for writer, names in zip(writers, wanted, strict=True):
                     if name in names:
-                        writer.append(record, data)
+                        writer.append(record | {'file': described[job.path]}, data)
 
 
 def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -> None:
@@ -144,6 +149,12 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         version=__version__,
         **benchmark.details,
     )
+    files = {}
+    for writer in writers.values():
+        for name, record in zip(writer.names, writer.records, strict=True):
+            if 'file' in record:  # not in the journal of a run that an earlier version began
+                files[name] = record['file']
+    raw_files.write(benchmark.folder, files)
     counts = tuple(entry['clips'] for entry in entries.values())
     print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
     if cut := sum(
@@ -169,8 +180,10 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         print(f'  NOT the official counts: {official[0]} + {official[1]}{missing}')
 
 
-def is_finished(benchmark: Benchmark, layout: str) -> bool:
-    """Whether a folder holds just what this run would prepare; InputError if it holds other arrays."""
+def is_finished(benchmark: Benchmark, layout: str, path_of: dict[str, str]) -> bool:
+    """Whether a folder holds just what this run would prepare; InputError if it holds other arrays,
+    or the files of its recordings have changed. path_of: {name: path}.
+    """
     folder = benchmark.folder
     if not any(layout_of(folder, split) for split in benchmark.splits):
         return False
@@ -186,5 +199,7 @@ def is_finished(benchmark: Benchmark, layout: str) -> bool:
         writers.values()
     ):  # an earlier run may have been stopped before it could, or while preparing again
         writer.clean_up()
-    print(f'{folder}: finished already, {found["layout"]} (--overwrite prepares it again)')
+    known = raw_files.check(folder, path_of)
+    advice = '--overwrite prepares it again' if known else 'if recordings have changed, --overwrite'
+    print(f'{folder}: finished already, {found["layout"]} ({advice})')
     return True

@@ -29,7 +29,7 @@ def test_every_protocol_has_both_splits(folder):
     assert len(names(folder)) == 54
     for dataset in DATASETS.values():
         for benchmark in set(dataset.counts) & {'xsub', 'xview', 'xsetup'}:
-            if dataset.setups:
+            if dataset.preparable:
                 assert {dataset.trains(name, benchmark) for name in names(folder)} == {True, False}
                 assert all(map(dataset.holds, names(folder)))
 

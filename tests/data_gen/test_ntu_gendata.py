@@ -210,14 +210,14 @@ def test_side_by_side_equals_merged(raw, prepare, tmp_path):
     merged = raw('merged/raw', RECORDINGS | {'S018C001P001R001A061': 5, 'S032C003P106R002A120': 9})
     folders = raw('60/raw', {}), raw('120/raw', {})
     for path in merged.iterdir():
-        shutil.copy(path, folders[path.stem[:4] in ('S018', 'S032')])
+        shutil.copy2(path, folders[path.stem[:4] in ('S018', 'S032')])
     assert (
         prepare(merged, dataset='ntu120', out='one')
         == prepare(*folders, dataset='ntu120', out='two')
         == 0
     )
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
-    assert len(contents(tmp_path / 'one')) == 14
+    assert len(contents(tmp_path / 'one')) == 16
     assert prepare(merged, out='sixty') == 0  # NTU-60 is a part of them
     _, frames, names, _ = read_split(tmp_path / 'sixty' / 'xsub', 'train')
     assert len(names) == 4
@@ -234,10 +234,14 @@ def test_no_flags_prepares_what_is_there(raw, tmp_path, monkeypatch):
         for benchmark in ('xsub', 'xview')
         for split in ('train', 'val')
         for kind in ('data_joint.npy', 'num_frame.npy', 'label.pkl')
-    } | {f'NTU-RGB-D-60-AGCN/{benchmark}/manifest.json' for benchmark in ('xsub', 'xview')}
+    } | {
+        f'NTU-RGB-D-60-AGCN/{benchmark}/{name}'
+        for benchmark in ('xsub', 'xview')
+        for name in ('manifest.json', 'recordings.json')
+    }
     raw(recordings={'S018C001P001R001A061': 5})
     assert ntu_gendata.main([]) == 0
-    assert len(contents(tmp_path / 'data' / 'NTU-RGB-D-120-AGCN')) == 14
+    assert len(contents(tmp_path / 'data' / 'NTU-RGB-D-120-AGCN')) == 16
 
 
 def test_long_recordings_are_cut(raw, prepare):

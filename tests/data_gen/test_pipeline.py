@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from data_gen import interrupts, ntu_gendata, workers, writer
+from data_gen import interrupts, ntu_gendata, raw_files, workers, writer
 from tools.common import cli
 from tools.common.locks import folder_lock
 
@@ -176,6 +176,52 @@ def test_finished_is_not_redone_unless_asked(raw, tmp_path, capsys):
     assert contents(tmp_path / 'out') == before
 
 
+def edit(path):
+    path.write_text(path.read_text().replace('0.', '1.', 1))
+
+
+def test_changed_recordings_are_named(raw, tmp_path, capsys, mistake):
+    """Whatever a file's time says; also one that was unusable. A new time alone changes nothing."""
+    shutil.copytree(raw.parent, tmp_path / 'raw')
+    files = sorted((tmp_path / 'raw/recordings').iterdir())
+    arguments = [*COMMAND[2:], *flags(files[0].parent, tmp_path / 'out')]
+    assert ntu_gendata.main(arguments) == 0
+    skipped = json.loads((tmp_path / 'out/xsub/manifest.json').read_text())['skipped']
+    before = contents(tmp_path / 'out')
+    os.utime(files[2])
+    assert ntu_gendata.main(arguments) == 0
+    assert '(--overwrite prepares it again)' in capsys.readouterr().out
+
+    edit(files[1])
+    repaired = files[0].with_name(min(skipped))
+    shutil.copy(files[2], repaired)
+    line = mistake(ntu_gendata.main, arguments)
+    assert '2 recordings changed since these arrays were prepared: ' in line
+    assert str(files[1]) in line and str(repaired) in line and str(files[2]) not in line
+    assert contents(tmp_path / 'out') == before
+    assert ntu_gendata.main([*arguments, '--overwrite']) == 0
+    assert ntu_gendata.main(arguments) == 0
+    after = contents(tmp_path / 'out')
+    assert after['xsub/manifest.json'] != before['xsub/manifest.json']
+    assert repaired.name not in json.loads(after['xsub/manifest.json'])['skipped']
+
+
+def test_a_folder_of_files_is_one_recording(tmp_path):
+    (tmp_path / 'frame1.json').write_text('{}')
+    described = raw_files.describe(str(tmp_path))
+    assert not raw_files.has_changed(str(tmp_path), *described)
+    (tmp_path / 'frame2.json').write_text('{}')
+    assert raw_files.has_changed(str(tmp_path), *described)
+
+
+def test_a_folder_of_before_says_what_it_cannot_know(raw, tmp_path, capsys):
+    arguments = [*COMMAND[2:], *flags(raw, tmp_path / 'out')]
+    assert ntu_gendata.main(arguments) == 0
+    (tmp_path / 'out/xsub' / raw_files.NAME).unlink()
+    assert ntu_gendata.main(arguments) == 0
+    assert 'if recordings have changed, --overwrite' in capsys.readouterr().out
+
+
 def test_other_arrays_are_not_touched(raw, tmp_path, padded_arrays, mistake):
     padded_arrays(tmp_path / 'out/xsub')
     before = contents(tmp_path / 'out')
@@ -252,7 +298,7 @@ def test_ctrl_c_says_how_to_resume(raw, undisturbed, tmp_path):
     assert 'stopped; run the same command again to resume' in errors
     assert 'Traceback' not in errors
     last.unlink()
-    last.write_bytes(content)
+    shutil.copy2(raw / last.name, last)
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert 'resuming an earlier run' in done.stdout
     assert contents(tmp_path / 'out') == expected
