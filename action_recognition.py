@@ -10,6 +10,8 @@ by a recipe: cmd, which other papers use (sources: tools/evaluation/README.md), 
 cmd without crops. Other flags override its values. Runs on one GPU or on the CPU.
 """
 
+import tools.common.start  # noqa: F401
+
 from functools import partial
 from pathlib import Path
 

@@ -11,6 +11,8 @@ the first 1, 5 or 10. Both leave out test clips whose class has no training clip
 Nothing is trained. Runs on one GPU or on the CPU, in bounded memory.
 """
 
+import tools.common.start  # noqa: F401
+
 import argparse
 import sys
 

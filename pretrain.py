@@ -13,6 +13,8 @@ projections' standard deviations: near 0 is collapse. SIGTERM, SIGINT and SIGUSR
 its current step; --resume auto continues there, with the same result.
 """
 
+import tools.common.start  # noqa: F401
+
 import argparse
 import math
 import sys

@@ -12,11 +12,12 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
-import numpy as np
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # for `python data_gen/demo_recordings.py`
+import tools.common.start  # noqa: E402, F401
+
+import numpy as np  # noqa: E402
 
 from data_gen.protocols import Name  # noqa: E402
 from data_gen.skeleton import JOINTS, PARENTS  # noqa: E402

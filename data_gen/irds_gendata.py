@@ -18,10 +18,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
+
+import tools.common.start  # noqa: E402, F401
+
+import numpy as np  # noqa: E402
 
 from data_gen import pipeline  # noqa: E402
 from data_gen.ntu_gendata import plan  # noqa: E402

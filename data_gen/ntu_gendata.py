@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the published command runs inside data_gen/
 
+import tools.common.start  # noqa: E402, F401
+
 from data_gen import pipeline  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
 from data_gen.skeleton import read_xyz  # noqa: E402

@@ -1,5 +1,7 @@
 """Fixtures of more than one room. Those whose docstring begins with a call return a function."""
 
+import tools.common.start  # noqa: F401
+
 import pickle
 from functools import cache
 from pathlib import Path

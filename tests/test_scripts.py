@@ -14,6 +14,7 @@ import pytest
 from data_gen.demo_recordings import write_recordings
 
 ROOT = Path(__file__).resolve().parents[1]
+BASICS = ('bash', 'cat', 'dirname', 'grep', 'ls', 'mkdir', 'sed', 'sort', 'tail', 'tee', 'uname')
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def stand_ins(tmp_path):
 
     def write(**commands):
         folder.mkdir()
-        for name in ('bash', 'cat', 'dirname', 'grep', 'ls', 'mkdir', 'sed', 'sort', 'tail', 'tee'):
+        for name in BASICS:
             (folder / name).symlink_to(shutil.which(name))
         for name, line in commands.items():
             (folder / name).write_text(f'#!/bin/sh\n{line}\n')
@@ -131,6 +132,22 @@ def test_the_pretraining_script_has_the_published_settings(shell, stand_ins, arg
     assert line.startswith(f'pretrain.py {published} ')
     assert '--batch-size' not in line  # pretrain.py knows it
     assert line.endswith('--seed 3\n')
+
+
+@pytest.mark.parametrize('flag', ['--checkpoint-path mine/run', '--checkpoint-path=~/run'])
+def test_what_is_printed_is_kept_beside_the_checkpoints(shell, stand_ins, project, flag):
+    path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo trained; fi')
+    shell(f'./script_pretrain.sh {flag} --seed 3', PATH=path, HOME=str(project / 'mine'))
+    assert (project / 'mine/run/pretrain.txt').read_text() == 'trained\n'
+    assert not (project / 'checkpoints').exists()
+
+
+@pytest.mark.parametrize('script', ['pretrain', 'action_recognition', 'action_retrieval'])
+def test_help_is_shown_and_recorded_nowhere(shell, stand_ins, project, script):
+    path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo "$@"; fi')
+    line = shell(f'./script_{script}.sh --help', PATH=path).stdout
+    assert line.startswith(f'{script}.py') and line.endswith(' --help\n')
+    assert not (project / 'checkpoints').exists()
 
 
 def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
@@ -225,11 +242,34 @@ def test_missing_packages_are_installed_but_never_torch_over_torch(
     done = shell(f'./{script}', PATH=stand_ins(python=python))
     assert f'installing {file}' in done.stderr
     if not torch:
-        assert f'-m pip install --quiet -r {file}' in done.stdout
+        assert f'-m pip install -r {file}' in done.stdout
         return
-    assert '-m pip install --quiet -r /dev/stdin' in done.stdout
+    assert '-m pip install -r /dev/stdin' in done.stdout
     lines = done.stdout.splitlines()
     assert 'numpy>=1.26' in lines
     assert 'scipy>=1.10' in lines
     assert ('pytest>=8' in lines) == (file == 'requirements-dev.txt')
     assert not [line for line in lines if line.startswith(('torch', '-r '))]
+
+
+@pytest.mark.parametrize(
+    ('reachable', 'pip_config', 'gpu', 'cpu_builds'),
+    [
+        (True, '', False, True),
+        (False, '', False, False),
+        (True, "global.find-links='/wheels'", False, False),
+        (True, "global.index-url='https://mirror'", False, False),
+        (True, '', True, False),
+    ],
+)
+def test_cpu_builds_where_there_is_no_gpu(shell, stand_ins, reachable, pip_config, gpu, cpu_builds):
+    """The stand-in for Python answers for the index, and for what pip is configured to use."""
+    python = (
+        f'case "$*" in *urlopen*) exit {int(not reachable)};; -c*) exit 1;; '
+        f'*config*) echo "{pip_config}";; *) echo "$*";; esac'
+    )
+    commands = {'python': python} | ({'nvidia-smi': 'true'} if gpu else {})
+    done = shell('./script_demo.sh', PATH=stand_ins(**commands))
+    index = ' --extra-index-url https://download.pytorch.org/whl/cpu' if cpu_builds else ''
+    assert done.stdout.splitlines()[0] == f'-m pip install -r requirements.txt{index}'
+    assert ('0.32 GB' if cpu_builds else '2.9 GB') in done.stderr

@@ -15,6 +15,8 @@ The peaks come first: a large torch.mm in each dtype, and a copy, whose bytes ar
 GFLOP/s counts matrix products only. "of peak" compares it with torch.mm in the same dtype.
 """
 
+import tools.common.start  # noqa: F401
+
 import json
 import pickle
 import tempfile

@@ -8,6 +8,8 @@ pre-trained encoder and, for comparison, with an untrained one of the same shape
 to explore the encoder in a browser.
 """
 
+import tools.common.start  # noqa: F401
+
 import json
 import shlex
 import shutil

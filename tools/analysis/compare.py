@@ -4,6 +4,8 @@ and its uncertainty.
 python -m tools.analysis.compare umurl.json baseline.json
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

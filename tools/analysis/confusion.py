@@ -8,6 +8,8 @@ other are side by side. The colours follow the square root of the share, so that
 too. The ten most frequent are printed.
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

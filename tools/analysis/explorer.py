@@ -8,6 +8,8 @@ among the training clips on the page, or among all if it has test clips only; a 
 nearest neighbour has its class.
 """
 
+import tools.common.start  # noqa: F401
+
 import base64
 import json
 import re

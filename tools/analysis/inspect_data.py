@@ -9,6 +9,8 @@ RGB+D. The exit code is 2 if the arrays are missing, damaged, or not those that 
 describes.
 """
 
+import tools.common.start  # noqa: F401
+
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -11,6 +11,8 @@ cross and a dashed orange frame. Three poses stand for a clip. The test clips ar
 the most frequent confusions.
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

@@ -9,6 +9,8 @@ both bodies. Half of the frames are dropped before the resize. Jitter is Gaussia
 coordinate of every joint that was recorded.
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 
 import torch

@@ -9,6 +9,8 @@ views that pre-training makes of the recording to FILE.png, with what was drawn;
 others.
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 
 import numpy as np

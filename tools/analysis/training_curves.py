@@ -7,6 +7,8 @@ A run is its folder or its log.jsonl. --numbers picks others of those in the log
 clips_per_second, …
 """
 
+import tools.common.start  # noqa: F401
+
 import sys
 from pathlib import Path
 

@@ -14,6 +14,8 @@ silhouette  of the clips shown, by cosine distance: 1 for tight classes far apar
             that overlap
 """
 
+import tools.common.start  # noqa: F401
+
 from pathlib import Path
 from textwrap import fill
 

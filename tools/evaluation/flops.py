@@ -8,6 +8,8 @@ late fusion. Times are the encoder's, from streams to features: the median for o
 batch.
 """
 
+import tools.common.start  # noqa: F401
+
 import copy
 from collections.abc import Callable
 from functools import partial

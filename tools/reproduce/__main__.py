@@ -10,6 +10,8 @@ accuracy_gflops.png. All settings are the published ones, unless you add flags t
 --pretrain-flags "--hidden-size 128 --epochs 50".
 """
 
+import tools.common.start  # noqa: F401
+
 import shlex
 from pathlib import Path
 

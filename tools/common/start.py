@@ -1,0 +1,23 @@
+"""The first import of every entry point: what must be settled before numpy and torch are imported."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def report(kind, error, traceback):
+    """Name a package that is missing in one line, exit code 2; show any other error as always."""
+    package = (getattr(error, 'name', None) or '').partition('.')[0]
+    if issubclass(kind, ModuleNotFoundError) and not (ROOT / package).exists():
+        advice = 'source .venv/bin/activate, or see Install in README.md'
+        print(f'error: {package} is not installed: {advice}', file=sys.stderr)
+        sys.exit(2)
+    sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = report
+# Threads that wait should sleep: while they spin, another program on the machine makes a CPU run
+# many times slower.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
