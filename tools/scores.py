@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from tools.common.files import replacing
 
 RESAMPLES = 2000  # of the bootstrap
+MANY_PERFORMERS = 20  # the interval of fewer is too narrow
 ECE_BINS = 15
 # Epochs. The official code reports the best of these evaluations on the test split.
 EVALUATE_EVERY = 5
@@ -28,7 +29,7 @@ def accuracy_summary(
     """Accuracies in % of predictions (M,) for labels (M,), M > 0, with 95 % intervals [low, high].
 
     Keys: accuracy; accuracy_interval, by clip; performer_interval, by performer, None if
-    `performers` (M,) are unknown; class_accuracy, a list with None for classes without test clips;
+    `performers` (M,) are unknown; num_performers, of these; class_accuracy, a list with None for classes without test clips;
     mean_class_accuracy, over the others; predictions.
     """
     right = (predictions == labels).cpu().numpy()
@@ -43,6 +44,7 @@ def accuracy_summary(
         'performer_interval': bootstrap_interval(right, performers),
         'mean_class_accuracy': float(np.mean([share for share in by_class if share is not None])),
         'class_accuracy': by_class,
+        'num_performers': len(set(performers or ())),
         'predictions': predictions,
     }
 
@@ -146,12 +148,19 @@ def write_per_class(
 
 
 def with_interval(row: dict) -> str:
-    """'72.00 % (95 % interval 71.31 to 72.68 by clip, 65.02 to 78.11 by performer)'."""
+    """'72.00 % (95 % interval 71.31 to 72.68 by clip, 65.02 to 78.11 by 40 performers)'."""
     low, high = row['accuracy_interval']
     text = f'{row["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f} by clip'
     if row['performer_interval'] is None:
         return f'{text} alone: the performers are not known)'
-    return f'{text}, {row["performer_interval"][0]:.2f} to {row["performer_interval"][1]:.2f} by performer)'
+    low, high = row['performer_interval']
+    return f'{text}, {low:.2f} to {high:.2f} {by_performers(row["num_performers"])})'
+
+
+def by_performers(count: int) -> str:
+    """'by 7 performers, which are few'."""
+    few = '' if count >= MANY_PERFORMERS else ', which are few'
+    return f'by {count} performers{few}'
 
 
 def percent_or_dash(value: float | None) -> str:

@@ -70,8 +70,10 @@ def test_without_several_performers_the_interval_is_by_clip_alone(performers):
     made = scores.accuracy_summary(PREDICTIONS, LABELS, 4, performers)
     assert made['performer_interval'] is None
     assert scores.with_interval(made).endswith('by clip alone: the performers are not known)')
-    made |= {'performer_interval': [1, 2]}
-    assert scores.with_interval(made).endswith('by clip, 1.00 to 2.00 by performer)')
+    made |= {'performer_interval': [1, 2], 'num_performers': 20}
+    assert scores.with_interval(made).endswith('by clip, 1.00 to 2.00 by 20 performers)')
+    made |= {'num_performers': 19}
+    assert scores.with_interval(made).endswith('2.00 by 19 performers, which are few)')
 
 
 def test_calibration_by_hand():

@@ -1,7 +1,7 @@
 """Do two results differ? The difference in accuracy of two results files of the same test clips,
 and its uncertainty.
 
-python -m tools.analysis.compare umurl.json baseline.json
+    python -m tools.analysis.compare umurl.json baseline.json
 """
 
 import tools.common.start  # noqa: F401
@@ -12,7 +12,7 @@ import numpy as np
 
 from tools import results
 from tools.common import cli
-from tools.scores import bootstrap_interval
+from tools.scores import bootstrap_interval, by_performers
 
 
 def main(argv=None):
@@ -28,7 +28,10 @@ def main(argv=None):
             f'{files[1]} has other test clips than {files[0]}: compare results of the same split'
         )
     performers = one.get('performers') or other.get('performers')
-    print('\n'.join(compare(correct(one), correct(other), performers)))
+    tasks = one.get('task'), other.get('task')
+    if tasks[0] != tasks[1]:
+        print(f'different tasks: {files[0]} is of {tasks[0]}, {files[1]} of {tasks[1]}')
+    print('\n'.join(compare(files, correct(one), correct(other), performers)))
 
 
 def correct(record: dict) -> np.ndarray:
@@ -46,9 +49,11 @@ def read(path: Path) -> dict:
     return record
 
 
-def compare(first: np.ndarray, second: np.ndarray, performers: list | None) -> list[str]:
-    """Lines of text about the correct predictions (M,) of two encoders for the same clips;
-    performers (M,) if known.
+def compare(
+    files: list[Path], first: np.ndarray, second: np.ndarray, performers: list | None
+) -> list[str]:
+    """Lines of text about the correct predictions (M,) of two encoders for the same clips, with the
+    files they are from; performers (M,) if known.
     """
     from scipy.stats import binomtest  # slow to import
 
@@ -61,24 +66,23 @@ def compare(first: np.ndarray, second: np.ndarray, performers: list | None) -> l
     lines = [
         f'accuracy {100 * first.mean():.2f} and {100 * second.mean():.2f} %, difference '
         f'{points:+.2f} points, {len(first)} test clips',
-        f"McNemar's exact test, by clip: only the first is right {only_first} times, only the "
-        f'second {only_second} times, p = {p_value:.2g}',
+        f"McNemar's exact test, by clip: only {files[0]} is right {only_first} times, only "
+        f'{files[1]} {only_second} times, p = {p_value:.2g}',
     ]
     interval = bootstrap_interval(difference, performers)
-    if interval is None:
-        differ = p_value < 0.05
-        basis = 'by clip alone, since the performers are not known'
-    else:
+    differ = p_value < 0.05
+    basis = 'by clip alone: fewer than two performers are known'
+    if interval is not None:  # the more cautious of the two decides
         low, high = interval
-        differ = low > 0 or high < 0
-        basis = f'by {len(set(performers))} performers'
+        differ = differ and (low > 0 or high < 0)
+        basis = f'by clip and {by_performers(len(set(performers)))}'
         lines.append(
             f'paired bootstrap by performer: 95 % interval {low:+.2f} to {high:+.2f} points'
         )
     verdict = 'They do not differ beyond chance'
     if differ:
-        verdict = f'They differ: the {"first" if points > 0 else "second"} is better'
-    return [*lines, f'{verdict} ({basis}, at the 5 % level).']
+        verdict = f'They differ: {files[0] if points > 0 else files[1]} is better'
+    return [*lines, f'{verdict} (at the 5 % level, {basis}).']
 
 
 if __name__ == '__main__':
