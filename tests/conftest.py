@@ -2,7 +2,9 @@
 
 import tools.common.start  # noqa: F401
 
+import os
 import pickle
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,39 @@ from tools.common import cli
 
 HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
+ROOT = Path(__file__).resolve().parents[1]
+CACHES = {'__pycache__', '.pytest_cache'}
+writes = []  # files of the repository that this process opened for writing
+
+
+def note_writes(event, args):
+    """An audit hook, see sys.addaudithook."""
+    if event != 'open' or isinstance(args[0], int) or not args[2] & (os.O_WRONLY | os.O_RDWR):
+        return
+    place = Path(os.path.abspath(os.fsdecode(args[0])))
+    if place.is_relative_to(ROOT) and not CACHES & set(place.parts):
+        writes.append(str(place))
+
+
+sys.addaudithook(note_writes)
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path, monkeypatch):
+    """Every test runs in a folder of its own, and must not write in the repository: it may be in
+    use. Processes that a test starts are not watched.
+    """
+    monkeypatch.chdir(tmp_path)
+    yield
+    found = writes.copy()
+    writes.clear()
+    assert not found
+
+
+@pytest.fixture
+def repository_writes():
+    """The files of the repository that this process opened for writing during the test."""
+    return writes
 
 
 @pytest.fixture(
