@@ -151,6 +151,38 @@ def project(tmp_path, padded_arrays):
     return copy
 
 
+class Undisturbed:
+    """The same run in two processes without SLURM, in project/undisturbed/."""
+
+    def __init__(self, project):
+        self.project, self.run = project, project / 'undisturbed'
+        self.process = None
+
+    def start(self):
+        launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+        flags = ['--checkpoint-path', 'undisturbed', '--epochs', str(MANY), *FLAGS]
+        self.process = subprocess.Popen(
+            ['nice', sys.executable, *launcher, 'pretrain.py', *flags],
+            cwd=self.project,
+            env=os.environ | {'OMP_NUM_THREADS': '1'},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def stop(self):
+        """End the launcher, which ends its processes."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(60)
+
+
+@pytest.fixture
+def undisturbed(project):
+    run = Undisturbed(project)
+    yield run
+    run.stop()
+
+
 class Job:
     """A job of script_pretrain_slurm.sh; its run lies in project/checkpoints/ntu60_xsub."""
 
@@ -202,9 +234,8 @@ def resumed_at(epoch, step):
     return f'checkpoint_last.pth.tar at epoch {epoch}' + (f', step {step}' if step else '') + '\n'
 
 
-def test_two_time_limits_and_a_broken_node(cluster, project):
+def test_two_time_limits_and_a_broken_node(cluster, project, undisturbed):
     job = Job(project, '--epochs', str(MANY))
-    undisturbed = None
     for stop in (1, 2):
         job.has_trained()
         job.is_queued_again(stop)
@@ -212,8 +243,8 @@ def test_two_time_limits_and_a_broken_node(cluster, project):
         assert 'Traceback' not in job.text()
         left = position(job.run)
         print(f'queued again at epoch {left[0]}, step {left[1]}')
-        if undisturbed is None:
-            undisturbed = start_undisturbed(project)
+        if stop == 1:
+            undisturbed.start()
         job.has_trained()
         assert resumed_at(*left) in job.text()
 
@@ -235,12 +266,8 @@ def test_two_time_limits_and_a_broken_node(cluster, project):
     assert job.epochs() == list(range(last + 1))
     assert job.text().count('resuming from') == 3
     print(*(line for line in job.text().splitlines() if not line.startswith('epoch')), sep='\n')
-    try:
-        path = checkpoint.path_of(undisturbed.run, last)
-        wait_for(path.exists, 300, 'the undisturbed run')
-    finally:
-        undisturbed.kill()
-        undisturbed.wait()
+    path = checkpoint.path_of(undisturbed.run, last)
+    wait_for(path.exists, 300, 'the undisturbed run')
     one, other = (
         torch.load(checkpoint.path_of(run, last), weights_only=True)
         for run in (job.run, undisturbed.run)
@@ -248,19 +275,3 @@ def test_two_time_limits_and_a_broken_node(cluster, project):
     assert one['state_dict'].keys() == other['state_dict'].keys()
     for name, tensor in one['state_dict'].items():
         assert tensor.equal(other['state_dict'][name]), name
-
-
-def start_undisturbed(project):
-    """The same run in two processes without SLURM, in undisturbed/."""
-    python = ['nice', sys.executable]
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
-    flags = ['--checkpoint-path', 'undisturbed', '--epochs', str(MANY), *FLAGS]
-    process = subprocess.Popen(
-        [*python, *launcher, 'pretrain.py', *flags],
-        cwd=project,
-        env=os.environ | {'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    process.run = project / 'undisturbed'
-    return process
