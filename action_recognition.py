@@ -15,6 +15,7 @@ import tools.common.start  # noqa: F401
 from functools import partial
 from pathlib import Path
 
+from feeder.feeders import DRAWS_VERSION
 from tools import options
 from tools.common.cli import InputError, Parser, non_negative_float, positive_int, run
 from tools.device import memory_advice
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     recipe = recipe_of(args)
     settings = {'recipe': args.recipe, 'overrides': args.overrides, 'seed': args.seed}
-    settings |= recipe._asdict()
+    settings |= {'draws_version': DRAWS_VERSION} | recipe._asdict()
     if args.finetune:
         settings |= {name: getattr(args, name) for name in ('data_ratio', 'repeats', 'draw')}
         if tuning := evaluation.begin(args, 'fine-tuning', **settings):

@@ -32,7 +32,7 @@ from data_gen import manifest
 from data_gen.protocols import PROTOCOLS
 from feeder.augmentations import HELP, Augmentation
 from feeder.dataset import ClipDataset, load_split
-from feeder.feeders import VIEW_FRAMES, PretrainFeeder, views_of
+from feeder.feeders import DRAWS_VERSION, VIEW_FRAMES, PretrainFeeder, views_of
 from feeder.modalities import MODALITIES
 from feeder.prefetch import frames_source
 from model.objective import Weights, umurl_objective
@@ -171,6 +171,7 @@ def run_config(args, device: torch.device) -> RunConfig:
         weights=Weights(*(getattr(args, f'{name}_weight') for name in Weights._fields)),
         augmentation=Augmentation(*(getattr(args, name) for name in Augmentation._fields)),
         data=parts.get('train', {}).get('hash'),
+        draws_version=DRAWS_VERSION,
         processes=world_size(),
         device=device.type,
     )

@@ -2,14 +2,15 @@
 further below.
 
 To add an augmentation, give its constants a field of Augmentation whose default changes nothing, and
-a text in HELP; give its draw a field of Draws; draw it in `sample` and apply it in `augment`. Flag,
-checkpoint and the check on resuming follow.
+a text in HELP; give its draw a field of Draws; draw it in `sample`, with a generator of its own, and
+apply it in `augment`. Flag, checkpoint and the check on resuming follow, and no other draw changes.
 
 Clips are (N, T, M, V, C). Both spatial augmentations are linear maps of single joints, so a mixed
 batch of them is one tensor of matrices (N, V, 3, 3) and one product. The laws of the draws are those
 of the paper and the official code.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -137,12 +138,18 @@ def center_crops(num_frames: torch.Tensor, ratio: float) -> tuple[torch.Tensor, 
 def sample(
     num_frames: torch.Tensor,
     num_joints: int,
-    generator: torch.Generator,
+    generator_of: Callable[[str], torch.Generator],
     augmentation: Augmentation = PUBLISHED,
 ) -> Draws:
-    """Draw a view of each clip of num_frames (N,) frames."""
-    start, length = sample_crops(num_frames, generator, augmentation)
-    joint_matrices = sample_joint_matrices(len(num_frames), num_joints, generator, augmentation)
+    """Draw a view of each clip of num_frames (N,) frames.
+
+    generator_of(name): the generator of the draw of this name. Each draw has its own, so that a new
+    one changes no other.
+    """
+    start, length = sample_crops(num_frames, generator_of('crop'), augmentation)
+    joint_matrices = sample_joint_matrices(
+        len(num_frames), num_joints, generator_of('joint_matrices'), augmentation
+    )
     return Draws(start, length, joint_matrices)
 
 

@@ -1,8 +1,9 @@
 """The two feeders: augmented views for pre-training, whole clips for everything downstream."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import partial
 
-import numpy as np
 import torch
 
 from feeder.augmentations import (
@@ -18,16 +19,20 @@ from feeder.modalities import MODALITIES, streams
 from feeder.prefetch import frames_source
 
 VIEW_FRAMES = 64
+# Recorded in checkpoints and results. Raise it when the same seed gives other draws than before.
+# 1, which was not recorded: one generator for all draws of a step.
+DRAWS_VERSION = 2
 
 
-def generator_at(
-    seed: int, epoch: int, step: int = 0, device: torch.device | str = 'cpu'
-) -> torch.Generator:
-    """A generator of this device whose state depends on these numbers alone, so any step can be
-    drawn again.
+def generator_at(*place: int | float | str, device: torch.device | str = 'cpu') -> torch.Generator:
+    """A generator for the draw at this place, such as (seed, epoch, step, view, name of the draw).
+
+    Its state depends on the place alone, so that any step can be drawn again, and so that a new draw
+    changes no other.
     """
-    state = np.random.SeedSequence((seed, epoch, step)).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+    text = ' '.join(map(str, place))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, 'big'))
 
 
 def views_of(modalities, fused_only: bool = False) -> list[tuple[str, ...]]:
@@ -79,7 +84,8 @@ class PretrainFeeder:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[dict, dict]]:
         """Yield (uni, fused) for each step from `first_step` on, counted from 0; see `batch`."""
-        order = torch.randperm(len(self.num_frames), generator=generator_at(self.seed, epoch))
+        generator = generator_at(self.seed, epoch, 'order')
+        order = torch.randperm(len(self.num_frames), generator=generator)
         order = torch.cat((order, order[: -len(order) % self.world_size]))
         device = self.source.device
         steps = slice(first_step, len(self))
@@ -87,23 +93,24 @@ class PretrainFeeder:
         num_frames = self.num_frames[order].to(device).split(self.global_batch)[steps]
         clips = order.to(self.source.index_device).split(self.global_batch)[steps]
         loaded = self.source.batches(map(self.share, clips))
-        for step, (batch, lengths) in enumerate(
-            zip(loaded, num_frames, strict=True), first_step + 1
-        ):
-            yield self.batch(*batch, lengths, generator_at(self.seed, epoch, step, device))
+        for step, (batch, lengths) in enumerate(zip(loaded, num_frames, strict=True), first_step):
+            generator_of = partial(generator_at, self.seed, epoch, step, device=device)
+            yield self.batch(*batch, lengths, generator_of)
 
     def share(self, batch: torch.Tensor) -> torch.Tensor:
         """This process's part of a global batch (N, ...)."""
         return batch.chunk(self.world_size)[self.rank]
 
-    def batch(self, frames, first_row, num_frames, generator) -> tuple[dict, dict]:
+    def batch(self, frames, first_row, num_frames, generator_of: Callable) -> tuple[dict, dict]:
         """The augmented views of this process's clips as streams: (uni, fused).
 
         uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all three of view 4. The
         clips start at first_row (n,) of frames (F, M, V, C). num_frames (N,): the lengths of the
-        global batch's clips. `generator` draws for all of them. All on one device.
+        global batch's clips. generator_of(view, name): draws for all of them. All on one device.
         """
-        draws = [self.draw(num_frames, generator) for _ in self.views]
+        draws = [
+            self.draw(num_frames, partial(generator_of, view)) for view in range(len(self.views))
+        ]
         together = Draws(*(torch.cat(field) for field in zip(*draws, strict=True)))
         first_rows = first_row.repeat(len(draws))  # (views * n,)
         clips = augment(frames, first_rows, together, VIEW_FRAMES)  # (views * n, 64, M, V, C)
@@ -114,9 +121,9 @@ class PretrainFeeder:
             uni |= streams(view, modalities)
         return uni, streams(fused_view, fused_modalities)
 
-    def draw(self, num_frames: torch.Tensor, generator: torch.Generator) -> Draws:
-        """What is drawn for this process's clips in one view; arguments as in `batch`."""
-        draws = sample(num_frames, self.num_joints, generator, self.augmentation)
+    def draw(self, num_frames: torch.Tensor, generator_of: Callable) -> Draws:
+        """What is drawn for this process's clips in one view; arguments as of `sample`."""
+        draws = sample(num_frames, self.num_joints, generator_of, self.augmentation)
         return Draws(*map(self.share, draws))
 
 

@@ -162,7 +162,7 @@ def batches(device, views):
     frames, start = next(
         feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long, device=device)])
     )
-    return feeder.batch(frames, start, dataset.num_frames, None)
+    return feeder.batch(frames, start, dataset.num_frames, lambda view, name: None)
 
 
 class OneStep:
@@ -236,7 +236,7 @@ def test_retrieval_never_waits_within_a_block(gpu):
 def test_the_probe_and_fine_tuning_never_wait(gpu):
     labels = torch.zeros(CLIPS, dtype=torch.long, device=gpu)
     head, features = (
-        on(gpu, linear_head(2 * WIDTH, 5, 0)),
+        on(gpu, linear_head(2 * WIDTH, 5, torch.Generator())),
         torch.randn(CLIPS, 2 * WIDTH, device=gpu),
     )
     classifier = Classifier(on(gpu, UmURL(150, 192, WIDTH)).backbone, head)

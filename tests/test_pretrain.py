@@ -74,6 +74,17 @@ def test_resuming_is_exact(train):
     assert all(torch.equal(whole[key], halves[key]) for key in whole)
 
 
+def test_resuming_a_run_of_earlier_draws_prints_a_line(train, capsys):
+    path = checkpoint.path_of(train('run', '--epochs', 1), 0)
+    saved = torch.load(path, weights_only=True)
+    del saved['config']['draws_version']
+    torch.save(saved, path)
+    capsys.readouterr()
+    train('next', '--epochs', 2, '--resume', path)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith('note: ')]
+    assert notes == ['note: the version of the random draws was 1 until now, and is 2']
+
+
 def test_the_seed_decides(train):
     same, again, other = (
         weights(train(name, '--epochs', 1, '--seed', seed), 0)
@@ -194,6 +205,7 @@ def test_a_checkpoint_says_what_it_is(train):
         'protocol': 'cross_subject',
         'hidden_size': 8,
         'seed': 4,
+        'draws_version': 2,
         'batch_size': 4,
         'epochs': 1,
         'lr': 5e-4,

@@ -2,6 +2,7 @@
 tables, the flags.
 """
 
+import copy
 import csv
 import json
 
@@ -200,6 +201,7 @@ def test_recognition_end_to_end(setting, tmp_path, capsys):
         'amp': 'off',
         'tf32': False,
         'seed': 0,
+        'draws_version': 2,
         'checkpoint_sha256': file_sha256(tmp_path / 'checkpoint.pth.tar'),
         'data_sha256': data_sha256(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'),
     }
@@ -276,6 +278,15 @@ def test_skip_finished(setting, tmp_path, monkeypatch, capsys):
     padded = np.load(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub/val_num_frame.npy')
     np.save(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub/val_num_frame.npy', np.maximum(padded - 1, 1))
     assert results(tmp_path, *setting, *changes, '--skip-finished')['config'] != other['config']
+
+
+def test_results_of_earlier_draws_are_not_taken_for_finished(setting, tmp_path):
+    first = results(tmp_path, *setting, '--epochs', 1)
+    earlier = copy.deepcopy(first)
+    del earlier['config']['draws_version']
+    (tmp_path / 'results.json').write_text(json.dumps(earlier))
+    again = results(tmp_path, *setting, '--epochs', 1, '--skip-finished')
+    assert again['config'] == first['config']
 
 
 def test_defaults_are_those_of_the_task():

@@ -181,7 +181,7 @@ def synthetic_dataset(num_clips: int) -> ClipDataset:
     """Random clips with lengths like NTU's: 20 to 300 frames, 84 on average."""
     lengths = 20 + np.random.default_rng(0).gamma(2, 32.2, num_clips)
     num_frames = torch.from_numpy(lengths.clip(max=MAX_FRAME).astype(np.int64))
-    frames = torch.randn(int(num_frames.sum()), BODIES, JOINTS, 3, generator=generator_at(0, 0))
+    frames = torch.randn(int(num_frames.sum()), BODIES, JOINTS, 3, generator=generator_at('frames'))
     labels = torch.zeros_like(num_frames)
     names = [f'clip {clip}' for clip in range(num_clips)]
     return ClipDataset(frames, num_frames, labels, names)
@@ -209,12 +209,13 @@ def model_stages(
     sizes = BODIES * JOINTS * 3, VIEW_FRAMES * 3, hidden_size
     model = UmURL(*sizes, modalities=MODALITIES).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 5e-4, weight_decay=1e-5, fused=True)
-    clips = torch.randperm(len(dataset), generator=generator_at(0, 0))[:batch_size].to(device)
+    clips = torch.randperm(len(dataset), generator=generator_at('order'))[:batch_size].to(device)
     frames, start = next(feeder.source.batches([clips]))
     num_frames = dataset.num_frames[clips]
+    generator_of = partial(generator_at, device=device)
 
     def views():
-        return feeder.batch(frames, start, num_frames, generator_at(0, 0, device=device))
+        return feeder.batch(frames, start, num_frames, generator_of)
 
     def gradient(batch, dtype):
         with autocast(AMP[dtype], device):
@@ -251,7 +252,7 @@ def evaluation_stages(width: int, size: Size, device: torch.device) -> Iterator[
     train, queries = torch.nn.functional.normalize(features).split([size.train, size.queries])
     labels = torch.arange(size.train, device=device) % 60
     order = torch.randperm(size.train, device=device).split(512)
-    head = linear_head(width, 60, seed=0).to(device)
+    head = linear_head(width, 60, generator_at('head')).to(device)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.03, momentum=0.9)
 
     def probe():

@@ -2,6 +2,8 @@
 deviations.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from feeder.augmentations import (
     sample_joints,
     sample_shear_matrices,
 )
-from feeder.feeders import generator_at
+from feeder.feeders import DRAWS_VERSION, generator_at
 
 CLIPS = 50_000
 
@@ -166,33 +168,60 @@ def test_one_matrix_for_all_corrupted_joints(generator):
 
 
 def draws(*arguments):
-    made = sample(torch.full((50,), 300), 25, generator_at(*arguments))
+    made = sample(torch.full((50,), 300), 25, partial(generator_at, *arguments))
     return torch.cat([draw.double().flatten() for draw in made])
 
 
-def test_draws_are_a_function_of_seed_epoch_and_step():
+def test_draws_are_a_function_of_seed_epoch_step_and_view():
     torch.manual_seed(1)
-    first = draws(1, 2, 3)
+    first = draws(1, 2, 3, 4)
     torch.manual_seed(2)
-    assert draws(1, 2, 3).equal(first)
+    assert draws(1, 2, 3, 4).equal(first)
     places = [
-        (1, 2, 3),
-        (5, 2, 3),
-        (1, 5, 3),
-        (1, 2, 5),
-        (2, 1, 3),
-        (1, 3, 2),
-        (0, 0, 0),
-        (0, 0, 1),
-        (0, 1, 0),
-        (1, 0, 0),
+        (1, 2, 3, 4),
+        (5, 2, 3, 4),
+        (1, 5, 3, 4),
+        (1, 2, 5, 4),
+        (1, 2, 3, 5),
+        (2, 1, 3, 4),
+        (1, 2, 4, 3),
+        (0, 0, 0, 0),
+        (0, 0, 0, 1),
+        (0, 0, 1, 0),
+        (0, 1, 0, 0),
+        (1, 0, 0, 0),
+        (11, 2, 3, 4),
+        (1, 12, 3, 4),
     ]
     assert len({tuple(draws(*place).tolist()) for place in places}) == len(places)
 
 
+def test_another_draw_changes_no_other():
+    place = partial(generator_at, 1, 2, 3, 4)
+    num_frames = torch.full((50,), 300)
+    alone = sample(num_frames, 25, place)
+
+    def after_another_draw(name):
+        torch.rand(50, generator=place('another'))
+        return place(name)
+
+    for made, expected in zip(sample(num_frames, 25, after_another_draw), alone, strict=True):
+        assert made.equal(expected)
+    assert sample_crops(num_frames, place('crop'))[0].equal(alone.start)
+    assert sample_joint_matrices(50, 25, place('joint_matrices')).equal(alone.joint_matrices)
+
+
+def test_the_draws_of_this_version():
+    """If these numbers change, DRAWS_VERSION does: an earlier run would not continue as it began."""
+    assert DRAWS_VERSION == 2
+    assert generator_at(0, 'order').initial_seed() == 16665026860187147208
+    assert generator_at(1, 2, 3, 0, 'crop').initial_seed() == 5952776168935734726
+
+
 def test_constants_of_the_draws(generator):
     num_frames = torch.full((1000,), 200)
-    small = sample(num_frames, 25, generator, Augmentation((0.2, 0.4), crop_frames=50, shear=0.1))
+    constants = Augmentation((0.2, 0.4), crop_frames=50, shear=0.1)
+    small = sample(num_frames, 25, lambda name: generator, constants)
     assert 50 == small.length.min() < small.length.max() < 0.4 * 200
     sheared = (small.joint_matrices == small.joint_matrices[:, :1]).flatten(1).all(1)
     change = small.joint_matrices[sheared] - torch.eye(3)

@@ -2,6 +2,8 @@
 see them.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import interpolate
@@ -148,9 +150,12 @@ def first_batch(dataset, clips, **arguments):
     feeder = PretrainFeeder(dataset, len(clips), seed=0, **arguments)
     loaded = next(feeder.source.batches([clips]))
     num_frames = dataset.num_frames[clips]
-    batch = feeder.batch(*loaded, num_frames, generator_at(0, 0, 1))
-    generator = generator_at(0, 0, 1)
-    draws = [sample(num_frames, 25, generator, feeder.augmentation) for _ in feeder.views]
+    generator_of = partial(generator_at, 0, 0, 1)
+    batch = feeder.batch(*loaded, num_frames, generator_of)
+    draws = [
+        sample(num_frames, 25, partial(generator_of, view), feeder.augmentation)
+        for view in range(len(feeder.views))
+    ]
     views = [augment(*loaded, each, 64) for each in draws]
     return batch, views, draws
 

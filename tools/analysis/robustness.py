@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import normalize
 
 from feeder.dataset import ClipDataset
-from feeder.feeders import generator_at
+from feeder.feeders import DRAWS_VERSION, generator_at
 from tools import options, results
 from tools.common import cli
 from tools.evaluation.features import Extraction, Inputs, extract_subsets, load_inputs
@@ -45,6 +45,7 @@ def main(argv=None):
         print(f'{name:20}', *cells)
     if args.results:
         config = {name: getattr(args, name) for name in CONFIGURATION}
+        config['draws_version'] = DRAWS_VERSION
         by_path = {str(path): row for path, row in table.items()}
         results.write(args.results, config, accuracies=by_path)
 
@@ -80,8 +81,8 @@ def accuracies(
     train, val = inputs.train, inputs.val
     of_train = normalize(encode(train))
     row = {}
-    for number, (name, (corrupt, severity)) in enumerate(CORRUPTIONS.items()):
-        generator = generator_at(seed, number)
+    for name, (corrupt, severity) in CORRUPTIONS.items():
+        generator = generator_at(seed, name)
         parts = [encode(corrupt(part, severity, generator)) for part in val.parts()]
         of_val = normalize(torch.cat(parts))
         neighbours, _ = knn_search([of_train], [of_val], 1)

@@ -11,6 +11,7 @@ others.
 
 import tools.common.start  # noqa: F401
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,11 +106,11 @@ def view_rows(
     """Title and poses of each augmented view of a clip's frames (T, M, 25, 3), with the draws of a
     seed.
     """
-    generator = generator_at(seed, 0)
     num_frames = torch.tensor([len(frames)])
     rows = []
     for name in (*MODALITIES, 'fused'):
-        draws = sample(num_frames, frames.shape[2], generator, augmentation)
+        generator_of = partial(generator_at, seed, name)
+        draws = sample(num_frames, frames.shape[2], generator_of, augmentation)
         (view,) = augment(frames, torch.tensor([0]), draws, VIEW_FRAMES)
         rows.append((f'{name} view: {describe(draws)}', view.numpy()))
     return rows

@@ -20,7 +20,7 @@ from tools.device import autocast
 from tools.evaluation.features import Extraction, Inputs
 from tools.evaluation.late_fusion import Subset
 from tools.evaluation.probe import linear_head, train_one_epoch
-from tools.evaluation.recipes import HEAD, Crops, Recipe, training_crops
+from tools.evaluation.recipes import Crops, Recipe, training_crops
 from tools.schedule import adjust_learning_rate
 from tools.scores import EVALUATE_EVERY
 
@@ -67,8 +67,8 @@ def finetune(
     """
     backbone, train, val = inputs.backbone, inputs.train, inputs.val
     device, dtype = train.labels.device, extraction.dtype
-    head_seed = generator_at(seed, HEAD, repeat).initial_seed()
-    head = linear_head(2 * backbone.hidden_size, inputs.num_classes, head_seed)
+    generator = generator_at(seed, repeat, 'head')
+    head = linear_head(2 * backbone.hidden_size, inputs.num_classes, generator)
     model = Classifier(copy.deepcopy(backbone), head).to(device)
     # Not fused with fp16: if the very first step overflows, fused SGD starts its momentum from
     # uninitialised memory.
@@ -86,7 +86,7 @@ def finetune(
     factors = progress(recipe.factors(), name, unit='epoch', leave=False)
     for epoch, factor in enumerate(factors, 1):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
-        generator = generator_at(seed, epoch - 1, repeat)
+        generator = generator_at(seed, repeat, epoch - 1, 'order')
         order = clips[torch.randperm(len(clips), generator=generator)].to(device)
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
         batches = zip(

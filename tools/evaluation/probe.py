@@ -25,10 +25,10 @@ COLUMNS = {
 }
 
 
-def linear_head(num_features: int, num_classes: int, seed: int) -> nn.Linear:
+def linear_head(num_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:
     """Weights N(0, 0.01), bias 0, as in the official code."""
     head = nn.Linear(num_features, num_classes)
-    nn.init.normal_(head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.normal_(head.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.bias)
     return head
 
@@ -47,7 +47,7 @@ def train_probe(
     heads, optimizers = {}, {}
     for subset, lr in keys:
         width = features[subset].train.shape[1]
-        head = linear_head(width, num_classes, seed).to(labels.device)
+        head = linear_head(width, num_classes, generator_at(seed, 'head')).to(labels.device)
         heads[subset, lr] = head
         optimizers[subset, lr] = torch.optim.SGD(
             head.parameters(), lr, recipe.momentum, weight_decay=recipe.weight_decay
@@ -55,7 +55,7 @@ def train_probe(
     eval_history = {(row.name, lr): {} for row, lr in product(rows, recipe.lr)}
     factors = progress(recipe.factors(), 'probe', unit='epoch')
     for epoch, factor in enumerate(factors, 1):
-        generator = generator_at(seed, epoch - 1)
+        generator = generator_at(seed, epoch - 1, 'order')
         order = torch.randperm(len(frozen.train_labels), generator=generator).to(labels.device)
         batches = order.split(recipe.batch_size)
         if frozen.draw_again and epoch > 1:

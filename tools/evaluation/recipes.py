@@ -10,7 +10,6 @@ from feeder.augmentations import Augmentation, sample_crops
 from feeder.feeders import generator_at
 from tools.schedule import lr_factors
 
-CROPS, HEAD = 1 << 30, 1 << 31  # generator_at's `epoch` for draws other than order and labels
 Crops = tuple[torch.Tensor, torch.Tensor]  # start and length, (N,) each
 
 
@@ -54,6 +53,6 @@ def training_crops(
     """The random crops of clips of num_frames (N,) frames in an epoch, on their device; 1, 1 gives
     whole clips.
     """
-    generator = generator_at(seed, CROPS + epoch, repeat)
+    generator = generator_at(seed, repeat, epoch, 'crop')
     start, length = sample_crops(num_frames.cpu(), generator, Augmentation(crop=train_crop))
     return start.to(num_frames.device), length.to(num_frames.device)

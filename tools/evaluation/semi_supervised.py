@@ -40,7 +40,8 @@ def draw_labels(
     that occurs, at least one, or all clips of a smaller class. The same arguments always give the
     same draw.
     """
-    order = torch.randperm(len(labels), generator=generator_at(seed, round(ratio * 1e9), repeat))
+    generator = generator_at(seed, ratio, repeat, 'labels')
+    order = torch.randperm(len(labels), generator=generator)
     if draw == 'balanced':
         present = labels.unique()
         per_class = max(1, round(ratio * len(labels) / len(present)))

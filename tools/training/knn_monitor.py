@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from data_gen.protocols import Data
 from feeder.dataset import ClipDataset
+from feeder.feeders import generator_at
 from tools.evaluation.features import extract_subsets
 
 SAMPLE = 2000  # clips, at most
@@ -21,9 +22,9 @@ class KnnMonitor:
     """
 
     def __init__(self, dataset: ClipDataset, data: Data, seed: int):
-        clips = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:SAMPLE])
-        self.sample = dataset.select(torch.from_numpy(clips))
-        performers = np.array(data.performers(self.sample.names) or range(len(clips)))
+        order = torch.randperm(len(dataset), generator=generator_at(seed, 'k-NN sample'))
+        self.sample = dataset.select(order[:SAMPLE].sort().values)
+        performers = np.array(data.performers(self.sample.names) or range(len(self.sample)))
         self.same = torch.from_numpy(performers[:, None] == performers)
 
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:

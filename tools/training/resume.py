@@ -57,6 +57,7 @@ def flag_of(name: str) -> str:
         'dataset': '--pre-dataset',
         'weights': 'loss weights',
         'processes': 'the number of processes',
+        'draws_version': 'the version of the random draws',
     }
     return names.get(name, f'--{name.replace("_", "-")}')
 

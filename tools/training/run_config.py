@@ -32,6 +32,7 @@ class RunConfig:
     data: str | None = changes(NEVER)  # hash of the training arrays, if their manifest has one
     hidden_size: int = changes(NEVER)
     seed: int = changes(NEVER)
+    draws_version: int = changes(NOTED)  # see feeder.feeders
     batch_size: int | None = changes(NEVER)  # of all processes; None until the clips are counted
     lr: float = changes(UNFINISHED)
     schedule: list = changes(UNFINISHED)
@@ -68,10 +69,11 @@ def changed(recorded: dict, config: RunConfig) -> list[tuple[str, object, object
     """The entries of an earlier config that differ: name, before, now, and when they may change.
 
     A loss term that only one of them has counts as one of weight 0, an augmentation that was not
-    recorded as its default. Any other entry that was not recorded counts as unchanged.
+    recorded as its default, draws as of version 1. Any other entry that was not recorded counts as
+    unchanged.
     """
     when = {each.name: each.metadata['changes'] for each in fields(RunConfig)}
-    known = plain(Augmentation()._asdict()) | recorded
+    known = {'draws_version': 1} | plain(Augmentation()._asdict()) | recorded
     differences = []
     for name, now in config.entries().items():
         before = known.get(name)

@@ -72,7 +72,7 @@ def single_clips(dataset, modalities):
 
 @pytest.mark.parametrize('modalities', [('bone',), ('joint', 'motion'), MODALITIES])
 def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
-    model = Classifier(backbone, linear_head(16, 6, 0))
+    model = Classifier(backbone, linear_head(16, 6, torch.Generator()))
     expected = copy.deepcopy(model)
     values, clips = list(expected.parameters()), single_clips(train, modalities)
     velocity = [0] * len(values)
@@ -102,7 +102,7 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
 
 @pytest.mark.parametrize('modalities', [('motion',), MODALITIES])
 def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
-    model = Classifier(backbone, linear_head(16, 6, 0))
+    model = Classifier(backbone, linear_head(16, 6, torch.Generator()))
     logits = predict(model, val, modalities, 2, None)
     one_by_one = torch.cat([model(clip) for clip in single_clips(val, modalities)])
     torch.testing.assert_close(logits, one_by_one.detach(), rtol=1e-4, atol=1e-6)
@@ -171,7 +171,7 @@ def test_each_repeat_has_its_own_head_and_order(run, monkeypatch):
     )
     monkeypatch.setattr(
         'tools.evaluation.finetune.linear_head',
-        lambda num_features, num_classes, seed: linear_head(num_features, num_classes, 0),
+        lambda *sizes_and_generator: linear_head(*sizes_and_generator[:2], torch.Generator()),
     )
     assert (
         run(repeat=1, **one_step)

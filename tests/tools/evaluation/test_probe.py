@@ -59,13 +59,12 @@ def train_by_hand(features, changes):
     last epoch).
     """
     settings = {'momentum': 0.9, 'weight_decay': 0.0, 'cos': False} | changes
-    head = probe.linear_head(6, 4, 0)
+    head = probe.linear_head(6, 4, generator_at(0, 'head'))
     velocity = [0, 0]
     for epoch, factor in enumerate(lr_factors(6, [3, 5], settings['cos'])):
         total = 0
-        for batch in torch.randperm(50, generator=generator_at(0, epoch)).split(
-            16
-        ):  # the last one has two clips
+        order = torch.randperm(50, generator=generator_at(0, epoch, 'order'))
+        for batch in order.split(16):  # the last one has two clips
             loss = functional.cross_entropy(
                 head(features.train[batch]), features.train_labels[batch]
             )
@@ -113,7 +112,7 @@ def test_nothing_waits_for_the_device_within_an_epoch(features):
             operations.append(function.name())
             return function(*arguments, **keywords or {})
 
-    head = probe.linear_head(6, 4, 0)
+    head = probe.linear_head(6, 4, torch.Generator())
     optimizer = torch.optim.SGD(head.parameters(), 0.1, 0.9)
     counts = []
     for batch_size in (5, 50):  # ten batches an epoch, or one
@@ -164,7 +163,7 @@ def test_best_seen_is_the_best_evaluation_every_five_epochs(features):
 
 
 def test_heads_start_as_in_the_official_code():
-    head = probe.linear_head(2000, 100, seed=0)
+    head = probe.linear_head(2000, 100, torch.Generator())
     assert head.weight.std().item() == pytest.approx(0.01, rel=0.01)
     assert not head.bias.any()
 

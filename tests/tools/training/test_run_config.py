@@ -27,6 +27,7 @@ def config():
         ({'data': None}, []),
         ({'lr': 0.5}, [('lr', 0.5, 1, UNFINISHED)]),
         ({'processes': 4}, [('processes', 4, 1, NOTED)]),
+        ({'draws_version': 2}, [('draws_version', 2, 1, NOTED)]),
         ({'epochs': 4}, [('epochs', 4, 1, SILENTLY)]),
         ({'shear': 0.5}, [('shear', 0.5, 1.0, NEVER)]),
         ({'crop': [0.1, 1]}, []),
