@@ -11,10 +11,11 @@ frames a second:
   .csv        a line per frame of bodies x joints x 3 numbers; the first line may be a header
 A body that is not seen is all zeros; of more than two, the two that move most are taken. If the
 third number is a score instead of z, --drop-score drops it. Skeletons other than that of NTU RGB+D
-are mapped to its 25 joints (data_gen/joint_maps.py). The axes are `kinect` (y up, x to the sensor's
-left, z away from it) for ntu25 and kinect20, and `image` (y down, x to the picture's right, z away
-from the camera) for coco17, body25 and mediapipe33, unless --axes says otherwise. Unusable files
-are skipped and listed at the end.
+are mapped to its 25 joints, and --axes says which way x, y and z point (data_gen/joint_maps.py):
+`kinect` (y up, x to the sensor's left, z away from it; for ntu25, kinect20 and msr20), `image` (y
+down, x to the picture's right, z away; for all others but nuitrack), `zup` (x to the right, y away,
+z up), `unity` (x to the right, y up, z away) or `mmpose3d`. Unusable files are skipped and listed
+at the end.
 """
 
 import csv
@@ -105,6 +106,8 @@ def parse_args(argv):
     if not args.recordings.is_file():
         parser.error(f'--recordings {args.recordings}: no such file')
     args.axes = args.axes or SKELETONS[args.joints].axes
+    if not args.axes:
+        parser.error(f'--joints {args.joints}: say by --axes which way x, y and z point')
     return args
 
 

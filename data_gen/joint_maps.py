@@ -13,31 +13,31 @@ import numpy as np
 class Skeleton(NamedTuple):
     """How other projects order the joints, and how to make those of NTU RGB+D from them."""
 
+    origin: str  # whose data have this order
     names: tuple  # in the order of the data
     # {NTU joint: {joint: weight}} for the middle and the left; the right side mirrors the left
     rules: dict
-    axes: str  # that such data usually have
+    axes: str | None  # that such data usually have
 
 
-def sided(joints, *sides):
-    return tuple(f'{side} {joint}' for joint in joints.split() for side in sides)
+def order(text: str) -> tuple:
+    """The names in 'nose, left right: eye ear' -> nose, left eye, right eye, left ear, right ear."""
+    names = []
+    for group in text.split(', '):
+        sides, _, joints = group.rpartition(': ')
+        if sides:
+            names += [f'{side} {joint}' for joint in joints.split() for side in sides.split()]
+        else:
+            names.append(group)
+    return tuple(names)
 
 
-LIMBS = tuple(
-    name
-    for limb in ('shoulder elbow wrist hand', 'hip knee ankle foot')
-    for side in ('left', 'right')
-    for name in sided(limb, side)
+LIMBS = (
+    'left: shoulder elbow wrist hand, right: shoulder elbow wrist hand, '
+    'left: hip knee ankle foot, right: hip knee ankle foot'
 )
-NTU25 = (
-    'spine base',
-    'spine middle',
-    'neck',
-    'head',
-    *LIMBS,
-    'spine top',
-    *sided('tip thumb', 'left'),
-    *sided('tip thumb', 'right'),
+NTU25 = order(
+    f'spine base, spine middle, neck, head, {LIMBS}, spine top, left: tip thumb, right: tip thumb'
 )  # tip: of the hand
 
 # A rule may use joints that another rule makes.
@@ -54,49 +54,109 @@ FOREARM = {
     'left thumb': {'left hand': 1},
 }
 TOES = {'left foot': {'left ankle': 0.5, 'left toe': 0.5}}
+SHIN = {'left foot': {'left ankle': 1.15, 'left knee': -0.15}}  # without toes
+TIP = {'left tip': {'left hand': 1.75, 'left wrist': -0.75}, 'left thumb': {'left hand': 1}}
+CROWN = {'head': {'spine top': 1 / 3, 'crown': 2 / 3}}  # crown: the top of the skull
+
+SOLES = 'left: toe small-toe heel, right: toe small-toe heel'
+COCO = 'nose, left right: eye ear shoulder elbow wrist hip knee ankle'
+ARMS = 'nose, spine top, right: shoulder elbow wrist, left: shoulder elbow wrist'  # OpenPose's
+LEGS = 'right: hip knee ankle, left: hip knee ankle'
 SKELETONS = {
-    'ntu25': Skeleton(NTU25, {}, 'kinect'),
-    # The order of the Kinect v1 SDK, as in UT-Kinect. The files of MSR Action3D have another order.
+    'ntu25': Skeleton('NTU RGB+D, Kinect v2', NTU25, {}, 'kinect'),
+    # The order of the Kinect v1 SDK.
     'kinect20': Skeleton(
-        ('spine base', 'spine middle', 'spine top', 'head', *LIMBS),
-        NECK
-        | {'left tip': {'left hand': 1.75, 'left wrist': -0.75}, 'left thumb': {'left hand': 1}},
+        'Kinect v1, UT-Kinect',
+        order(f'spine base, spine middle, spine top, head, {LIMBS}'),
+        NECK | TIP,
         'kinect',
     ),
-    # It has no hands and feet: they extend forearm and shin.
-    'coco17': Skeleton(
-        ('nose', *sided('eye ear shoulder elbow wrist hip knee ankle', 'left', 'right')),
-        TRUNK | FOREARM | {'left foot': {'left ankle': 1.15, 'left knee': -0.15}},
+    # Public lists disagree about left and right here; the check for mirrored bodies tells.
+    'msr20': Skeleton(
+        'MSR Action3D',
+        order(
+            'left right: shoulder, spine top, spine middle, left right: hip, spine base, '
+            'left right: elbow wrist hand knee ankle foot, head'
+        ),
+        NECK | TIP,
+        'kinect',
+    ),
+    # Its neck lies at the base of the neck, as the middle of its clavicles does.
+    'azure32': Skeleton(
+        'Azure Kinect',
+        order(
+            'spine base, spine middle, chest, neck base, '
+            'left: clavicle shoulder elbow wrist hand tip thumb, '
+            'right: clavicle shoulder elbow wrist hand tip thumb, '
+            'left: hip knee ankle foot, right: hip knee ankle foot, '
+            'head, nose, left: eye ear, right: eye ear'
+        ),
+        NECK | {'spine top': {'neck base': 0.5, 'left clavicle': 0.25, 'right clavicle': 0.25}},
         'image',
     ),
-    # OpenPose's BODY_25. Its neck is the middle of the shoulders, and its mid hip that of the hips.
-    'body25': Skeleton(
-        (
-            'nose',
-            'spine top',
-            *sided('shoulder elbow wrist', 'right'),
-            *sided('shoulder elbow wrist', 'left'),
-            'spine base',
-            *sided('hip knee ankle', 'right'),
-            *sided('hip knee ankle', 'left'),
-            *sided('eye ear', 'right', 'left'),
-            *sided('toe small-toe heel', 'left'),
-            *sided('toe small-toe heel', 'right'),
+    # By the numbers of its enum. Fingertips and feet have a number, but are never given.
+    'nuitrack': Skeleton(
+        'Nuitrack',
+        order(
+            'unused, head, neck, spine middle, spine base, spine top, '
+            'left: shoulder elbow wrist hand unused-tip, unused collar, '
+            'right: shoulder elbow wrist hand unused-tip, '
+            'left: hip knee ankle unused-foot, right: hip knee ankle unused-foot'
         ),
+        SHIN | TIP,
+        None,
+    ),
+    'coco17': Skeleton('COCO', order(COCO), TRUNK | FOREARM | SHIN, 'image'),
+    'coco25': Skeleton(
+        'rtmlib, ViTPose',
+        order(
+            'nose, left right: eye ear, spine top, left right: shoulder elbow wrist hip, '
+            f'spine base, left right: knee ankle, {SOLES}'
+        ),
+        TRUNK | FOREARM | TOES,
+        'image',
+    ),
+    # The last are those of the face and the hands.
+    'coco133': Skeleton(
+        'COCO-WholeBody',
+        order(f'{COCO}, {SOLES}') + tuple(f'unused {number}' for number in range(23, 133)),
+        TRUNK | FOREARM | TOES,
+        'image',
+    ),
+    'halpe26': Skeleton(
+        'Halpe',
+        order(f'{COCO}, crown, spine top, spine base, left right: toe small-toe heel'),
+        TRUNK | FOREARM | TOES,
+        'image',
+    ),
+    'h36m17': Skeleton(
+        'Human3.6M',
+        order(
+            f'spine base, {LEGS}, spine middle, spine top, face, crown, '
+            'left: shoulder elbow wrist, right: shoulder elbow wrist'
+        ),
+        NECK | CROWN | FOREARM | SHIN,
+        'image',
+    ),
+    # OpenPose's neck is the middle of the shoulders, and its mid hip that of the hips.
+    'openpose18': Skeleton(
+        "OpenPose's COCO",
+        order(f'{ARMS}, {LEGS}, right left: eye ear'),
+        TRUNK | FOREARM | SHIN,
+        'image',
+    ),
+    'body25': Skeleton(
+        "OpenPose's BODY_25",
+        order(f'{ARMS}, spine base, {LEGS}, right left: eye ear, {SOLES}'),
         TRUNK | FOREARM | TOES,
         'image',
     ),
     # Its pinky and index are knuckles.
     'mediapipe33': Skeleton(
-        (
-            'nose',
-            *sided('inner-eye eye outer-eye', 'left'),
-            *sided('inner-eye eye outer-eye', 'right'),
-            *sided(
-                'ear mouth shoulder elbow wrist pinky index thumb hip knee ankle heel toe',
-                'left',
-                'right',
-            ),
+        'MediaPipe',
+        order(
+            'nose, left: inner-eye eye outer-eye, right: inner-eye eye outer-eye, left right: '
+            'ear mouth shoulder elbow wrist pinky index thumb hip knee ankle heel toe'
         ),
         TRUNK
         | TOES
@@ -107,11 +167,16 @@ SKELETONS = {
         'image',
     ),
 }
-# kinect: y up, x to the sensor's left, z away from it, as in NTU RGB+D. image: y down, x to the
-# picture's right, z away from the camera. A half turn about z takes one to the other. Do not flip y
-# alone: that mirrors people, so that their shoulders point against x, and normalisation, which
-# turns them along x, would put many of them upside down.
-AXES = {'kinect': (1, 1, 1), 'image': (-1, -1, 1)}
+# Which axis (1 to 3) of the data is each of NTU RGB+D's x (to the sensor's left), y (up) and z (away
+# from it); negative: turned round. Do not flip y alone: that mirrors people, so that their shoulders
+# point against x, and normalisation, which turns them along x, would put many of them upside down.
+AXES = {
+    'kinect': (1, 2, 3),  # as NTU RGB+D
+    'image': (-1, -2, 3),  # x to the picture's right, y down, z away from the camera
+    'zup': (-1, 3, 2),  # x to the right, y away, z up
+    'unity': (-1, 2, 3),  # x to the right, y up, z away: left-handed
+    'mmpose3d': (1, 3, 2),  # as mmpose writes 3-D poses: y away, z up, and mirrored
+}
 
 
 def matrix(skeleton: Skeleton) -> np.ndarray:
@@ -137,4 +202,10 @@ def mirrored(name: str) -> str:
 
 def to_ntu(poses: np.ndarray, joints: str, axes: str) -> np.ndarray:
     """Poses (…, J, 3) of SKELETONS[joints] in AXES[axes] -> (…, 25, 3) in those of NTU RGB+D."""
-    return matrix(SKELETONS[joints]) @ poses * AXES[axes]
+    return turn_axes(matrix(SKELETONS[joints]) @ poses, axes)
+
+
+def turn_axes(points: np.ndarray, axes: str) -> np.ndarray:
+    """Points (…, 3) in AXES[axes] in the axes of NTU RGB+D."""
+    columns = np.abs(AXES[axes]) - 1
+    return points.take(columns, -1) * np.sign(AXES[axes])

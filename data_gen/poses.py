@@ -80,7 +80,7 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
 def suggest(shape: tuple) -> str:
     """Which --joints an array of another number of joints may have."""
     fitting = [
-        name
+        f'{name} ({skeleton.origin})'
         for name, skeleton in SKELETONS.items()
         if len(shape) > 2 and shape[-1] in (2, 3) and len(skeleton.names) == shape[-2]
     ]

@@ -254,6 +254,7 @@ def test_a_mistake_in_the_list_is_one_line(write_list, tmp_path, mistake, text, 
         (['--recordings', '/none.csv'], '/none.csv: no such file'),
         (['-j', '0'], '--workers'),
         (['--joints', 'coco18'], 'coco18'),
+        (['--joints', 'nuitrack'], '--joints nuitrack: say by --axes'),
     ],
     ids=str,
 )
@@ -371,11 +372,16 @@ def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, caps
 @pytest.mark.parametrize(
     ('count', 'given', 'says'),
     [
-        (17, 'ntu25', 'coco17'),
-        (20, 'ntu25', 'kinect20'),
-        (33, 'coco17', 'mediapipe33'),
-        (25, 'coco17', 'ntu25 or body25'),
-        (18, 'ntu25', None),
+        (17, 'ntu25', 'coco17 (COCO) or h36m17 (Human3.6M)'),
+        (20, 'ntu25', 'kinect20 (Kinect v1, UT-Kinect) or msr20 (MSR Action3D)'),
+        (33, 'coco17', 'mediapipe33 (MediaPipe)'),
+        (
+            25,
+            'coco17',
+            'ntu25 (NTU RGB+D, Kinect v2) or nuitrack (Nuitrack) or coco25 (rtmlib, ViTPose) or '
+            "body25 (OpenPose's BODY_25)",
+        ),
+        (19, 'ntu25', None),
     ],
 )
 def test_another_number_of_joints_suggests_their_map(tmp_path, count, given, says):

@@ -2,6 +2,8 @@
 have them.
 """
 
+import re
+
 import numpy as np
 import pytest
 
@@ -38,22 +40,44 @@ T_POSE = {
     'toe': (0.12, -0.82, 2.85),
     'small-toe': (0.14, -0.82, 2.87),
     'foot': (0.12, -0.82, 2.9),
+    'chest': (0, 0.36, 3),
+    'neck base': (0, 0.49, 3),
+    'clavicle': (0.03, 0.49, 3),
+    'face': (0, 0.66, 2.93),
+    'crown': (0, 0.82, 3),
+}
+NOWHERE = (50, 50, 50)  # a joint that no rule may use
+# Where x (to the sensor's left), y (up) and z (away) of a point lie in data of these axes.
+IN_AXES = {
+    'kinect': lambda x, y, z: (x, y, z),
+    'image': lambda x, y, z: (-x, -y, z),
+    'zup': lambda x, y, z: (-x, z, y),
+    'unity': lambda x, y, z: (-x, y, z),
+    'mmpose3d': lambda x, y, z: (x, z, y),
 }
 
 
 def t_pose(names):
     """The T-pose (J, 3) of joints by name; the left side mirrors the right."""
-    places = [T_POSE[name.removeprefix('left ').removeprefix('right ')] for name in names]
+    places = [T_POSE.get(re.sub('^(left|right) ', '', name), NOWHERE) for name in names]
     return np.array(places) * [(-1 if name.startswith('left ') else 1, 1, 1) for name in names]
+
+
+def in_axes(points, axes):
+    """Points (…, 3) of NTU RGB+D's axes in others."""
+    return np.stack(IN_AXES[axes](*np.moveaxis(points, -1, 0)), -1)
 
 
 def mapped(joints):
     """{NTU joint: its place} of the T-pose in the skeleton, given in the axes that it usually has."""
     skeleton = SKELETONS[joints]
-    sign = {'kinect': (1, 1, 1), 'image': (-1, -1, 1)}[skeleton.axes]
+    axes = skeleton.axes or 'kinect'
     return dict(
-        zip(NTU25, to_ntu(t_pose(skeleton.names) * sign, joints, skeleton.axes), strict=True)
+        zip(NTU25, to_ntu(in_axes(t_pose(skeleton.names), axes), joints, axes), strict=True)
     )
+
+
+COUNTS = {name: int(re.sub(r'\D', '', name)[-3:] or 25) for name in SKELETONS} | {'h36m17': 17}
 
 
 def test_names_are_those_of_the_data():
@@ -129,16 +153,124 @@ def test_names_are_those_of_the_data():
             29: 'left heel',
             32: 'right toe',
         },
+        'azure32': {
+            0: 'spine base',
+            1: 'spine middle',
+            3: 'neck base',
+            4: 'left clavicle',
+            5: 'left shoulder',
+            8: 'left hand',
+            9: 'left tip',
+            10: 'left thumb',
+            12: 'right shoulder',
+            17: 'right thumb',
+            18: 'left hip',
+            21: 'left foot',
+            24: 'right ankle',
+            26: 'head',
+            27: 'nose',
+            29: 'left ear',
+            31: 'right ear',
+        },
+        'halpe26': {
+            0: 'nose',
+            16: 'right ankle',
+            17: 'crown',
+            18: 'spine top',
+            19: 'spine base',
+            20: 'left toe',
+            21: 'right toe',
+            22: 'left small-toe',
+            24: 'left heel',
+            25: 'right heel',
+        },
+        'h36m17': {
+            0: 'spine base',
+            1: 'right hip',
+            3: 'right ankle',
+            4: 'left hip',
+            7: 'spine middle',
+            8: 'spine top',
+            9: 'face',
+            10: 'crown',
+            11: 'left shoulder',
+            13: 'left wrist',
+            16: 'right wrist',
+        },
+        'coco25': {
+            4: 'right ear',
+            5: 'spine top',
+            6: 'left shoulder',
+            7: 'right shoulder',
+            10: 'left wrist',
+            12: 'left hip',
+            14: 'spine base',
+            15: 'left knee',
+            18: 'right ankle',
+            19: 'left toe',
+            21: 'left heel',
+            24: 'right heel',
+        },
+        'coco133': {
+            0: 'nose',
+            5: 'left shoulder',
+            16: 'right ankle',
+            17: 'left toe',
+            19: 'left heel',
+            20: 'right toe',
+            22: 'right heel',
+        },
+        'openpose18': {
+            0: 'nose',
+            1: 'spine top',
+            2: 'right shoulder',
+            4: 'right wrist',
+            5: 'left shoulder',
+            8: 'right hip',
+            10: 'right ankle',
+            13: 'left ankle',
+            14: 'right eye',
+            17: 'left ear',
+        },
+        'nuitrack': {
+            1: 'head',
+            2: 'neck',
+            3: 'spine middle',
+            4: 'spine base',
+            5: 'spine top',
+            6: 'left shoulder',
+            9: 'left hand',
+            12: 'right shoulder',
+            15: 'right hand',
+            17: 'left hip',
+            19: 'left ankle',
+            21: 'right hip',
+            23: 'right ankle',
+        },
+        'msr20': {
+            0: 'left shoulder',
+            1: 'right shoulder',
+            2: 'spine top',
+            3: 'spine middle',
+            4: 'left hip',
+            6: 'spine base',
+            7: 'left elbow',
+            12: 'right hand',
+            13: 'left knee',
+            17: 'left foot',
+            19: 'head',
+        },
     }
+    assert known.keys() == SKELETONS.keys()
     for joints, names in known.items():
-        assert len(set(SKELETONS[joints].names)) == len(SKELETONS[joints].names) == int(joints[-2:])
+        assert len(set(SKELETONS[joints].names)) == len(SKELETONS[joints].names) == COUNTS[joints]
         assert names == {index: SKELETONS[joints].names[index] for index in names}
 
 
 @pytest.mark.parametrize('joints', SKELETONS)
 def test_rows_sum_to_one(joints):
     weights = matrix(SKELETONS[joints])
-    assert weights.shape == (25, int(joints[-2:]))
+    assert weights.shape == (25, COUNTS[joints])
     np.testing.assert_allclose(weights.sum(1), 1, rtol=0, atol=1e-12)
 
 
@@ -165,7 +297,17 @@ def test_left_is_as_right(joints):
 def test_joints_of_both_are_exact_copies(joints):
     names = SKELETONS[joints].names
     both = [name for name in NTU25 if name in names]
-    assert len(both) == {'kinect20': 20, 'coco17': 12, 'body25': 14, 'mediapipe33': 14}[joints]
+    copies = {
+        'kinect20': 20,
+        'msr20': 20,
+        'azure32': 23,
+        'nuitrack': 19,
+        'coco17': 12,
+        'h36m17': 15,
+    }
+    copies |= {'halpe26': 14, 'body25': 14, 'coco25': 14, 'coco133': 12, 'openpose18': 13}
+    copies |= {'mediapipe33': 14}
+    assert len(both) == copies[joints]
     poses = np.random.default_rng(0).normal(size=(2, 3, len(names), 3))
     copies = to_ntu(poses, joints, 'kinect')[:, :, [NTU25.index(name) for name in both]]
     assert (copies == poses[:, :, [names.index(name) for name in both]]).all()
@@ -209,10 +351,20 @@ def test_normalised_t_pose_stands_upright(joints):
     assert x[4] < 0 < x[8]
 
 
-def test_axes_keep_handedness():
-    """A rotation: no pose becomes its mirror image."""
-    for signs in AXES.values():
-        assert np.prod(signs) == 1
+@pytest.mark.parametrize('axes', AXES)
+def test_axes_are_turned_into_those_of_ntu(axes):
+    """Equal to the bit, in the usual order in memory: later sums must not change."""
+    points = np.random.default_rng(0).normal(size=(2, 25, 3))
+    turned = to_ntu(in_axes(points, axes), 'ntu25', axes)
+    assert turned.tobytes() == points.tobytes()
+    assert turned.flags.c_contiguous
+
+
+def test_some_axes_are_those_of_the_mirror():
+    """The others are rotations: no pose becomes its mirror image."""
+    for axes in AXES:
+        handedness = np.linalg.det(in_axes(np.eye(3), axes))
+        assert round(handedness) == (-1 if axes in ('unity', 'mmpose3d') else 1)
 
 
 def test_openpose_joints_come_from_where_they_should():
