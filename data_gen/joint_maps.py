@@ -32,6 +32,12 @@ def order(text: str) -> tuple:
     return tuple(names)
 
 
+def mean(text: str) -> dict:
+    """The rule of a joint in the middle of those that `order` makes of a text."""
+    names = order(text)
+    return {name: names.count(name) / len(names) for name in names}
+
+
 LIMBS = (
     'left: shoulder elbow wrist hand, right: shoulder elbow wrist hand, '
     'left: hip knee ankle foot, right: hip knee ankle foot'
@@ -150,6 +156,35 @@ SKELETONS = {
         order(f'{ARMS}, spine base, {LEGS}, right left: eye ear, {SOLES}'),
         TRUNK | FOREARM | TOES,
         'image',
+    ),
+    # Of its .trc and .c3d; some of its models have no crown, but ears, and some have no toes.
+    'pose2sim': Skeleton(
+        'Pose2Sim, Sports2D',
+        order(
+            'spine base, spine top, crown, left right: hip knee ankle toe shoulder elbow wrist ear'
+        ),
+        TRUNK | FOREARM | TOES | CROWN,
+        'kinect',
+    ),
+    # Markers on the skin, 3 to 5 cm outside the joints: judgement, not measured. SUNK: see
+    # data_gen/markers.py.
+    'plugingait': Skeleton(
+        'Plug-in Gait',
+        order(
+            'C7, CLAV, T10, STRN, '
+            'left right: FHD BHD shoulder elbow WRA WRB hand ASI PSI SUNK knee ankle foot'
+        ),
+        NECK
+        | TIP
+        | {
+            'head': mean('left right: FHD BHD'),
+            'spine top': mean('C7, CLAV'),
+            'spine middle': mean('T10, STRN, spine base, spine base'),
+            'spine base': mean('left right: ASI PSI'),
+            'left wrist': mean('left: WRA WRB'),
+            'left hip': mean('left: SUNK SUNK SUNK, spine base, spine base'),
+        },
+        'zup',
     ),
     # Its pinky and index are knuckles.
     'mediapipe33': Skeleton(
