@@ -45,6 +45,17 @@ T_POSE = {
     'clavicle': (0.03, 0.49, 3),
     'face': (0, 0.66, 2.93),
     'crown': (0, 0.82, 3),
+    'C7': (0, 0.52, 3.06),
+    'CLAV': (0, 0.46, 2.94),
+    'T10': (0, 0.46, 3.1),
+    'STRN': (0, 0.46, 2.9),
+    'FHD': (0.07, 0.7, 2.92),
+    'BHD': (0.07, 0.7, 3.08),
+    'WRA': (0.65, 0.49, 2.97),
+    'WRB': (0.65, 0.45, 3.03),
+    'ASI': (0.12, 0.05, 2.96),
+    'PSI': (0.05, 0.05, 3.04),
+    'SUNK': (0.12, -0.08, 2.96),
 }
 NOWHERE = (50, 50, 50)  # a joint that no rule may use
 # Where x (to the sensor's left), y (up) and z (away) of a point lie in data of these axes.
@@ -78,6 +89,7 @@ def mapped(joints):
 
 
 COUNTS = {name: int(re.sub(r'\D', '', name)[-3:] or 25) for name in SKELETONS} | {'h36m17': 17}
+COUNTS |= {'pose2sim': 19, 'plugingait': 30}
 
 
 def test_names_are_those_of_the_data():
@@ -260,6 +272,27 @@ def test_names_are_those_of_the_data():
             17: 'left foot',
             19: 'head',
         },
+        'pose2sim': {
+            0: 'spine base',
+            1: 'spine top',
+            2: 'crown',
+            3: 'left hip',
+            10: 'right toe',
+            12: 'right shoulder',
+            15: 'left wrist',
+            18: 'right ear',
+        },
+        'plugingait': {
+            0: 'C7',
+            3: 'STRN',
+            4: 'left FHD',
+            9: 'right shoulder',
+            13: 'right WRA',
+            18: 'left ASI',
+            20: 'left PSI',
+            22: 'left SUNK',
+            29: 'right foot',
+        },
     }
     assert known.keys() == SKELETONS.keys()
     for joints, names in known.items():
@@ -306,7 +339,7 @@ def test_joints_of_both_are_exact_copies(joints):
         'h36m17': 15,
     }
     copies |= {'halpe26': 14, 'body25': 14, 'coco25': 14, 'coco133': 12, 'openpose18': 13}
-    copies |= {'mediapipe33': 14}
+    copies |= {'mediapipe33': 14, 'pose2sim': 14, 'plugingait': 12}
     assert len(both) == copies[joints]
     poses = np.random.default_rng(0).normal(size=(2, 3, len(names), 3))
     copies = to_ntu(poses, joints, 'kinect')[:, :, [NTU25.index(name) for name in both]]
