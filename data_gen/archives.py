@@ -102,8 +102,9 @@ def read_row(member: Member, index: int, keep_order: bool, path: str) -> list:
 
 
 def read_keypoint(keypoint: np.ndarray, name: str, path: str) -> list:
-    """A job's read: one clip of a pickle, from its keypoint (M, T, 25, 3)."""
-    return [to_clip(keypoint.astype(np.float64), False, name)]
+    """A job's read: one clip of a pickle, from its keypoint (M, T, 25, 3), up to the last body."""
+    length = keypoint.shape[1] - np.argmax(keypoint.any((0, 2, 3))[::-1])
+    return [to_clip(keypoint[:, :length].astype(np.float64), False, name)]
 
 
 def to_clip(bodies: np.ndarray, keep_order: bool, name: str) -> np.ndarray:
@@ -126,7 +127,7 @@ def to_clip(bodies: np.ndarray, keep_order: bool, name: str) -> np.ndarray:
 
 def read_annotations(path: Path) -> tuple[dict, dict]:
     """({name: (keypoint (M, T, 25, 3), label)}, {split: names}) of a pickle of pyskl's kind, read
-    whole.
+    whole; T as its total_frames, if it has them.
     """
     try:
         with open(path, 'rb') as file:
@@ -140,7 +141,10 @@ def read_annotations(path: Path) -> tuple[dict, dict]:
         )
     try:
         clips = {
-            str(each['frame_dir']): (np.asarray(each['keypoint']), int(each['label']))
+            str(each['frame_dir']): (
+                np.asarray(each['keypoint'])[:, : each.get('total_frames')],
+                int(each['label']),
+            )
             for each in content['annotations']
         }
         splits = {str(split): list(map(str, names)) for split, names in content['split'].items()}

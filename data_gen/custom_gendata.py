@@ -18,6 +18,7 @@ z up), `unity` (x to the right, y up, z away) or `mmpose3d`. Unusable files are 
 at the end.
 """
 
+import argparse
 import csv
 import os
 import sys
@@ -34,9 +35,11 @@ import tools.common.start  # noqa: E402, F401
 import numpy as np  # noqa: E402
 
 from data_gen import pipeline  # noqa: E402
-from data_gen.joint_maps import AXES, SKELETONS, to_ntu  # noqa: E402
-from data_gen.poses import BONE_RATIO, bone_ratio, read_poses  # noqa: E402
-from data_gen.skeleton import read_xyz, two_liveliest  # noqa: E402
+from data_gen.joint_maps import AXES, SKELETONS  # noqa: E402
+from data_gen.meaning import CLIPS, find_flaws  # noqa: E402
+from data_gen.poses import read_poses  # noqa: E402
+from data_gen.skeleton import read_xyz  # noqa: E402
+from data_gen.tracks import FPS, Poses, to_clip  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 from tools.common import cli  # noqa: E402
 
@@ -55,6 +58,16 @@ class Recording(NamedTuple):
     performer: str
 
 
+class Options(NamedTuple):
+    """How arrays are read: the flags of the same names."""
+
+    joints: str
+    axes: str
+    drop_score: bool
+    turn: bool
+    fps: int
+
+
 def main(argv=None):
     args = parse_args(argv)
     recordings = read_list(args.recordings, args.joints)
@@ -69,18 +82,14 @@ def main(argv=None):
         for name, split in (('train', train), ('val', val))
     }
     folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
-    details = {'class_names': class_names, 'joints': args.joints, 'axes': args.axes}
-    details |= {'drop_score': True} if args.drop_score else {}  # older folders have no such entry
+    options = Options(args.joints, args.axes, args.drop_score, args.turn, args.fps)
+    # checks: arrays of before them are prepared again
+    details = {'class_names': class_names, **options._asdict(), 'checks': 2}
     if performers := {each.name: each.performer for each in recordings if each.performer}:
         details['performers'] = performers  # evaluation gives its intervals by performer
-    if args.joints == 'ntu25':
-        warn_of_bones(recordings, args.drop_score)
+    warn_of_flaws(recordings, options)
     jobs = [
-        Job(
-            partial(read_one, joints=args.joints, axes=args.axes, drop_score=args.drop_score),
-            recording.file,
-            (recording.name,),
-        )
+        Job(partial(read_one, options=options), recording.file, (recording.name,))
         for recording in recordings
     ]
     benchmark = pipeline.Benchmark('custom', 'split', folder, splits, details)
@@ -101,6 +110,14 @@ def parse_args(argv):
     parser.add_argument(
         '--drop-score', action='store_true', help='x, y, score in arrays: drop the score; z is 0'
     )
+    parser.add_argument(
+        '--turn',
+        action=argparse.BooleanOptionalAction,
+        help='turn people about y, to face the sensor (default: with zup and unity)',
+    )
+    parser.add_argument(
+        '--fps', type=cli.positive_int, default=FPS, metavar='N', help='of arrays (default 30)'
+    )
     pipeline.add_flags(parser, 'data/custom')
     args = parser.parse_args(argv)
     if not args.recordings.is_file():
@@ -108,6 +125,8 @@ def parse_args(argv):
     args.axes = args.axes or SKELETONS[args.joints].axes
     if not args.axes:
         parser.error(f'--joints {args.joints}: say by --axes which way x, y and z point')
+    if args.turn is None:
+        args.turn = args.axes in ('zup', 'unity')
     return args
 
 
@@ -202,32 +221,28 @@ def print_summary(train: list[Recording], val: list[Recording]) -> None:
         print(f'note: {who} in both train and val', file=sys.stderr)
 
 
-def warn_of_bones(recordings: list[Recording], drop_score: bool) -> None:
-    """Warn if most arrays, of the first 20, have bones that are not those of NTU RGB+D's joints."""
-    ratios = []
-    for recording in [each for each in recordings if not each.file.lower().endswith('.skeleton')][
-        :20
-    ]:
+def warn_of_flaws(recordings: list[Recording], options: Options) -> None:
+    """Print what is probably wrong with the first arrays."""
+    arrays = [each for each in recordings if not each.file.lower().endswith('.skeleton')]
+    clips = []
+    for recording in arrays[:CLIPS]:
         with suppress(Exception):  # an unusable file is listed at the end
-            ratios.append(bone_ratio(read_poses(recording.file, 'ntu25', drop_score)))
-    if ratios and np.median(ratios) > BONE_RATIO:
-        print(
-            "warning: the bones of these 25 joints are not as long as NTU RGB+D's: are they in "
-            'another order? '
-            "OpenPose's needs --joints body25",
-            file=sys.stderr,
-        )
+            clips.append(read_file(recording.file, options))
+    for flaw in find_flaws(clips, options.turn):
+        print(f'warning: {flaw}', file=sys.stderr)
 
 
-def read_one(path: str, joints: str, axes: str, drop_score: bool) -> list:
-    """A job's read: the one recording of a file, (3, T, 25, 2): the two bodies that move most, the
-    liveliest first.
-    """
+def read_file(path: str, options: Options) -> Poses:
+    bodies = read_poses(path, options.joints, options.drop_score)
+    seconds = None if options.fps == FPS else np.arange(len(bodies)) / options.fps
+    return Poses(bodies, options.joints, options.axes, seconds)
+
+
+def read_one(path: str, options: Options) -> list:
+    """A job's read: the one recording of a file, (3, T, 25, 2), with notes if it is an array."""
     if path.lower().endswith('.skeleton'):
         return [read_xyz(path)]
-    return [
-        two_liveliest(to_ntu(read_poses(path, joints, drop_score), joints, axes).swapaxes(0, 1))
-    ]
+    return [to_clip(read_file(path, options), options.turn)]
 
 
 if __name__ == '__main__':

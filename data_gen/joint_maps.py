@@ -5,9 +5,13 @@ from recordings of people by Kinect v2 (IntelliRehabDS; Miron et al., Data 2021,
 4.0).
 """
 
+from contextlib import suppress
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+
+from data_gen.skeleton import SkeletonError
 
 
 class Skeleton(NamedTuple):
@@ -15,7 +19,7 @@ class Skeleton(NamedTuple):
 
     origin: str  # whose data have this order
     names: tuple  # in the order of the data
-    # {NTU joint: {joint: weight}} for the middle and the left; the right side mirrors the left
+    # {NTU joint: 'weight joint, …'} for the middle and the left; the right side mirrors the left
     rules: dict
     axes: str | None  # that such data usually have
 
@@ -47,22 +51,23 @@ NTU25 = order(
 )  # tip: of the hand
 
 # A rule may use joints that another rule makes.
-NECK = {'neck': {'spine top': 2 / 3, 'head': 1 / 3}}
+NECK = {'neck': '2/3 spine top, 1/3 head'}
 TRUNK = NECK | {
-    'spine base': {'left hip': 0.5, 'right hip': 0.5},
-    'spine top': {'left shoulder': 0.5, 'right shoulder': 0.5},
-    'spine middle': {'spine base': 0.4, 'spine top': 0.6},
-    'head': {'left ear': 0.5, 'right ear': 0.5},
+    'spine base': '0.5 left hip, 0.5 right hip',
+    'spine top': '0.5 left shoulder, 0.5 right shoulder',
+    'spine middle': '0.4 spine base, 0.6 spine top',
+    'head': '0.5 left ear, 0.5 right ear',
 }
 FOREARM = {
-    'left hand': {'left wrist': 1.3, 'left elbow': -0.3},
-    'left tip': {'left wrist': 1.6, 'left elbow': -0.6},
-    'left thumb': {'left hand': 1},
+    'left hand': '1.3 left wrist, -0.3 left elbow',
+    'left tip': '1.6 left wrist, -0.6 left elbow',
+    'left thumb': '1 left hand',
 }
-TOES = {'left foot': {'left ankle': 0.5, 'left toe': 0.5}}
-SHIN = {'left foot': {'left ankle': 1.15, 'left knee': -0.15}}  # without toes
-TIP = {'left tip': {'left hand': 1.75, 'left wrist': -0.75}, 'left thumb': {'left hand': 1}}
-CROWN = {'head': {'spine top': 1 / 3, 'crown': 2 / 3}}  # crown: the top of the skull
+TOES = {'left foot': '0.5 left ankle, 0.5 left toe'}
+SHIN = {'left foot': '1.15 left ankle, -0.15 left knee'}  # without toes
+TIP = {'left tip': '1.75 left hand, -0.75 left wrist', 'left thumb': '1 left hand'}
+CROWN = {'head': '1/3 spine top, 2/3 crown'}  # crown: the top of the skull
+STAND_INS = TRUNK | FOREARM | SHIN  # for joints that a recording never shows
 
 SOLES = 'left: toe small-toe heel, right: toe small-toe heel'
 COCO = 'nose, left right: eye ear shoulder elbow wrist hip knee ankle'
@@ -97,7 +102,7 @@ SKELETONS = {
             'left: hip knee ankle foot, right: hip knee ankle foot, '
             'head, nose, left: eye ear, right: eye ear'
         ),
-        NECK | {'spine top': {'neck base': 0.5, 'left clavicle': 0.25, 'right clavicle': 0.25}},
+        NECK | {'spine top': '0.5 neck base, 0.25 left clavicle, 0.25 right clavicle'},
         'image',
     ),
     # By the numbers of its enum. Fingertips and feet have a number, but are never given.
@@ -196,8 +201,8 @@ SKELETONS = {
         TRUNK
         | TOES
         | {
-            'left hand': {'left wrist': 1 / 3, 'left pinky': 1 / 3, 'left index': 1 / 3},
-            'left tip': {'left pinky': 0.8, 'left index': 0.8, 'left wrist': -0.6},
+            'left hand': '1/3 left wrist, 1/3 left pinky, 1/3 left index',
+            'left tip': '0.8 left pinky, 0.8 left index, -0.6 left wrist',
         },
         'image',
     ),
@@ -214,30 +219,42 @@ AXES = {
 }
 
 
-def matrix(skeleton: Skeleton) -> np.ndarray:
-    """The weights (25, J) that make NTU joints of a Skeleton's J joints; each row sums to 1."""
-    rules = skeleton.rules | {
-        mirrored(joint): {mirrored(name): weight for name, weight in weights.items()}
-        for joint, weights in skeleton.rules.items()
-    }
+def matrix(skeleton: Skeleton, lost=()) -> np.ndarray:
+    """The weights (25, J) that make NTU joints of a Skeleton's J joints; each row sums to 1.
+
+    SkeletonError if a joint cannot be made without those of the names `lost`.
+    """
+    choices = both_sides(skeleton.rules), both_sides(STAND_INS)
 
     def row(joint):
-        if joint in skeleton.names:
+        if joint in skeleton.names and joint not in lost:
             return np.eye(len(skeleton.names))[skeleton.names.index(joint)]
-        return sum(weight * row(name) for name, weight in rules[joint].items())
+        for rules in choices:
+            if joint in rules:
+                terms = [term.split(' ', 1) for term in rules[joint].split(', ')]
+                with suppress(SkeletonError):
+                    return sum(float(Fraction(weight)) * row(name) for weight, name in terms)
+        raise SkeletonError(f'the {joint} is never seen')
 
     return np.stack([row(joint) for joint in NTU25])
 
 
-def mirrored(name: str) -> str:
-    """The same joint on the other side; a joint in the middle is its own mirror image."""
+def both_sides(rules: dict) -> dict:
+    return rules | {mirrored(joint): mirrored(rule) for joint, rule in rules.items()}
+
+
+def mirrored(text: str) -> str:
+    """The same joints on the other side; a joint in the middle is its own mirror image."""
     other_side = {'left': 'right', 'right': 'left'}
-    return ' '.join(other_side.get(word, word) for word in name.split())
+    return ' '.join(other_side.get(word, word) for word in text.split())
 
 
-def to_ntu(poses: np.ndarray, joints: str, axes: str) -> np.ndarray:
-    """Poses (…, J, 3) of SKELETONS[joints] in AXES[axes] -> (…, 25, 3) in those of NTU RGB+D."""
-    return turn_axes(matrix(SKELETONS[joints]) @ poses, axes)
+def to_ntu(poses: np.ndarray, joints: str, axes: str, lost=()) -> np.ndarray:
+    """Poses (…, J, 3) of SKELETONS[joints] in AXES[axes] -> (…, 25, 3) in those of NTU RGB+D.
+
+    lost: names of joints that must not be used; see `matrix`.
+    """
+    return turn_axes(matrix(SKELETONS[joints], lost) @ poses, axes)
 
 
 def turn_axes(points: np.ndarray, axes: str) -> np.ndarray:

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from data_gen import __version__, manifest, raw_files
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
 from data_gen.interrupts import resumable
@@ -136,6 +138,11 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
 def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -> None:
     """Complete a folder's files, write its manifest, and print the numbers of clips."""
     entries = {split: writer.finish() for split, writer in writers.items()}
+    records = [record for writer in writers.values() for record in writer.records]
+    notes = {}
+    for record in records:
+        for what, counts in record.get('notes', {}).items():
+            notes[what] = np.add(counts, notes.get(what, 0)).tolist()
     skipped = {
         name: reason for writer in writers.values() for name, reason in writer.skipped.items()
     }
@@ -148,6 +155,7 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         skipped=skipped,
         version=__version__,
         **benchmark.details,
+        **({'notes': notes} if notes else {}),
     )
     files = {}
     for writer in writers.values():
@@ -157,9 +165,10 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
     raw_files.write(benchmark.folder, files)
     counts = tuple(entry['clips'] for entry in entries.values())
     print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
-    if cut := sum(
-        record.get('cut', False) for writer in writers.values() for record in writer.records
-    ):
+    for what, (count, total) in notes.items():
+        if count:
+            print(f'  {count:,} of {total:,} {what}')
+    if cut := sum(record.get('cut', False) for record in records):
         print(
             f'  of {cli.plural(cut, "recording")} above {MAX_FRAME} frames, only the first '
             f'{MAX_FRAME} are used'

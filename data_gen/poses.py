@@ -1,5 +1,5 @@
-"""Reads the arrays of custom_gendata.py (.npy, .npz, .csv), and finds out whether they mean what
-they should.
+"""Reads the arrays of custom_gendata.py (.npy, .npz, .csv), and refuses those that cannot be poses in
+metres.
 """
 
 from pathlib import Path
@@ -7,26 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.joint_maps import SKELETONS
-from data_gen.skeleton import FARTHEST, PARENTS, SkeletonError
+from data_gen.meaning import MOST_WOBBLE, measure_bones, seen_bodies
+from data_gen.skeleton import FARTHEST, SkeletonError
 
-LARGEST = 20  # metres: a larger body is in another unit
+# Metres. People in IntelliRehabDS measure 0.8 to 1.87, whether they sit, stand or stretch.
+SMALLEST, LARGEST = 0.3, 3
+DIVIDED_TWICE = 0.03  # metres: smaller than people in a picture whose height is 1
+UNITS = {
+    'feet': 0.3048,
+    'decimetres': 0.1,
+    'inches': 0.0254,
+    'centimetres': 0.01,
+    'millimetres': 0.001,
+}  # in metres
+USUAL = 1.4  # metres, the median in IntelliRehabDS
 OUTSIDE = 0.1  # of a picture, by keypoints whose x and y are scaled to 0..1
-BONE_RATIO = 0.6  # see `bone_ratio`
-SHORT_BONES = [2, 7, 11, 15, 19, 21, 22, 23, 24]  # by their outer joints: neck, hands, feet
-LONG_BONES = [5, 6, 9, 10, 13, 14, 17, 18]  # arms and legs
-
-
-def bone_ratio(poses: np.ndarray) -> float:
-    """The mean length of the short bones of poses (T, M, 25, 3) beside that of the long ones.
-
-    It is 0.16 to 0.39 in the 2,577 recordings of IntelliRehabDS (without z 0.12 to 0.41), and 0.24
-    to 0.26 in the demo's. It is 2.3 if the joints are those of BODY_25, and about 1 if they are in
-    random order. It is 0.7 to 1.3 in the recordings of tests/reference, too: their joints are at
-    random places, so they get the warning.
-    """
-    seen = poses[poses.any((2, 3))]
-    length = np.median(np.linalg.norm(seen - seen[:, list(PARENTS)], axis=-1), 0)
-    return length[SHORT_BONES].mean() / length[LONG_BONES].mean()
+FLAT = 30  # times as wide and high as deep: nobody is; at most 12 in IntelliRehabDS
+ORIGINS = ('spine base', 'spine middle', 'spine top')  # where recordings may have their origin
+NEAR = 1  # metres from an origin in the body to its other joints, in the median
 
 
 def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray:
@@ -65,16 +63,43 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
         )
     if drop_score:
         poses = poses[..., :2]
-    if not poses.any():
+    poses = poses.astype(np.float64)
+    if poses.ndim == 3:
+        poses = poses[:, None]
+    numbers = np.where(poses == 0, np.nan, poses)
+    if poses.shape[1] in (2, 3) and np.isfinite(numbers).any():
+        wobbles = [measure_bones(each, skeleton)[2] for each in (numbers, numbers.swapaxes(1, 3))]
+        if wobbles[1] < MOST_WOBBLE < wobbles[0]:
+            raise SkeletonError(
+                'each body seems to be one axis of all bodies; array.transpose(0, 3, 2, 1) puts it '
+                'in the order (frames, bodies, joints, 3)'
+            )
+    lost = find_lost(poses, SKELETONS[skeleton].names)
+    if lost.all():
         raise SkeletonError('no body in any frame')
-    poses = poses.astype(np.float64).reshape(len(poses), -1, *poses.shape[-2:])
-    finite = np.isfinite(poses).all((1, 2, 3))
-    if not finite.all():
-        raise SkeletonError(
-            f'frame {finite.argmin()} (from 0) is not finite; a body that is not seen is all zeros'
-        )
+    poses = np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
+    poses[lost] = np.nan
     check_numbers(poses)
-    return np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
+    return poses
+
+
+def find_lost(poses: np.ndarray, names: tuple) -> np.ndarray:
+    """Which joints (T, M, J) of poses (T, M, J, 3 or 2) are not seen: 0, -1 or NaN in all coordinates.
+
+    The origin of root-centred recordings is seen: a joint of the spine that lies at 0, inside the
+    body, in all frames or in the first.
+    """
+    flat = poses if np.nan_to_num(poses[..., 2:]).any() else poses[..., :2]
+    lost = np.isnan(flat).any(-1) | (flat == 0).all(-1) | (flat == -1).all(-1)
+    spine = np.isin(names, ORIGINS)
+    for body, missing in zip(poses.swapaxes(0, 1), lost.swapaxes(0, 1), strict=True):
+        there = np.flatnonzero(~missing.all(1))
+        for frames in filter(len, (there, there[:1])):
+            origin = (body[frames] == 0).all((0, 2)) & spine
+            distance = np.nanmedian(np.linalg.norm(body[frames], axis=-1))
+            if origin.sum() == 1 and distance < NEAR:
+                missing[np.ix_(frames, origin)] = False
+    return lost
 
 
 def suggest(shape: tuple) -> str:
@@ -88,23 +113,36 @@ def suggest(shape: tuple) -> str:
 
 
 def check_numbers(poses: np.ndarray) -> None:
-    """SkeletonError if poses (T, M, J, 3 or 2) have scores for z, or another unit than metres."""
-    bodies = poses[poses.any((2, 3))]
-    size, farthest = np.median(np.ptp(bodies, 1).max(1)), np.abs(poses).max()
-    xy, third = poses[..., :2], poses[..., 2:]
-    scaled = xy.min() >= -OUTSIDE and xy.max() <= 1 + OUTSIDE
-    if third.any() and third.min() >= 0 and third.max() <= 1 and (scaled or size > LARGEST):
+    """SkeletonError if poses (T, M, J, 3) have scores for z, or another unit than metres."""
+    bodies = seen_bodies(poses)
+    extents = np.median(np.nanmax(bodies, 1) - np.nanmin(bodies, 1), 0)
+    size, farthest = extents.max(), np.nanmax(np.abs(bodies))
+    low, high = np.nanmin(bodies, (0, 1)), np.nanmax(bodies, (0, 1))
+    in_picture = low[:2].min() >= -OUTSIDE and high[:2].max() <= 1 + OUTSIDE
+    if size < (DIVIDED_TWICE if in_picture else SMALLEST):
+        raise SkeletonError(
+            f'a body measures {size:.2g}: was it divided twice? Coordinates must be metres'
+        )
+    if low[2] >= 0 and 0 < high[2] <= 1 and (in_picture or size > LARGEST):
         raise SkeletonError(
             'the third number is always in 0 to 1, like a score, not a z in metres; --drop-score '
-            'reads '
-            'x and y only'
+            'reads x and y only (scale them until people are 1.7 tall)'
+        )
+    if in_picture and max(high[2], -low[2]) <= 1 + OUTSIDE:
+        raise SkeletonError(
+            'x and y are always in 0 to 1, like fractions of a picture; use world landmarks, or '
+            'read two dimensions: x times its width, y times its height, then people of 1.7'
+        )
+    if size > max(LARGEST, FLAT * extents[2]) and extents[2]:
+        raise SkeletonError(
+            f'a body measures {size:.1f} by x and y, but {extents[2]:.1f} by z: divide x and y by '
+            'what they were multiplied with (the width and height of the picture?)'
         )
     if size > LARGEST or farthest > FARTHEST:
+        unit = min(UNITS, key=lambda unit: abs(np.log(size * UNITS[unit] / USUAL)))
         raise SkeletonError(
             f'a body measures {size:.1f} and coordinates go up to {farthest:.1f}: they must be '
-            'metres. '
-            'Divide millimetres by 1000 and centimetres by 100; scale pixels until people are 1.7 '
-            'tall'
+            f'metres. Multiply {unit} by {UNITS[unit]}; scale pixels until people are 1.7 tall'
         )
 
 

@@ -19,8 +19,8 @@ AHEAD = (
 
 
 class Job(NamedTuple):
-    """One file and the names of its recordings; read(path) returns an xyz (3, T, 25, 2) or
-    SkeletonError for each.
+    """One file and the names of its recordings; read(path) returns for each an xyz (3, T, 25, 2),
+    (xyz, notes {what was done: (how often, of how many)}), or a SkeletonError.
     """
 
     read: Callable
@@ -64,11 +64,12 @@ def read(job):
 
 
 def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
-    """One recording (3, T, 25, 2) as its record for the journal and its bytes in the layout; none
+    """One recording, as a job reads it, as its record for the journal and its bytes in the layout; none
     if it is unusable.
     """
     if isinstance(xyz, SkeletonError):
         return {'reason': str(xyz)}, None
+    xyz, notes = xyz if isinstance(xyz, tuple) else (xyz, {})
     clip, num_frames = normalize(xyz), min(xyz.shape[1], MAX_FRAME)
     frames = np.ascontiguousarray(clip.transpose(1, 3, 2, 0)[:num_frames])
     record = {
@@ -76,4 +77,6 @@ def prepare(xyz, layout: str) -> tuple[dict, bytes | None]:
         'digest': clip_digest(frames),
         'cut': xyz.shape[1] > MAX_FRAME,
     }
+    if notes:
+        record['notes'] = notes
     return record, (clip if layout == 'padded' else frames).tobytes()

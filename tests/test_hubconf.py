@@ -40,8 +40,8 @@ def encoder(saved):
 def people(frames, bodies=1, seed=0):
     """Recordings (T, M, 25, 3) of random joints that move, 3 m away."""
     rng = np.random.default_rng(seed)
-    return rng.normal((0, 0, 3), 0.5, (1, bodies, 25, 3)) + rng.normal(
-        0, 0.05, (frames, bodies, 25, 3)
+    return rng.normal((0, 0, 3), 0.25, (1, bodies, 25, 3)) + rng.normal(
+        0, 0.03, (frames, bodies, 25, 3)
     )
 
 

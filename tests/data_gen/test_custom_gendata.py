@@ -62,7 +62,15 @@ def prepare(tmp_path):
 def poses(frames, bodies=1, joints=25, seed=0):
     """Bodies that move more and more: the last is the liveliest. (T, M, J, 3)"""
     rng = np.random.default_rng(seed)
-    return rng.normal(1, 1, (frames, bodies, joints, 3)) * np.arange(1, bodies + 1)[:, None, None]
+    return (
+        rng.normal(0.3, 0.3, (frames, bodies, joints, 3)) * np.arange(1, bodies + 1)[:, None, None]
+    )
+
+
+def warnings(capsys):
+    """What was printed about the meaning of the arrays."""
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if line.startswith('warning: ') and 'no line is val' not in line]
 
 
 def read_split(folder, split):
@@ -173,9 +181,11 @@ BAD_FILES = {
     'broken.npz': (b'PK\3\4', 'cannot be read: '),
     'none.npz': (b'', 'cannot be read: '),
     'pixels.npy': (poses(4) + 500, 'must be metres'),
-    'nan.npy': (
-        np.where(np.arange(8)[:, None, None] == 5, np.nan, poses(8)[:, 0]),
-        'frame 5 (from 0) is not finite',
+    'nan.npy': (np.full((4, 25, 3), np.nan), 'no body'),
+    'inf.npy': (np.where(np.arange(25) == 5, np.inf, 1)[:, None] * poses(8)[:, 0], 'go up to inf'),
+    'knee.npy': (
+        np.where(np.arange(25) == 13, np.nan, 1)[:, None] * poses(8)[:, 0],
+        'the left knee is never seen',
     ),
     'columns.csv': ('1,2,3\n4,5,6\n', '3 columns, not 75'),
     'ragged.csv': ('1,2,3\n1,2\n', '2 or 3 columns'),
@@ -323,8 +333,21 @@ OTHER_MEANINGS = {
     ),
     'pixels': (with_score(person() * 400 + 500, 0.7), '--drop-score'),
     'small pixels': (with_score(person() * 40, 0.7), '--drop-score'),
-    'millimetres': (person() * 1000, 'Divide millimetres by 1000'),
-    'centred centimetres': ((person() - (0, 0, 3)) * 90, 'Divide millimetres by 1000'),
+    'millimetres': (person() * 1000, 'Multiply millimetres by 0.001;'),
+    'centred centimetres': ((person() - (0, 0, 3)) * 90, 'Multiply centimetres by 0.01;'),
+    'decimetres': (person() * 10, 'Multiply decimetres by 0.1;'),
+    'feet': (person() / 0.3048, 'Multiply feet by 0.3048;'),
+    'inches': (person() / 0.0254, 'Multiply inches by 0.0254;'),
+    'far away': (person() + 200, 'coordinates go up to 203'),
+    'millimetres divided twice': (person() / 1000, 'measures 0.0016: was it divided twice'),
+    'centimetres divided twice': (person() / 100 + 0.5, 'measures 0.016: was it divided twice'),
+    'halved until too small': (person() / 8, 'was it divided twice'),
+    'a picture and z': (person() / 4 + (0.5, 0.5, -1), 'fractions of a picture'),
+    'a picture in two dimensions': (person()[..., :2] / 4 + 0.5, 'fractions of a picture'),
+    'metres by the size of the picture': (
+        (person() - (0, 0, 3)) * (640, 480, 1),
+        'divide x and y by what they were multiplied with',
+    ),
 }
 
 
@@ -348,11 +371,14 @@ def test_metres_are_not_taken_for_scores(tmp_path):
         np.testing.assert_array_equal(read_poses(str(tmp_path / 'a.npy'), 'ntu25')[:, 0], content)
 
 
-def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path):
-    lines, clip = write_list('a.npy,wave,train\n'), with_score(person() / 4 + 0.5, 0.9)
-    np.save(lines.with_name('a.npy'), clip)
+def test_drop_score_reads_two_dimensions(write_list, prepare, tmp_path, capsys):
+    lines, clip = write_list('a.npy,wave,train\n'), with_score(person(), 0.9)
+    np.save(lines.with_name('a.npy'), clip * (400, 400, 1))
     assert prepare(lines) == 1
+    np.save(lines.with_name('a.npy'), clip)
+    capsys.readouterr()
     assert prepare(lines, '--drop-score') == 0
+    assert warnings(capsys) == []
     assert (read_split(tmp_path, 'train')[0] == expected(clip * (1, 1, 0))).all()
     assert manifest.read(tmp_path / 'data/custom/split')['drop_score'] is True
 
@@ -444,7 +470,7 @@ def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, caps
     )
     np.save(lines.with_name('good.npy'), person())
     for number in range(23):
-        np.save(lines.with_name(f'{number}.npy'), person(4 + number) * 10 ** (2 + number % 4))
+        np.save(lines.with_name(f'{number}.npy'), person(4 + number) * (900 + number))
     assert prepare(lines) == 0
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
     assert len(shown) == 21

@@ -1,0 +1,170 @@
+"""Judges whether the numbers of own recordings mean what they should: the order of the joints, the
+axes, left and right, z. What right recordings have was measured on the 2,577 of IntelliRehabDS
+(Miron et al., Data 2021, 6(5), 46) and on other skeletons made from them.
+"""
+
+import numpy as np
+
+from data_gen.joint_maps import AXES, SKELETONS, matrix, order, turn_axes
+from data_gen.skeleton import PARENTS
+from data_gen.tracks import Poses, fill
+
+CLIPS = 20  # that are judged, before the work begins
+# The spine against the vertical, as a cosine: 0.87 to 1.00 there, 0.06 to 1.00 in NTU RGB+D.
+UPRIGHT = 0.3
+# Metres that the toes of a mirror image lie behind the ankles, or its nose behind the ears. Feet
+# look forward by 0.03 to 0.13 there.
+BEHIND = 0.03
+# The shoulders against NTU RGB+D's x, as a cosine: 0.88 to 1.00 there, 0 for people seen from the
+# side.
+AWAY = -0.5
+# Of the bones, at most. Left arms and legs differ from right ones by 0.05 of their length (without
+# z: 0.10), in the median of the clips; by at least 0.33 if the joints are in another order.
+# Short bones are 0.12 to 0.41 of the long ones, and 2.3 if OpenPose's joints are read as NTU RGB+D's.
+# The length of an arm or leg varies by at most 0.12, as std by mean (with z only).
+MOST_ASYMMETRY, MOST_SHORT_TO_LONG, MOST_WOBBLE = LIMITS = np.array([0.25, 0.6, 0.2])
+STILL = 30  # steps that a joint does not move at all while others do; at most 21 there
+
+SHORT_BONES = [2, 7, 11, 15, 19, 21, 22, 23, 24]  # by their outer joints: neck, hands, feet
+LEFT_LIMBS, RIGHT_LIMBS = [5, 6, 13, 14], [9, 10, 17, 18]  # upper arm, forearm, thigh, shin
+# What is in front of what.
+FRONTS = (
+    ('left right: toe', 'left right: ankle'),
+    ('left right: foot', 'left right: ankle'),
+    ('nose', 'left right: ear'),
+    ('face', 'spine top, crown'),
+)
+
+
+def find_flaws(clips: list[Poses], turn: bool) -> list[str]:
+    """What is probably wrong with recordings of one skeleton: a line each, with the remedy. Clips of
+    one frame say too little, and pass.
+    """
+    arrays = [clip.bodies for clip in clips if len(clip.bodies) > 1]
+    if not arrays:
+        return []
+    filled, joints, axes = [fill(array) for array in arrays], clips[0].joints, clips[0].axes
+    flaws = [
+        flaw_of_scores(arrays, joints, axes)
+        or flaw_of_order(filled, joints)
+        or flaw_of_axes(filled, joints, axes, turn),
+        flaw_of_still_joints(arrays, joints),
+    ]
+    return [flaw for flaw in flaws if flaw]
+
+
+def flaw_of_scores(clips: list, joints: str, axes: str) -> str | None:
+    # z of Azure Kinect is a sensor's; other axes than the third are heights
+    if joints == 'azure32' or AXES[axes][2] != 3:
+        return None
+    third = np.nan_to_num(np.concatenate([clip[..., 2].ravel() for clip in clips]))
+    if third.min() < 0 or not 0 < third.max() <= 1:
+        return None
+    return (
+        'the third number is always in 0 to 1: if it is a score, --drop-score drops it; if it is z, '
+        'add 2 to it (the place does not matter)'
+    )
+
+
+def flaw_of_order(clips: list, joints: str) -> str | None:
+    count = len(SKELETONS[joints].names)
+    measured = {
+        name: np.median([measure_bones(clip, name) for clip in clips], 0)
+        for name, skeleton in SKELETONS.items()
+        if len(skeleton.names) == count
+    }
+    has_depth = any(np.nan_to_num(clip[..., 2]).any() for clip in clips)
+    if (measured[joints] <= LIMITS)[: 2 + has_depth].all():
+        return None
+    best = min(measured, key=lambda name: measured[name][0])
+    likely = 'see data_gen/joint_maps.py'
+    if best != joints and measured[best][0] <= MOST_ASYMMETRY:
+        likely = f'--joints {best} ({SKELETONS[best].origin}) fits better'
+    return (
+        f"the bones of these {count} joints are not as long as people's: are they in another order,"
+        f' or is z no depth? {likely}'
+    )
+
+
+def measure_bones(poses: np.ndarray, joints: str) -> tuple:
+    """How much left and right arms and legs differ, how long short bones are beside long ones, and
+    how much the length of long ones varies, in poses (T, M, J, 3 or 2); see LIMITS.
+    """
+    bodies = ntu_bodies(poses, joints)
+    lengths = np.linalg.norm(bodies - bodies[:, list(PARENTS)], axis=-1)
+    median, limbs = np.median(lengths, 0), lengths[:, LEFT_LIMBS + RIGHT_LIMBS]
+    left, right = median[LEFT_LIMBS], median[RIGHT_LIMBS]
+    asymmetry = 2 * np.mean(np.abs(left - right) / (left + right).clip(1e-9))
+    short_to_long = median[SHORT_BONES].mean() / (left + right).mean().clip(1e-9) * 2
+    return asymmetry, short_to_long, np.median(limbs.std(0) / limbs.mean(0).clip(1e-9))
+
+
+def seen_bodies(poses: np.ndarray) -> np.ndarray:
+    """All bodies (K, J, 3) that are seen in poses (T, M, J, 3)."""
+    return poses[np.isfinite(poses).any((2, 3))]
+
+
+def ntu_bodies(poses: np.ndarray, joints: str) -> np.ndarray:
+    """The same with the joints of NTU RGB+D (K, 25, 3), in the axes of the data."""
+    return matrix(SKELETONS[joints]) @ np.nan_to_num(seen_bodies(poses))
+
+
+def flaw_of_axes(clips: list, joints: str, axes: str, turn: bool) -> str | None:
+    medians = np.median([directions(clip, joints) for clip in clips], 0)
+    up, right, (forward,) = np.split(medians, (3, 6))
+
+    def first_flaw(axes):
+        if turn_axes(up, axes)[1] < UPRIGHT:
+            return 0
+        if forward * np.linalg.det(turn_axes(np.eye(3), axes)) < -BEHIND:
+            return 1
+        return 3 if turn or turn_axes(right, axes)[0] > AWAY else 2
+
+    best = max(AXES, key=first_flaw)
+    remedy = f'--axes {best} puts that right'
+    if first_flaw(best) < 2:
+        remedy = 'no --axes puts that right; turn one axis of the data round'
+    return (
+        f'people do not stand upright: {remedy}',
+        f'left and right are exchanged, or the axes are left-handed: {remedy}',
+        'people face away from the sensor: --turn turns them round (without z, feet and face, '
+        'exchanged left and right look the same)',
+        None,
+    )[first_flaw(axes)]
+
+
+def directions(poses: np.ndarray, joints: str) -> np.ndarray:
+    """Medians over a clip, in its own axes: the direction of the spine (3), of the shoulders from
+    left to right (3), and how many metres feet or face look forward (1): negative in a mirror
+    image, 0 if it cannot be seen.
+    """
+    seen, bodies = np.nan_to_num(seen_bodies(poses)), ntu_bodies(poses, joints)
+    up, right = unit(bodies[:, 3] - bodies[:, 0]), unit(bodies[:, 8] - bodies[:, 4])
+    ahead, forward, names = unit(np.cross(up, right)), [0], SKELETONS[joints].names
+    for pair in FRONTS:
+        ends = [[names.index(name) for name in order(end) if name in names] for end in pair]
+        if all(ends):
+            front, back = (seen[:, end].mean(1) for end in ends)
+            forward = ((front - back) * ahead).sum(1)
+            break
+    return np.array([*np.median(up, 0), *np.median(right, 0), np.median(forward)])
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-9)
+
+
+def flaw_of_still_joints(clips: list, joints: str) -> str | None:
+    still = np.zeros(len(SKELETONS[joints].names), bool)
+    for clip in clips:
+        stays = (clip[1:] == clip[:-1]).all(3) & clip[1:].any(3)
+        stays &= stays.mean(2, keepdims=True) < 0.5
+        if len(stays) >= STILL:
+            runs = np.lib.stride_tricks.sliding_window_view(stays, STILL, 0)
+            still |= runs.all(-1).any((0, 1))
+    if not still.any():
+        return None
+    return (
+        f'{still.sum()} joints ({SKELETONS[joints].names[still.argmax()]} …) stay where they are for '
+        f'{STILL} frames in a row while the body moves: write 0 or NaN for a joint that is lost'
+    )
