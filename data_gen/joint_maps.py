@@ -36,10 +36,10 @@ def order(text: str) -> tuple:
     return tuple(names)
 
 
-def mean(text: str) -> dict:
+def mean(text: str) -> str:
     """The rule of a joint in the middle of those that `order` makes of a text."""
     names = order(text)
-    return {name: names.count(name) / len(names) for name in names}
+    return ', '.join(f'1/{len(names)} {name}' for name in names)
 
 
 LIMBS = (

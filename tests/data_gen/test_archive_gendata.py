@@ -191,14 +191,13 @@ def test_padding_of_a_pickle_does_not_count(tmp_path):
         clip['total_frames'] = bodies.shape[1] if index % 2 else 2 * bodies.shape[1]
     (tmp_path / 'padded').mkdir()
     (tmp_path / 'padded/ntu60_3danno.pkl').write_bytes(pickle.dumps(content))
+    found = []
     for source in ('ntu60_3danno.pkl', 'padded/ntu60_3danno.pkl'):
         assert prepare(tmp_path / source, tmp_path / 'out', '--overwrite') == 0
-        found = [read(tmp_path / 'out/xsub', split) for split in ('train', 'val')]
-        if source.startswith('padded'):
-            for (data, *facts), (before, *facts_before) in zip(found, unpadded, strict=True):
-                assert facts == facts_before
-                np.testing.assert_array_equal(data, before)
-        unpadded = found
+        found.append([read(tmp_path / 'out/xsub', split) for split in ('train', 'val')])
+    for (data, *facts), (padded, *facts_padded) in zip(*found, strict=True):
+        assert facts == facts_padded
+        np.testing.assert_array_equal(data, padded)
 
 
 def test_doubled_bodies_are_cleared(tmp_path):
