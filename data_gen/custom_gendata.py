@@ -39,13 +39,14 @@ from data_gen.joint_maps import AXES, SKELETONS  # noqa: E402
 from data_gen.meaning import CLIPS, find_flaws  # noqa: E402
 from data_gen.poses import read_poses  # noqa: E402
 from data_gen.skeleton import read_xyz  # noqa: E402
+from data_gen.tool_files import READERS  # noqa: E402
 from data_gen.tracks import FPS, Poses, to_clip  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 from tools.common import cli  # noqa: E402
 
 COLUMNS = ('path', 'label', 'split')
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'val'}
-ENDINGS = ('.skeleton', '.npy', '.npz', '.csv')
+ENDINGS = ('.skeleton', '.npy', '.npz', '.csv', *READERS)
 
 
 class Recording(NamedTuple):
@@ -59,12 +60,12 @@ class Recording(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How arrays are read: the flags of the same names."""
+    """How recordings are read: the flags of the same names."""
 
     joints: str
-    axes: str
+    axes: str | None  # None: as is usual
     drop_score: bool
-    turn: bool
+    turn: bool | None  # None: where there may have been no sensor to face
     fps: int
 
 
@@ -85,6 +86,7 @@ def main(argv=None):
     options = Options(args.joints, args.axes, args.drop_score, args.turn, args.fps)
     # checks: arrays of before them are prepared again
     details = {'class_names': class_names, **options._asdict(), 'checks': 2}
+    details['axes'] = args.axes or SKELETONS[args.joints].axes
     if performers := {each.name: each.performer for each in recordings if each.performer}:
         details['performers'] = performers  # evaluation gives its intervals by performer
     warn_of_flaws(recordings, options)
@@ -113,7 +115,7 @@ def parse_args(argv):
     parser.add_argument(
         '--turn',
         action=argparse.BooleanOptionalAction,
-        help='turn people about y, to face the sensor (default: with zup and unity)',
+        help='turn people about y, to face the sensor (default: of zup, unity, .trc and .c3d)',
     )
     parser.add_argument(
         '--fps', type=cli.positive_int, default=FPS, metavar='N', help='of arrays (default 30)'
@@ -122,11 +124,8 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if not args.recordings.is_file():
         parser.error(f'--recordings {args.recordings}: no such file')
-    args.axes = args.axes or SKELETONS[args.joints].axes
-    if not args.axes:
+    if not (args.axes or SKELETONS[args.joints].axes):
         parser.error(f'--joints {args.joints}: say by --axes which way x, y and z point')
-    if args.turn is None:
-        args.turn = args.axes in ('zup', 'unity')
     return args
 
 
@@ -177,7 +176,7 @@ def read_row(row: dict[str, str], folder: Path, joints: str) -> Recording:
         raise ValueError('no label; write the name of the action')
     if split.lower() not in SPLITS:
         raise ValueError(f'the split is "{split}"; write train or val')
-    if not os.path.isfile(file):
+    if not os.path.exists(file) or not name:
         raise ValueError(
             f'there is no file "{name}"; write its path relative to the folder of the list'
         )
@@ -228,21 +227,30 @@ def warn_of_flaws(recordings: list[Recording], options: Options) -> None:
     for recording in arrays[:CLIPS]:
         with suppress(Exception):  # an unusable file is listed at the end
             clips.append(read_file(recording.file, options))
-    for flaw in find_flaws(clips, options.turn):
+    for flaw in find_flaws(clips):
         print(f'warning: {flaw}', file=sys.stderr)
 
 
 def read_file(path: str, options: Options) -> Poses:
-    bodies = read_poses(path, options.joints, options.drop_score)
-    seconds = None if options.fps == FPS else np.arange(len(bodies)) / options.fps
-    return Poses(bodies, options.joints, options.axes, seconds)
+    """The content of a file of another format than NTU RGB+D's, or of a folder."""
+    joints, axes, drop_score, turn, fps = options
+    ending = os.path.splitext(path)[1].lower()
+    if ending in READERS:
+        poses = READERS[ending](path, joints, axes)
+    else:
+        bodies = read_poses(path, joints, drop_score)
+        seconds = None if fps == FPS else np.arange(len(bodies)) / fps
+        poses = Poses(bodies, joints, axes or SKELETONS[joints].axes, seconds)
+    if turn is None:
+        turn = poses.axes in ('zup', 'unity') or ending in ('.trc', '.c3d')
+    return poses._replace(turn=turn)
 
 
 def read_one(path: str, options: Options) -> list:
     """A job's read: the one recording of a file, (3, T, 25, 2), with notes if it is an array."""
     if path.lower().endswith('.skeleton'):
         return [read_xyz(path)]
-    return [to_clip(read_file(path, options), options.turn)]
+    return [to_clip(read_file(path, options))]
 
 
 if __name__ == '__main__':

@@ -5,12 +5,12 @@ forces and powers are passed over.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from data_gen.joint_maps import AXES, SKELETONS
 from data_gen.skeleton import SkeletonError
+from data_gen.tracks import Poses
 
 # {skeleton: the markers of its joints}
 LABELS = {
@@ -24,15 +24,6 @@ SUNK_BY = 0.08 / 0.6  # metres: 0.6 of a hip is the SUNK copy of an ASI, so it l
 METRES = {'m': 1, 'mm': 0.001, 'cm': 0.01}
 SMALLEST, LARGEST = 0.3, 3  # metres, of a body
 PICTURE = 1.5  # metres, the largest extent given to a body that is measured in pixels
-
-
-class Poses(NamedTuple):
-    """What a file of another tool holds."""
-
-    bodies: np.ndarray  # (T, M, J, 3) in metres; NaN where a joint is not seen
-    joints: str  # of SKELETONS
-    axes: str  # of AXES: the user's, or the tool's
-    seconds: np.ndarray | None = None  # (T,), when; None if the file does not say
 
 
 def read_trc(path: str, joints: str, axes: str | None) -> Poses:

@@ -36,7 +36,7 @@ FRONTS = (
 )
 
 
-def find_flaws(clips: list[Poses], turn: bool) -> list[str]:
+def find_flaws(clips: list[Poses]) -> list[str]:
     """What is probably wrong with recordings of one skeleton: a line each, with the remedy. Clips of
     one frame say too little, and pass.
     """
@@ -47,15 +47,15 @@ def find_flaws(clips: list[Poses], turn: bool) -> list[str]:
     flaws = [
         flaw_of_scores(arrays, joints, axes)
         or flaw_of_order(filled, joints)
-        or flaw_of_axes(filled, joints, axes, turn),
+        or flaw_of_axes(filled, joints, axes, clips[0].turn),
         flaw_of_still_joints(arrays, joints),
     ]
     return [flaw for flaw in flaws if flaw]
 
 
 def flaw_of_scores(clips: list, joints: str, axes: str) -> str | None:
-    # z of Azure Kinect is a sensor's; other axes than the third are heights
-    if joints == 'azure32' or AXES[axes][2] != 3:
+    # What has z for sure. Where z points up, the third number is a height.
+    if joints in ('azure32', 'pose2sim', 'plugingait') or AXES[axes][2] != 3:
         return None
     third = np.nan_to_num(np.concatenate([clip[..., 2].ravel() for clip in clips]))
     if third.min() < 0 or not 0 < third.max() <= 1:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.joint_maps import SKELETONS, matrix
-from data_gen.markers import PICTURE, Poses, read_c3d, read_trc
+from data_gen.markers import PICTURE, read_c3d, read_trc
 from data_gen.skeleton import SkeletonError
+from data_gen.tracks import Poses
 
 # What so many joints are in OpenPose-like JSON, unless --joints is another skeleton of as many
 OPENPOSE = {17: 'coco17', 18: 'openpose18', 25: 'body25', 26: 'halpe26', 133: 'coco133'}

@@ -23,11 +23,12 @@ class Poses(NamedTuple):
 
     bodies: np.ndarray  # (T, M, J, 3) in metres; NaN where a joint is not seen
     joints: str  # of SKELETONS
-    axes: str  # of AXES
+    axes: str  # of AXES: the user's, or the tool's
     seconds: np.ndarray | None = None  # (T,), when; None: 30 frames a second
+    turn: bool = False  # people about y, to face the sensor
 
 
-def to_clip(poses: Poses, turn: bool) -> tuple[np.ndarray, dict]:
+def to_clip(poses: Poses) -> tuple[np.ndarray, dict]:
     """(one clip (3, T, 25, 2): the two bodies that move most, the liveliest first; notes {what was
     done: (how often, of how many)}).
 
@@ -52,7 +53,7 @@ def to_clip(poses: Poses, turn: bool) -> tuple[np.ndarray, dict]:
     if not bodies[present].sum(-1).all():  # normalisation takes a joint at the origin for missing
         bodies[present] += OFF_GRID
     xyz = two_liveliest(bodies)
-    if turn:
+    if poses.turn:
         xyz = turn_to_sensor(xyz)
     centre_second(*xyz.transpose(3, 1, 2, 0)[:, :MAX_FRAME])
     return xyz, notes

@@ -407,7 +407,7 @@ def test_bones_that_are_not_those_of_ntu_get_a_warning(write_list, prepare, caps
             'ntu25 (NTU RGB+D, Kinect v2) or nuitrack (Nuitrack) or coco25 (rtmlib, ViTPose) or '
             "body25 (OpenPose's BODY_25)",
         ),
-        (19, 'ntu25', None),
+        (21, 'ntu25', None),
     ],
 )
 def test_another_number_of_joints_suggests_their_map(tmp_path, count, given, says):
