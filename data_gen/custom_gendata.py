@@ -6,9 +6,11 @@ list.csv has the columns path (relative to the list's folder, or absolute), labe
 text), split (train or val) and, if known, performer. A path is one recording, in metres, best at 30
 frames a second:
   .skeleton   the text format of NTU RGB+D (25 joints)
-  .npy .npz   numbers (frames, joints, 3) or (frames, bodies, joints, 3), or with 2 for 3: then z is 0; of an .npz the
-              array named `joints`, or the first
+  .npy .npz   numbers (frames, joints, 3) or (frames, bodies, joints, 3), or with 2 for 3: then z
+              is 0; of an .npz the array named `joints`, or the only one that fits
   .csv        a line per frame of bodies x joints x 3 numbers; the first line may be a header
+  a folder    of OpenPose-like JSON, a file per frame; .json of Azure Kinect; .trc; .c3d: see
+              data_gen/recordings.md, which says what to do with the output of twenty tools
 A body that is not seen is all zeros; of more than two, the two that move most are taken. If the
 third number is a score instead of z, --drop-score drops it. Skeletons other than that of NTU RGB+D
 are mapped to its 25 joints, and --axes says which way x, y and z point (data_gen/joint_maps.py):
@@ -24,6 +26,7 @@ import os
 import sys
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +49,13 @@ from tools.common import cli  # noqa: E402
 
 COLUMNS = ('path', 'label', 'split')
 SPLITS = {'train': 'train', 'val': 'val', 'test': 'val'}
-ENDINGS = ('.skeleton', '.npy', '.npz', '.csv', *READERS)
+ENDINGS = ('.skeleton', '.npy', '.npz', '.csv', *READERS)  # a folder has none
+POSE_FORMAT = """convert it by
+import numpy as np; from pose_format import Pose
+pose = Pose.read(open('{0}', 'rb').read()).get_components(['POSE_WORLD_LANDMARKS'])
+size = pose.header.dimensions
+np.save('{0}.npy', pose.body.data.filled(np.nan) / (size.width, size.height, 1))
+and list that with --joints mediapipe33, and with --fps if it is not 30"""
 
 
 class Recording(NamedTuple):
@@ -89,11 +98,11 @@ def main(argv=None):
     details['axes'] = args.axes or SKELETONS[args.joints].axes
     if performers := {each.name: each.performer for each in recordings if each.performer}:
         details['performers'] = performers  # evaluation gives its intervals by performer
-    warn_of_flaws(recordings, options)
-    jobs = [
-        Job(partial(read_one, options=options), recording.file, (recording.name,))
-        for recording in recordings
-    ]
+    read = partial(read_file, options=options)
+    files = [recording.file for recording in recordings]
+    warn_of_flaws(read, [file for file in files if not file.lower().endswith('.skeleton')])
+    read = partial(read_one, read)
+    jobs = [Job(read, recording.file, (recording.name,)) for recording in recordings]
     benchmark = pipeline.Benchmark('custom', 'split', folder, splits, details)
     return pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)
 
@@ -171,7 +180,8 @@ def read_row(row: dict[str, str], folder: Path, joints: str) -> Recording:
         )
     row = {column: text.strip() for column, text in row.items()}
     name, label, split = (row[column] for column in COLUMNS)
-    file, ending = os.path.abspath(folder / name), os.path.splitext(name)[1].lower()
+    file = os.path.abspath(folder / name)
+    ending = ending_of(file)
     if not label:
         raise ValueError('no label; write the name of the action')
     if split.lower() not in SPLITS:
@@ -180,6 +190,10 @@ def read_row(row: dict[str, str], folder: Path, joints: str) -> Recording:
         raise ValueError(
             f'there is no file "{name}"; write its path relative to the folder of the list'
         )
+    if ending == '.pose':
+        raise ValueError(f'{name}: {POSE_FORMAT.format(name)}')
+    if ending == '.c3d' and not find_spec('ezc3d'):
+        raise ValueError(f'{name} needs another package: pip install ezc3d')
     if ending not in ENDINGS:
         raise ValueError(f'{name} does not end in {" ".join(ENDINGS)}; convert it to one of them')
     if ending == '.skeleton' and joints != 'ntu25':
@@ -187,6 +201,11 @@ def read_row(row: dict[str, str], folder: Path, joints: str) -> Recording:
             f'{name} has the joints ntu25, not {joints}; put such files in a list of their own'
         )
     return Recording(name, file, label, SPLITS[split.lower()], row.get('performer', ''))
+
+
+def ending_of(path: str) -> str:
+    """The ending of a file's name, in lower case; '' of a folder."""
+    return '' if os.path.isdir(path) else os.path.splitext(path)[1].lower()
 
 
 def by_number(text: str) -> tuple:
@@ -210,6 +229,8 @@ def print_summary(train: list[Recording], val: list[Recording]) -> None:
             f'note: these classes are in val but not in train: {", ".join(cli.shorten(unknown))}',
             file=sys.stderr,
         )
+    if len({name.casefold() for name in train_classes | val_classes}) < classes:
+        print('note: some classes differ in upper and lower case only', file=sys.stderr)
     performers = [{recording.performer for recording in split} - {''} for split in (train, val)]
     if shared := sorted(set.intersection(*performers), key=by_number):
         who = (
@@ -220,37 +241,39 @@ def print_summary(train: list[Recording], val: list[Recording]) -> None:
         print(f'note: {who} in both train and val', file=sys.stderr)
 
 
-def warn_of_flaws(recordings: list[Recording], options: Options) -> None:
-    """Print what is probably wrong with the first arrays."""
-    arrays = [each for each in recordings if not each.file.lower().endswith('.skeleton')]
-    clips = []
-    for recording in arrays[:CLIPS]:
+def warn_of_flaws(read, paths: list[str]) -> None:
+    """Print what is probably wrong with the first files, as read(path) makes Poses of them."""
+    clips = {}
+    for path in paths[:CLIPS]:
         with suppress(Exception):  # an unusable file is listed at the end
-            clips.append(read_file(recording.file, options))
-    for flaw in find_flaws(clips):
-        print(f'warning: {flaw}', file=sys.stderr)
+            poses = read(path)
+            clips.setdefault((poses.joints, poses.axes, poses.turn), []).append(poses)
+    for alike in clips.values():
+        for flaw in find_flaws(alike):
+            print(f'warning: {flaw}', file=sys.stderr)
 
 
 def read_file(path: str, options: Options) -> Poses:
     """The content of a file of another format than NTU RGB+D's, or of a folder."""
     joints, axes, drop_score, turn, fps = options
-    ending = os.path.splitext(path)[1].lower()
+    ending = ending_of(path)
     if ending in READERS:
         poses = READERS[ending](path, joints, axes)
     else:
         bodies = read_poses(path, joints, drop_score)
-        seconds = None if fps == FPS else np.arange(len(bodies)) / fps
-        poses = Poses(bodies, joints, axes or SKELETONS[joints].axes, seconds)
+        poses = Poses(bodies, joints, axes or SKELETONS[joints].axes)
+    if poses.seconds is None and fps != FPS:
+        poses = poses._replace(seconds=np.arange(len(poses.bodies)) / fps)
     if turn is None:
         turn = poses.axes in ('zup', 'unity') or ending in ('.trc', '.c3d')
     return poses._replace(turn=turn)
 
 
-def read_one(path: str, options: Options) -> list:
-    """A job's read: the one recording of a file, (3, T, 25, 2), with notes if it is an array."""
+def read_one(read, path: str) -> list:
+    """A job's read: the one recording of a file, (3, T, 25, 2), with notes if it is read(path)."""
     if path.lower().endswith('.skeleton'):
         return [read_xyz(path)]
-    return [to_clip(read_file(path, options))]
+    return [to_clip(read(path))]
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from data_gen.skeleton import SkeletonError
 class Skeleton(NamedTuple):
     """How other projects order the joints, and how to make those of NTU RGB+D from them."""
 
-    origin: str  # whose data have this order
+    origin: str  # whose arrays have this order; '' for joints that are found by name in files
     names: tuple  # in the order of the data
     # {NTU joint: 'weight joint, …'} for the middle and the left; the right side mirrors the left
     rules: dict
@@ -164,7 +164,7 @@ SKELETONS = {
     ),
     # Of its .trc and .c3d; some of its models have no crown, but ears, and some have no toes.
     'pose2sim': Skeleton(
-        'Pose2Sim, Sports2D',
+        '',
         order(
             'spine base, spine top, crown, left right: hip knee ankle toe shoulder elbow wrist ear'
         ),
@@ -174,7 +174,7 @@ SKELETONS = {
     # Markers on the skin, 3 to 5 cm outside the joints: judgement, not measured. SUNK: see
     # data_gen/markers.py.
     'plugingait': Skeleton(
-        'Plug-in Gait',
+        '',
         order(
             'C7, CLAV, T10, STRN, '
             'left right: FHD BHD shoulder elbow WRA WRB hand ASI PSI SUNK knee ankle foot'

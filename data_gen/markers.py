@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.joint_maps import AXES, SKELETONS
+from data_gen.joint_maps import AXES
 from data_gen.skeleton import SkeletonError
 from data_gen.tracks import Poses
 
@@ -19,8 +19,8 @@ LABELS = {
     'plugingait': 'C7 CLAV T10 STRN LFHD RFHD LBHD RBHD LSHO RSHO LELB RELB LWRA RWRA LWRB RWRB '
     'LFIN RFIN LASI RASI LPSI RPSI LASI RASI LKNE RKNE LANK RANK LTOE RTOE',
 }
-SUNK = [index for index, name in enumerate(SKELETONS['plugingait'].names) if 'SUNK' in name]
-SUNK_BY = 0.08 / 0.6  # metres: 0.6 of a hip is the SUNK copy of an ASI, so it lies 0.08 lower
+SUNK = slice(22, 24)  # copies of the two ASI: 0.6 of a hip is one
+SUNK_BY = 0.08 / 0.6  # metres, so that hips lie 0.08 lower than on the way from pelvis to ASI
 METRES = {'m': 1, 'mm': 0.001, 'cm': 0.01}
 SMALLEST, LARGEST = 0.3, 3  # metres, of a body
 PICTURE = 1.5  # metres, the largest extent given to a body that is measured in pixels
@@ -38,9 +38,8 @@ def read_trc(path: str, joints: str, axes: str | None) -> Poses:
     # Some headers have a wrong rate, and some times are rounded.
     rate = number[-1] / second[-1] if second[-1] > 0 else float(header['DataRate'])
     markers = table[:, 2:].reshape(len(table), -1, 3)
-    return to_poses(markers, labels, header.get('Units'), axes, 'kinect')._replace(
-        seconds=number / rate
-    )
+    poses = to_poses(markers, labels, header.get('Units'), axes, 'kinect')
+    return poses._replace(seconds=number / rate)
 
 
 def read_row(cells: list[str], columns: int) -> list[float]:
@@ -57,19 +56,16 @@ def read_c3d(path: str, joints: str, axes: str | None) -> Poses:
     import ezc3d  # optional
 
     file = ezc3d.c3d(path)
-    point = {
-        name: [*entry['value']]
-        for name, entry in file['parameters']['POINT'].items()
-        if name != '__METADATA__'
-    }
-    # A list ends at 255 labels; LABELS2, LABELS3 … continue it.
-    labels = sum((point[name] for name in sorted(point) if name.startswith('LABELS')), [])
+    point = file['parameters']['POINT']
+    labels = []
+    for name in sorted(point):  # a list ends at 255 labels; LABELS2, LABELS3 … continue it
+        labels += point[name]['value'] if name.startswith('LABELS') else []
     markers = file['data']['points'][:3].T
     markers[file['data']['meta_points']['residuals'][0].T < 0] = np.nan
-    usual = 'kinect' if point.get('Y_SCREEN') == ['+Y'] else 'zup'
-    unit = [*point.get('UNITS', []), ''][0]
-    poses = to_poses(markers, labels, unit, axes, usual)
-    return poses._replace(seconds=np.arange(len(markers)) / point['RATE'][0])
+    first = {name: [*entry.get('value', ()), ''][0] for name, entry in point.items()}
+    usual = 'kinect' if first.get('Y_SCREEN') == '+Y' else 'zup'
+    poses = to_poses(markers, labels, first.get('UNITS'), axes, usual)
+    return poses._replace(seconds=np.arange(len(markers)) / first['RATE'])
 
 
 def to_poses(

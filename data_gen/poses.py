@@ -8,6 +8,7 @@ import numpy as np
 
 from data_gen.joint_maps import SKELETONS
 from data_gen.meaning import MOST_WOBBLE, measure_bones, seen_bodies
+from data_gen.plain_pickle import PlainUnpickler
 from data_gen.skeleton import FARTHEST, SkeletonError
 
 # Metres. People in IntelliRehabDS measure 0.8 to 1.87, whether they sit, stand or stretch.
@@ -33,7 +34,7 @@ def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray
     """
     joints = len(SKELETONS[skeleton].names)
     return check_poses(
-        read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path),
+        read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path, joints),
         skeleton,
         drop_score,
     )
@@ -44,6 +45,8 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
     that cannot be.
     """
     joints = len(SKELETONS[skeleton].names)
+    if skeleton == 'mediapipe33':
+        poses = find_landmarks(poses)
     if (
         poses.dtype.kind not in 'iuf'
         or poses.ndim not in (3, 4)
@@ -51,7 +54,7 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
     ):
         raise SkeletonError(
             f'{poses.dtype} {poses.shape}, not numbers (frames, {joints}, 3 or 2) or '
-            f'(frames, bodies, {joints}, 3 or 2){suggest(poses.shape)}'
+            f'(frames, bodies, {joints}, 3 or 2){suggest(find_landmarks(poses).shape)}'
         )
     if poses.ndim == 4 and (
         poses.shape[1] > 10 or poses.shape[1] > 2 and 0 < len(poses) < poses.shape[1]
@@ -108,6 +111,7 @@ def suggest(shape: tuple) -> str:
         f'{name} ({skeleton.origin})'
         for name, skeleton in SKELETONS.items()
         if len(shape) > 2 and shape[-1] in (2, 3) and len(skeleton.names) == shape[-2]
+        if skeleton.origin
     ]
     return f'; {shape[-2]} joints need --joints {" or ".join(fitting)}' if fitting else ''
 
@@ -146,13 +150,41 @@ def check_numbers(poses: np.ndarray) -> None:
         )
 
 
-def read_array(path: str) -> np.ndarray:
-    """The array of an .npy; of an .npz the one named `joints`, or the first."""
-    loaded = np.load(path)
+def find_landmarks(poses: np.ndarray) -> np.ndarray:
+    """MediaPipe's 33 landmarks in an array: without visibility and presence, and FreeMoCap's, whose
+    body comes before hands and face, in millimetres; any other array as it is.
+    """
+    if poses.shape[-2:] == (553, 3):
+        return poses[..., :33, :] / 1000
+    return poses[..., :3] if poses.shape[-2:] in ((33, 4), (33, 5)) else poses
+
+
+def read_array(path: str, joints: int) -> np.ndarray:
+    """The array of an .npy; of an .npz the one named `joints`, or the only one that fits."""
+    try:
+        loaded = np.load(path)
+    except ValueError:
+        if not (bodies := read_txt2npy(path)):
+            raise
+        return np.stack(bodies, 1)
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
-        return loaded['joints' if 'joints' in loaded.files else loaded.files[0]]
+        if 'joints' in loaded:
+            return loaded['joints']
+        fitting = [name for name in loaded if loaded[name].shape[-2:-1] == (joints,)]
+        if len(fitting) > 1:
+            raise SkeletonError(f'{", ".join(fitting)} may be poses: name one of them joints')
+        return loaded[(fitting or loaded.files)[0]]
+
+
+def read_txt2npy(path: str) -> list[np.ndarray]:
+    """The bodies (T, 25, 3) in what NTU RGB+D's txt2npy.py makes of a .skeleton; none of others."""
+    with open(path, 'rb') as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        content = PlainUnpickler(file).load().item()
+    return [content[name] for name in sorted(content) if name.startswith('skel_body')]
 
 
 def read_numbers(path: str, joints: int) -> np.ndarray:

@@ -113,7 +113,7 @@ def resample(bodies: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Bodies (M, T, 25, 3) of some seconds (T,) -> at 30 frames a second; none lies between a body
     and nothing.
     """
-    times = np.arange(seconds[0], seconds[-1] + 1e-6, 1 / FPS)
+    times = np.arange(seconds[0], seconds[-1] + 0.001, 1 / FPS)
     share, before = np.modf(np.interp(times, seconds, np.arange(len(seconds))))
     before = before.astype(int)
     after = np.minimum(before + 1, len(seconds) - 1)

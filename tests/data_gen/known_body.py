@@ -41,7 +41,12 @@ def dress(body):
         knee, ankle, toe = (at[f'{side} {name}'] for name in ('knee', 'ankle', 'foot'))
         more = {
             'eye': at['head'] + 0.09 * ahead + 0.03 * out,
+            'inner-eye': at['head'] + 0.09 * ahead + 0.02 * out,
+            'outer-eye': at['head'] + 0.08 * ahead + 0.05 * out,
+            'mouth': at['head'] + 0.09 * ahead + 0.03 * out - 0.06 * up,
             'ear': at['head'] + 0.07 * out,
+            'pinky': hand - 0.03 * ahead,
+            'index': hand + 0.03 * ahead,
             'clavicle': at['spine top'] + 0.03 * out,
             'toe': toe + 0.03 * ahead,
             'small-toe': toe + 0.05 * out,
