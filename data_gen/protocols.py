@@ -149,6 +149,7 @@ DATASETS = {
         setups=1,
         training_performers=NTU60_TRAINING_PERFORMERS,
     ),
+    'nwucla': Dataset('NW-UCLA', 10, {'xview': (1020, 464)}),
     'custom': Dataset('custom', 0, {'split': None}),  # the class names are in its manifest
 }
 

@@ -96,6 +96,7 @@ def test_published_folders_and_protocols():
         'pku1': ('PKU-MMD-1', 51, ('xsub', 'xview')),
         'pku2': ('PKU-MMD-2', 51, ('xsub', 'xview')),
         'irds': ('IntelliRehabDS', 9, ('xsub',)),
+        'nwucla': ('NW-UCLA', 10, ('xview',)),
         'custom': ('custom', 0, ('split',)),
     }
     assert PROTOCOLS == {
