@@ -3,7 +3,7 @@
 #   ./script_pretrain.sh [dataset] [protocol] [more flags of pretrain.py]
 # A run that was stopped is continued; --resume none starts a new one and moves the old one's files aside.
 # ntu60, pku1 and pku2 have cross_subject and cross_view, ntu120 cross_subject and cross_setup, irds only cross_subject,
-# custom only own_split.
+# nwucla only cross_view, custom only own_split.
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 use_environment

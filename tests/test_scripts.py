@@ -150,6 +150,21 @@ def test_help_is_shown_and_recorded_nowhere(shell, stand_ins, project, script):
     assert not (project / 'checkpoints').exists()
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'protocol', 'folder'),
+    [('custom', 'own_split', 'custom'), ('nwucla', 'cross_view', 'nwucla_xview')],
+)
+def test_the_pretraining_script_has_another_recipe_for_small_sets(
+    shell, stand_ins, arguments, protocol, folder
+):
+    path = stand_ins(python='if [ "$1" = -c ]; then echo 1; else echo "$@"; fi')
+    line = shell(f'./script_pretrain.sh {arguments}', PATH=path).stdout
+    assert line.startswith(
+        f'pretrain.py --recipe small-data --checkpoint-path ./checkpoints/{folder} '
+        f'--pre-dataset {arguments} --protocol {protocol} '
+    )
+
+
 def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
     path = stand_ins(python='if [ "$1" = -c ]; then echo 4; else echo "$@"; fi')
     line = shell('./script_pretrain.sh', PATH=path).stdout

@@ -45,7 +45,7 @@ parse_dataset() {
     given=${1:--}
     dataset=ntu60 protocol=cross_subject
     if [[ ${1:--} != -* ]]; then dataset=$1; shift; fi
-    if [ "$dataset" = custom ]; then protocol=own_split; fi
+    case $dataset in custom) protocol=own_split ;; nwucla) protocol=cross_view ;; esac
     if [[ ${1:--} != -* ]]; then protocol=$1; shift; fi
     flags=("$@")
 }
@@ -58,7 +58,7 @@ pretrain() {
     parse_dataset "${@:2}"
     folder=./checkpoints/$(echo "${dataset}_$protocol" | sed 's/cross_/x/; s/xsubject/xsub/; s/_own_split//')
     settings="--lr 0.0005 --checkpoint-path $folder --schedule 351 --epochs 451"
-    if [ "$dataset" = custom ]; then
+    if [ "$dataset" = custom ] || [ "$dataset" = nwucla ]; then
         settings="--recipe small-data --checkpoint-path $folder"
         echo "using --recipe small-data; --recipe published is for tens of thousands of clips" >&2
     fi

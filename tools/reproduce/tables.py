@@ -118,7 +118,7 @@ def row_of(
     ours = spreads(best)
     difference = None if published is None or not runs else ours[0] - published
     notes = [first['note']] if first.get('note') else []
-    if name.startswith('pku') and kind != 'transfer':
+    if not name.startswith('ntu') and kind != 'transfer':
         notes.append('settings not published')
     return Row(
         name,
