@@ -18,11 +18,15 @@ BEHIND = 0.03
 # The shoulders against NTU RGB+D's x, as a cosine: 0.88 to 1.00 there, 0 for people seen from the
 # side.
 AWAY = -0.5
-# Of the bones, at most. Left arms and legs differ from right ones by 0.05 of their length (without
-# z: 0.10), in the median of the clips; by at least 0.33 if the joints are in another order.
-# Short bones are 0.12 to 0.41 of the long ones, and 2.3 if OpenPose's joints are read as NTU RGB+D's.
-# The length of an arm or leg varies by at most 0.12, as std by mean (with z only).
-MOST_ASYMMETRY, MOST_SHORT_TO_LONG, MOST_WOBBLE = LIMITS = np.array([0.25, 0.6, 0.2])
+# Of the bones, at most, with z and without. Left arms and legs differ from right ones by 0.05 of
+# their length (without z: 0.10) in the median of the clips, and by at most 0.11 (0.30) in that of 20
+# clips of a person. Short bones are 0.12 to 0.41 of the long ones; 2.3 if OpenPose's joints are read
+# as NTU RGB+D's. The length of an arm or leg varies by at most 0.12, as std by mean.
+MOST_WOBBLE = 0.2
+LIMITS, FLAT_LIMITS = (0.25, 0.6, MOST_WOBBLE), (0.33, 0.6, np.inf)
+# Of the asymmetry in another order of as many joints: at least 1.28 if the order is right, and at
+# most 0.78 if the other is.
+BETTER = 0.8
 STILL = 30  # steps that a joint does not move at all while others do; at most 21 there
 
 SHORT_BONES = [2, 7, 11, 15, 19, 21, 22, 23, 24]  # by their outer joints: neck, hands, feet
@@ -74,11 +78,13 @@ def flaw_of_order(clips: list, joints: str) -> str | None:
         if len(skeleton.names) == count
     }
     has_depth = any(np.nan_to_num(clip[..., 2]).any() for clip in clips)
-    if (measured[joints] <= LIMITS)[: 2 + has_depth].all():
-        return None
+    limits = LIMITS if has_depth else FLAT_LIMITS
     best = min(measured, key=lambda name: measured[name][0])
+    fits = measured[best][0] < BETTER * measured[joints][0]
+    if not fits and (measured[joints] <= limits).all():
+        return None
     likely = 'see data_gen/joint_maps.py'
-    if best != joints and measured[best][0] <= MOST_ASYMMETRY:
+    if fits and measured[best][0] <= limits[0]:
         likely = f'--joints {best} ({SKELETONS[best].origin}) fits better'
     return (
         f"the bones of these {count} joints are not as long as people's: are they in another order,"
