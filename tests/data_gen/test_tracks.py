@@ -41,7 +41,7 @@ def test_whole_recordings_stay_as_they_are(joints, number):
     expected = two_liveliest(to_ntu(array, joints, 'kinect').swapaxes(0, 1)).transpose(1, 3, 2, 0)
     assert clip.tobytes() == expected.tobytes()
     assert {count for count, _ in notes.values()} == {0}
-    assert notes[FILLED][1] == 40 * number * {'ntu25': 25, 'coco17': 14, 'azure32': 25}[joints]
+    assert notes[FILLED][1] == 40 * number * {'ntu25': 25, 'coco17': 14, 'azure32': 26}[joints]
 
 
 @pytest.mark.parametrize('lost', [0, -1, NAN])
@@ -60,9 +60,7 @@ def test_lost_joints_are_filled(lost, dimensions):
     share = np.arange(1, 11)[:, None] / 11
     line = array[9, 6] * (1 - share) + array[20, 6] * share
     np.testing.assert_allclose(found[10:20, 6], line, rtol=0, atol=1e-12)
-    assert (found[20:26, 14] == array[[19] * 6, 14]).all() or (
-        found[20:25, 14] == array[[19] * 5, 14]
-    ).all()
+    assert (found[20:26, 14] == array[19, 14]).all()
     assert (found[26:31, 14] == array[31, 14]).all()
     whole = [joint for joint in range(25) if joint not in (3, 6, 14, 24)]
     assert (found[:, whole] == array[:, whole]).all()
@@ -72,10 +70,7 @@ def test_a_body_that_is_away_is_not_filled():
     array = people(people=2)
     array[10:15, 1] = 0
     array[12, 0, 7] = 0
-    assert (
-        not fill(check_poses(array, 'ntu25'))[10:15, 1].any()
-        or np.isnan(fill(check_poses(array, 'ntu25'))[10:15, 1]).all()
-    )
+    assert np.isnan(fill(check_poses(array, 'ntu25'))[10:15, 1]).all()
     clip, notes = read(array)
     assert notes[FILLED] == (1, 75 * 25)
     assert sorted(clip.any((2, 3)).sum(0)) == [35, 40]
@@ -173,18 +168,19 @@ def test_another_person_stays_another(away, gap):
     assert clip.any((0, 2, 3)).all()
 
 
-@pytest.mark.parametrize('until', [20, 40])
+@pytest.mark.parametrize('until', [30, 40])
 def test_the_second_body_does_not_jump_where_the_first_lacks(until):
     """Also where normalisation repeats the first, because it left early."""
     array = people(people=2)
+    sway = np.sin(np.arange(40) * 2 * np.pi / 40)
+    array[:, 0] += sway[:, None, None] * (1, 0, 0)  # so it is the livelier one
     array[10:14, 0] = 0
     array[until:, 0] = 0
-    array[:, 0] *= (1, 1, 1.01)
     clip, _ = read(array)
-    if not clip[12, 1].any():
-        pytest.skip('the body with gaps is not the first')
+    assert not clip[12, 0].any()
+    assert clip[:, 1].any((1, 2)).all()
     steps = np.linalg.norm(np.diff(normalised(clip)[:, 1, 1], axis=0), axis=-1)
-    assert steps.max() < 0.25
+    assert steps.max() < 1.3  # where it is not moved, it jumps by 1.7
 
 
 def test_turned_people_face_the_sensor():
@@ -196,10 +192,9 @@ def test_turned_people_face_the_sensor():
         cosine, sine = np.cos(angle), np.sin(angle)
         turned = array @ np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])
         clip, _ = read(turned, turn=True)
-        x, y, z = clip[0, 0, 8] - clip[0, 0, 4]
+        x, _, z = clip[0, 0, 8] - clip[0, 0, 4]
         assert x > 0.2
         assert z == pytest.approx(0, abs=1e-9)
-        assert y == pytest.approx((array[0, :, 8] - array[0, :, 4])[:, 1], abs=0.2) or True
         np.testing.assert_allclose(normalised(clip), expected, rtol=0, atol=1e-5)
 
 
