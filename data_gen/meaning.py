@@ -161,16 +161,16 @@ def unit(vectors):
 
 
 def flaw_of_still_joints(clips: list, joints: str) -> str | None:
-    still = np.zeros(len(SKELETONS[joints].names), bool)
+    names = []
     for clip in clips:
         stays = (clip[1:] == clip[:-1]).all(3) & clip[1:].any(3)
         stays &= stays.mean(2, keepdims=True) < 0.5
         if len(stays) >= STILL:
-            runs = np.lib.stride_tricks.sliding_window_view(stays, STILL, 0)
-            still |= runs.all(-1).any((0, 1))
-    if not still.any():
+            runs = np.lib.stride_tricks.sliding_window_view(stays, STILL, 0).all(-1)
+            names += [SKELETONS[joints].names[joint] for joint in runs.any((0, 1)).nonzero()[0]]
+    if not names:
         return None
     return (
-        f'{still.sum()} joints ({SKELETONS[joints].names[still.argmax()]} …) stay where they are for '
-        f'{STILL} frames in a row while the body moves: write 0 or NaN for a joint that is lost'
+        f'a joint ({names[0]} …) stays where it is for {STILL} frames in a row while the body moves: '
+        'write 0 or NaN for one that is lost'
     )

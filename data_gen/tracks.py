@@ -89,10 +89,10 @@ def map_body(track: np.ndarray, joints: str, axes: str) -> np.ndarray:
 
 def join_slots(bodies: np.ndarray) -> int:
     """Bring each person of bodies (M, T, 25, 3) into one slot; returns how many slots that empties."""
-    begins = [(body.any((1, 2)).argmax(), slot) for slot, body in enumerate(bodies) if body.any()]
     joined = 0
-    for (_, early), (_, late) in combinations(sorted(begins), 2):
-        if bodies[early].any() and bodies[late].any() and goes_on(bodies[early], bodies[late]):
+    order = np.argsort(bodies.any((2, 3)).argmax(1), kind='stable')
+    for early, late in combinations(order, 2):
+        if goes_on(bodies[early], bodies[late]):
             frames = bodies[late].any((1, 2))
             bodies[early, frames] = bodies[late, frames]
             bodies[late] = 0
@@ -102,11 +102,14 @@ def join_slots(bodies: np.ndarray) -> int:
 
 def goes_on(early: np.ndarray, late: np.ndarray) -> bool:
     """Whether the track `late` (T, 25, 3) is a copy of `early`, or begins where that ends."""
-    end, frames = np.flatnonzero(early.any((1, 2)))[-1], np.flatnonzero(late.any((1, 2)))
-    if (early[frames] == late[frames]).all():
+    before, after = (np.flatnonzero(track.any((1, 2))) for track in (early, late))
+    if not (len(before) and len(after)):  # a track of nobody
+        return False
+    if (early[after] == late[after]).all():
         return True
-    distance = np.linalg.norm(late[frames[0], SPINE] - early[end, SPINE])
-    return 0 < frames[0] - end <= LATEST and distance < NEAREST
+    end, begin = before[-1], after[0]
+    distance = np.linalg.norm(late[begin, SPINE] - early[end, SPINE])
+    return 0 < begin - end <= LATEST and distance < NEAREST
 
 
 def resample(bodies: np.ndarray, seconds: np.ndarray) -> np.ndarray:

@@ -151,6 +151,14 @@ def test_a_person_who_changes_the_slot_stays_one_body(gap, begin):
     assert (clip[:, 0] == expected[:, 0]).all()
 
 
+def test_a_person_who_is_in_the_other_slot_for_the_first_frame_only():
+    array = np.zeros((40, 2, 25, 3))
+    array[0, 1], array[1:, 0] = people()[0, 0], people()[1:, 0]
+    clip, notes = read(array)
+    assert notes[JOINED] == (1, 2)
+    assert (clip[:, 0] == people()[:, 0]).all()
+
+
 def test_a_copy_in_another_slot_is_left_out():
     clip, notes = read(np.concatenate((people(), people()), 1))
     assert notes[JOINED] == (1, 2)
