@@ -59,10 +59,12 @@ def own_packages() -> Iterator[None]:
 
 
 with own_packages():
-    from data_gen.joint_maps import AXES, SKELETONS, to_ntu
+    from data_gen.joint_maps import AXES, SKELETONS
+    from data_gen.meaning import CLIPS, find_flaws
     from data_gen.poses import check_poses
     from data_gen.preprocess import MAX_FRAME, normalize
-    from data_gen.skeleton import SkeletonError, read_recording, two_liveliest
+    from data_gen.skeleton import SkeletonError, read_recording
+    from data_gen.tracks import Poses, to_clip
     from feeder.dataset import ClipDataset
     from feeder.feeders import downstream_batches
     from feeder.modalities import MODALITIES
@@ -111,6 +113,7 @@ class ClipEncoder(nn.Module):
     def __init__(self, backbone: Backbone, modalities: Sequence[str]):
         super().__init__()
         self.backbone, self.modalities = backbone, tuple(modalities)
+        self.shown = set()  # warnings
 
     def features(
         self,
@@ -119,6 +122,7 @@ class ClipEncoder(nn.Module):
         joints: str = 'ntu25',
         axes: str | None = None,
         batch_size: int = 64,
+        turn: bool = False,
     ) -> torch.Tensor:
         """Features (N, 2H) of N recordings, on the encoder's device, as --save-features writes
         them. No gradients.
@@ -129,13 +133,14 @@ class ClipEncoder(nn.Module):
         than 300 frames the first 300 are taken, of more than two bodies the two that move most; a
         body that is not seen is all zeros. modalities: of joint, bone and motion (default: all that
         were trained).
-        joints: ntu25, kinect20, coco17, body25 or mediapipe33. axes: kinect or image (see
-        data_gen/README.md).
+        joints, axes, turn: as --joints, --axes and --turn of data_gen/custom_gendata.py. What is
+        probably wrong with the clips is printed, once for each encoder. Gaps are filled as there, so
+        features of a .skeleton file with gaps differ a little from those of --save-features.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size {batch_size} is not a whole number from 1 up')
         with torch.no_grad():
-            return torch.cat([*self.encode(clips, modalities, joints, axes, batch_size)])
+            return torch.cat([*self.encode(clips, modalities, joints, axes, turn, batch_size)])
 
     def forward(
         self,
@@ -143,11 +148,12 @@ class ClipEncoder(nn.Module):
         modalities: Sequence[str] | str | None = None,
         joints: str = 'ntu25',
         axes: str | None = None,
+        turn: bool = False,
     ) -> torch.Tensor:
         """The same of one batch, with gradients to the weights, to train them further."""
-        return next(self.encode(clips, modalities, joints, axes, sys.maxsize))
+        return next(self.encode(clips, modalities, joints, axes, turn, sys.maxsize))
 
-    def encode(self, clips, modalities, joints, axes, batch_size: int) -> Iterator[torch.Tensor]:
+    def encode(self, clips, modalities, joints, axes, turn, batch_size) -> Iterator[torch.Tensor]:
         """Yield the features of one batch after another."""
         modalities = [modalities] if isinstance(modalities, str) else modalities or self.modalities
         for name in modalities:
@@ -156,9 +162,16 @@ class ClipEncoder(nn.Module):
         position(joints, [*SKELETONS], 'skeleton')
         axes = axes or SKELETONS[joints].axes
         position(axes, [*AXES], 'kind of axes')
-        frames = [prepare(index, clip, joints, axes) for index, clip in enumerate(split(clips))]
-        if not frames:
+        prepared = [
+            prepare(index, clip, joints, axes, turn) for index, clip in enumerate(split(clips))
+        ]
+        if not prepared:
             raise InputError('there are no clips: give a list of arrays (frames, joints, 3)')
+        recordings, frames = zip(*prepared, strict=True)
+        for flaw in find_flaws(recordings[:CLIPS]):
+            if flaw not in self.shown:
+                print(f'warning: {flaw}', file=sys.stderr)
+            self.shown.add(flaw)
         lengths = torch.tensor([*map(len, frames)])
         dataset = ClipDataset(torch.cat(frames), lengths, torch.zeros(len(frames)), [])
         weights = next(self.parameters())
@@ -198,15 +211,16 @@ def split(clips) -> list:
         raise InputError(f'clips: expected a list of arrays, not {clips}') from error
 
 
-def prepare(index: int, clip, joints: str, axes: str) -> torch.Tensor:
-    """The recording number `index`, normalised: (T, 2, 25, 3) float32."""
+def prepare(index: int, clip, joints: str, axes: str, turn: bool) -> tuple[Poses, torch.Tensor]:
+    """The recording number `index`, and the same normalised: (T, 2, 25, 3) float32."""
     if isinstance(clip, str | os.PathLike):
         raise InputError(f'clip {index} is a path: give encoder.read({str(clip)!r})')
     if np.ma.isMaskedArray(clip):
         raise InputError(f'clip {index} is a masked array: give clip.filled(0)')
     try:
-        poses = to_ntu(check_poses(np.asarray(clip), joints), joints, axes)
+        poses = Poses(check_poses(np.asarray(clip), joints), joints, axes, turn=turn)
+        xyz, _ = to_clip(poses)
     except (SkeletonError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f'clip {index}: {error}') from error
-    xyz = normalize(two_liveliest(poses.swapaxes(0, 1)), min(len(poses), MAX_FRAME))
-    return torch.from_numpy(xyz.transpose(1, 3, 2, 0).copy())
+    xyz = normalize(xyz, min(xyz.shape[1], MAX_FRAME))
+    return poses, torch.from_numpy(xyz.transpose(1, 3, 2, 0).copy())

@@ -13,6 +13,7 @@ import torch
 import action_retrieval
 import hubconf
 from data_gen import custom_gendata
+from data_gen.demo_recordings import ACTIONS, draw_bones, perform
 from data_gen.joint_maps import SKELETONS, matrix
 from model.umurl import UmURL
 from tools import checkpoint
@@ -370,3 +371,35 @@ def test_bad_input_is_one_clear_line(encoder, call, message):
     with pytest.raises(InputError, match=message) as error:
         call(encoder)
     assert '\n' not in str(error.value)
+
+
+def actor(seed=0):
+    """One of the demo's actors (T, 1, 25, 3), three metres away."""
+    rng = np.random.default_rng(seed)
+    return perform(ACTIONS[6], [draw_bones(rng)], 40, rng).swapaxes(0, 1) + (0, 0, 3)
+
+
+def test_meaning_is_judged_once_for_each_encoder(encoder, saved, capsys):
+    encoder.features([actor()])
+    assert capsys.readouterr().err == ''
+    upside_down = [actor(seed) * (-1, -1, 1) for seed in range(3)]
+    for one in (encoder, hubconf.umurl(saved())):
+        for _ in range(2):
+            one.features(upside_down)
+        warned = capsys.readouterr().err
+        assert warned == ('warning: people do not stand upright: --axes image puts that right\n')
+        one.features([actor() * (-1, 1, -1)])
+        assert 'face away from the sensor: --turn' in capsys.readouterr().err
+    encoder.features([actor() * (-1, 1, -1)], turn=True)
+    assert capsys.readouterr().err == ''
+
+
+def test_gaps_and_padding_are_mended(encoder):
+    clip = actor()
+    padded = np.concatenate((np.zeros((5, 1, 25, 3)), clip, np.full((300, 1, 25, 3), np.nan)))
+    assert encoder.features([padded]).equal(encoder.features([clip]))
+    turned = encoder.features([clip * (-1, 1, -1)], turn=True)
+    torch.testing.assert_close(turned, encoder.features([clip], turn=True))
+    clip[:, 0, 17] = np.nan
+    with pytest.raises(InputError, match='clip 0: the right knee is never seen'):
+        encoder.features([clip])
