@@ -88,9 +88,10 @@ def test_the_number_of_keypoints_says_the_skeleton(joints, given, tmp_path):
     np.testing.assert_allclose(np.ptp(np.nan_to_num(found.bodies[:, 0], nan=2), 1), 0, atol=9)
 
 
-def test_people_are_followed(tmp_path):
+@pytest.mark.parametrize('apart', [-60, 400])  # within half a body of each other, or not
+def test_people_are_followed(apart, tmp_path):
     left, right = in_pixels('body25', 40, 2).swapaxes(0, 1)
-    frames = np.stack([left, right + (400, 0)], 1)
+    frames = np.stack([left, right + (apart, 0)], 1)
     frames[3:9, 0] = frames[20:26] = np.nan  # the first leaves, then both for less than a second
     shuffled = frames.copy()
     shuffled[::3] = shuffled[::3, ::-1]
@@ -109,7 +110,7 @@ def test_a_person_is_remembered_for_thirty_frames(away, bodies, tmp_path):
 
 def test_a_jump_of_more_than_half_a_body_is_another_person(tmp_path):
     frames = in_pixels('body25', 6)
-    frames[3:] += 0.6 * np.ptp(frames[0, 0], 0).max()
+    frames[3:, ..., 0] += 0.6 * np.ptp(frames[0, 0], 0).max()
     assert read(write_openpose(tmp_path, frames)).bodies.shape[1] == 2
 
 
@@ -264,6 +265,18 @@ def test_c3d_of_plug_in_gait(ezc3d):
     truth = gait_truth(15, 2)
     truth[:5, 1] = truth[7:9, 0] = np.nan  # nobody, and a body without RWRA
     assert error(mapped(found), truth) < MILLIMETRE
+
+
+def test_c3d_marker_with_a_residual_of_minus_1_is_lost(ezc3d, monkeypatch):
+    """ezc3d 1.7 gives NaN for its place; other versions may leave a place there."""
+    file = ezc3d.c3d(str(RECORDINGS / 'ezc3d.c3d'))
+    points, residuals = file['data']['points'], file['data']['meta_points']['residuals']
+    residuals[0, [*GAIT].index('LKNE'), 4] = -1
+    assert np.isfinite(points[:, [*GAIT].index('LKNE'), 4]).all()
+    monkeypatch.setattr(ezc3d, 'c3d', lambda path: file)
+    knee = list(SKELETONS['plugingait'].names).index('left knee')
+    seen = np.isfinite(read(RECORDINGS / 'ezc3d.c3d').bodies[:, 0, knee]).all(-1)
+    assert np.flatnonzero(~seen).tolist() == [4]
 
 
 def test_c3d_of_pose2sim_has_y_up_and_whole_millimetres(ezc3d):
