@@ -52,18 +52,24 @@ def read_openpose(folder: str, joints: str, axes: str | None) -> Poses:
 
 def frame_number(path: Path) -> int:
     """The last number in a file's name."""
-    return int(re.findall(r'\d+', path.stem)[-1])
+    numbers = re.findall(r'\d+', path.stem)
+    if not numbers:
+        raise SkeletonError(
+            f'{path.name} has no number: a folder holds one JSON a frame, no others'
+        )
+    return int(numbers[-1])
 
 
 def read_people(path: Path) -> list[np.ndarray]:
     """The people (J, 2) of one frame; NaN for a joint that is not seen."""
-    people = []
-    for person in json.loads(path.read_text('utf-8-sig'))['people']:
-        pose = np.array(person['pose_keypoints_2d'], float).reshape(-1, 3)[:, :2]
-        pose[(pose == 0).all(1)] = np.nan
-        if np.isfinite(pose).any():
-            people.append(pose)
-    return people
+    try:
+        people = json.loads(path.read_text('utf-8-sig'))['people']
+        poses = [np.array(each['pose_keypoints_2d'], float).reshape(-1, 3) for each in people]
+    except (ValueError, TypeError, KeyError) as error:
+        raise SkeletonError(f'{path.name} is no frame of OpenPose: {error!r}') from None
+    for pose in poses:
+        pose[(pose[:, :2] == 0).all(1)] = np.nan
+    return [pose[:, :2] for pose in poses if np.isfinite(pose[:, :2]).any()]
 
 
 def follow(frames: list[list[np.ndarray]], joints: str) -> list[dict]:

@@ -127,6 +127,8 @@ def test_frames_are_ordered_by_the_last_number(tmp_path):
         ({'a_1.json': [75], 'a_2.json': [54]}, 'joints, not one of'),
         ({'a_1.json': [63]}, 'people have .21. joints'),
         ({'a_1.json': [], 'a_2.json': []}, 'no joints'),
+        ({'a_1.json': [75], 'info.json': []}, 'info.json has no number'),
+        ({'a_1.json': [75], 'a_2.json': [74]}, 'a_2.json is no frame of OpenPose'),
     ],
 )
 def test_a_folder_that_cannot_be_one_recording(content, says, tmp_path):
