@@ -4,6 +4,8 @@ A signal that stops the processes cleanly ends it with 128 + the signal, and wit
 that torchrun prints.
 """
 
+import tools.common.start  # noqa: F401
+
 import sys
 
 import torch
