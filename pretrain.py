@@ -4,7 +4,8 @@ One process (a CPU, or one GPU):   python pretrain.py --checkpoint-path ./checkp
 One machine, four GPUs:            torchrun --nproc_per_node=4 pretrain.py …
 Two machines, on each:             torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d \\
                                        --rdzv_endpoint=HOST:29500 pretrain.py …
-SLURM:                             srun --ntasks-per-node=4 --gpus-per-node=4 python pretrain.py …
+SLURM:                             sbatch script_pretrain_slurm.sh
+mpirun:                            mpirun -n 4 -x MASTER_ADDR=HOST python pretrain.py …
 
 Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last
 epoch, checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. Of the losses shown,
@@ -17,6 +18,7 @@ import tools.common.start  # noqa: F401
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -465,6 +467,7 @@ def add_running_flags(parser: cli.Parser) -> None:
     )
     flag(
         '--resume',
+        type=os.path.expanduser,
         metavar='PATH|auto|none',
         default='none',
         help='continue from a checkpoint; auto: from where the run in --checkpoint-path stopped (default none)',

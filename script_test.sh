@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run the linter and the tests.
-#   ./script_test.sh [more flags of pytest]      -m slow: the long tests alone; -n 0: in one process
+#   ./script_test.sh [more flags of pytest]      -m slow: the long tests alone; -m slurm: on a SLURM cluster that is
+#                                        set up on this machine, as root (15 minutes); -n 0: in one process
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 make_environment requirements-dev.txt 'pytest, xdist'

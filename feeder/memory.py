@@ -5,18 +5,22 @@ import os
 import re
 from pathlib import Path
 
+# of torchrun, mpirun and SLURM: how many processes are on this machine
+PROCESSES_HERE = ('LOCAL_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE', 'SLURM_STEP_TASKS_PER_NODE')
+
 
 def free_memory(root: Path = Path('/')) -> float:
     """Bytes of host memory that this process may fill; infinite if unknown. root: of proc/ and sys/.
 
     That is what the kernel calls available, or the limit of a container if that is lower. It is
-    shared evenly among the processes that torchrun or SLURM started on this machine.
+    shared evenly among the processes that a launcher started on this machine.
     """
     kernel = 1024 * number_in(root / 'proc/meminfo', r'MemAvailable: *(\d+)')
     container = number_in(root / 'sys/fs/cgroup/memory.max', r'(\d+)')
-    processes = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('SLURM_STEP_TASKS_PER_NODE')
+    counts = [os.environ.get(name) for name in PROCESSES_HERE]
+    processes = next(filter(None, counts), '1')
     # SLURM writes 4(x2),1 for machines with 4, 4 and 1
-    return min(kernel, container) / int(re.match(r'\d+', processes or '1')[0])
+    return min(kernel, container) / int(re.match(r'\d+', processes)[0])
 
 
 def number_in(file: Path, pattern: str) -> float:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from feeder.memory import free_memory
+from feeder.memory import PROCESSES_HERE, free_memory
 
 GB = 10**9
 MEMINFO = {'proc/meminfo': 'MemTotal: 64000000 kB\nMemFree: 1 kB\nMemAvailable:   32000000 kB\n'}
@@ -14,7 +14,7 @@ LIMIT = 'sys/fs/cgroup/memory.max'
 
 @pytest.fixture
 def alone(monkeypatch):
-    for name in ('LOCAL_WORLD_SIZE', 'SLURM_STEP_TASKS_PER_NODE'):
+    for name in PROCESSES_HERE:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -42,6 +42,7 @@ def test_free_memory(tmp_path, alone, files, expected):
     [
         ({}, 1),
         ({'LOCAL_WORLD_SIZE': '8'}, 8),
+        ({'OMPI_COMM_WORLD_LOCAL_SIZE': '3'}, 3),
         ({'SLURM_STEP_TASKS_PER_NODE': '4(x2),1'}, 4),
         ({'SLURM_STEP_TASKS_PER_NODE': '1', 'LOCAL_WORLD_SIZE': '2'}, 2),
     ],
