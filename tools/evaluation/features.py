@@ -255,7 +255,10 @@ def check_features(features: dict[Subset, Features], path: Path) -> None:
                 )
             zero = int((norms < SHORTEST).sum())
             if zero:
-                print(f'note: {path}: {plural(zero, f"{split} clip")} with zeros', file=sys.stderr)
+                print(
+                    f'note: {path}: the features of {plural(zero, f"{split} clip")} are zeros',
+                    file=sys.stderr,
+                )
             elif len(values) > 1 and (values == values[0]).all():
                 print(f'note: {path}: all {split} clips have the same features', file=sys.stderr)
 

@@ -291,10 +291,13 @@ def describe(**about):
         ({'about': describe(dataset=['ntu60'])}, 'its array about is not of --save-features'),
         ({'about': describe(subsets=5)}, 'its array about is not of --save-features'),
         ({'about': np.array({'dataset': 'ntu60'}, object)}, 'its array about is not'),
-        ({'val': 9 * np.eye(4)[:3] * [[1], [1], [0]]}, 'f.npz: 1 test clip with zeros'),
+        (
+            {'val': 9 * np.eye(4)[:3] * [[1], [1], [0]]},
+            'f.npz: the features of 1 test clip are zeros',
+        ),
         ({'val': np.ones((3, 4))}, 'f.npz: all test clips have the same features'),
-        ({'train': np.zeros((6, 4))}, 'f.npz: 6 training clips with zeros'),
-        ({'train': np.full((6, 4), 1e-30)}, 'f.npz: 6 training clips with zeros'),
+        ({'train': np.zeros((6, 4))}, 'f.npz: the features of 6 training clips are zeros'),
+        ({'train': np.full((6, 4), 1e-30)}, 'f.npz: the features of 6 training clips are zeros'),
     ],
 )
 def test_features_that_are_scored(retrieve, arrays, note):
