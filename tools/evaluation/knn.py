@@ -43,7 +43,8 @@ def knn_search(
         else [(indices, None) for indices in torch.arange(num_queries, device=device).split(block)]
     )
     for indices, relevant in progress(blocks, 'retrieval', unit='block', leave=False):
-        filled = indices.repeat(-(-FEWEST_QUERIES // len(indices)))
+        rows = torch.arange(max(len(indices), FEWEST_QUERIES), device=device)
+        filled = indices[rows % len(indices)]
         similarities = late_fusion(
             query[filled] @ features.T for query, features in zip(queries, train, strict=True)
         )[: len(indices)]
