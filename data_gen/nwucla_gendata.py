@@ -4,8 +4,8 @@ protocol.
     python -m data_gen.nwucla_gendata --data_path data/NW-UCLA/all_sqe
 
 The folder holds aAA_sSS_eEE_vVV.json: action, performer, episode and view. Their `skeletons`
-(T, 20, 3) are the joints of Kinect v1, in metres and in the axes of NTU RGB+D. Views 1 and 2 train, view 3 tests. Unusable files are
-skipped and listed at the end.
+(T, 20, 3) are the joints of Kinect v1, in metres and in the axes of NTU RGB+D. Views 1 and 2 train,
+view 3 tests. Unusable files are skipped and listed at the end.
 """
 
 import json
@@ -14,12 +14,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # to run as a script, inside data_gen/ too
 
+import tools.common.start  # noqa: E402, F401
+
+import numpy as np  # noqa: E402
+
 from data_gen import pipeline  # noqa: E402
+from data_gen.class_names import NW_UCLA_ACTIONS  # noqa: E402
 from data_gen.custom_gendata import read_one, warn_of_flaws  # noqa: E402
 from data_gen.joint_maps import AXES  # noqa: E402
 from data_gen.poses import check_poses  # noqa: E402
@@ -28,18 +31,6 @@ from data_gen.tracks import Poses  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 from tools.common import cli  # noqa: E402
 
-ACTIONS = {
-    1: 'pick up with one hand',
-    2: 'pick up with two hands',
-    3: 'drop trash',
-    4: 'walk around',
-    5: 'sit down',
-    6: 'stand up',
-    8: 'donning',
-    9: 'doffing',
-    11: 'throw',
-    12: 'carry',
-}
 TRAINING_VIEWS = ('01', '02')
 NAME = re.compile(r'a(?P<action>\d\d)_s(?P<performer>\d\d)_e\d\d_v(?P<view>\d\d)')
 
@@ -47,7 +38,7 @@ NAME = re.compile(r'a(?P<action>\d\d)_s(?P<performer>\d\d)_e\d\d_v(?P<view>\d\d)
 def main(argv=None):
     args = parse_args(argv)
     read = partial(read_file, axes=args.axes)
-    labels = {f'{action:02d}': label for label, action in enumerate(ACTIONS)}
+    labels = {f'{action:02d}': label for label, action in enumerate(NW_UCLA_ACTIONS)}
     splits = {'train': ([], []), 'val': ([], [])}
     jobs, performers = [], {}
     for path in sorted(args.data_path.glob('*.json')):
@@ -61,7 +52,7 @@ def main(argv=None):
     if not jobs:
         raise cli.InputError(f'{args.data_path}: no a01_s01_e00_v01.json …; use --data_path')
     warn_of_flaws(read, [job.path for job in jobs])
-    details = {'class_names': [*ACTIONS.values()], 'performers': performers, 'axes': args.axes}
+    details = {'performers': performers, 'axes': args.axes}
     folder = args.out_folder or ROOT / 'data' / DATASETS['nwucla'].folder
     benchmark = pipeline.Benchmark('nwucla', 'xview', folder / 'xview', splits, details)
     return pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)

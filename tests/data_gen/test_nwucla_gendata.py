@@ -76,7 +76,7 @@ def test_it_is_a_data_set_as_the_others(prepare, tmp_path):
     assert prepare() == 0
     data = Data(tmp_path, 'nwucla', 'cross_view')
     assert data.folder == tmp_path / 'NW-UCLA' / 'xview'
-    assert (data.class_name(0), data.class_name(9)) == ('pick up with one hand', 'carry')
+    assert (data.class_name(0), data.class_name(9)) == ('A001 pick up with one hand', 'A012 carry')
     assert data.performers(['a01_s03_e02_v02', 'a12_s10_e00_v03']) == ['03', '10']
     assert data.num_classes([9]) == DATASETS['nwucla'].classes == 10
     assert DATASETS['nwucla'].counts == {'xview': (1020, 464)}
