@@ -92,10 +92,13 @@ class PositionEncoding(nn.Module):
 
     def __init__(self, hidden_size):
         super().__init__()
-        frequency = torch.exp(torch.arange(0, hidden_size, 2) * (-math.log(10000.0) / hidden_size))
-        angle = torch.arange(MAX_LENGTH)[:, None] * frequency  # (200, H / 2)
-        waves = torch.stack((angle.sin(), angle.cos()), 2)  # (200, H / 2, 2)
-        self.register_buffer('pe', waves.flatten(1)[None])  # (1, 200, H)
+        device = torch.empty(0).device
+        with torch.device('cpu'):  # arithmetic on the meta device imports torch's compiler
+            even = torch.arange(0, hidden_size, 2)
+            frequency = torch.exp(even * (-math.log(10000.0) / hidden_size))
+            angle = torch.arange(MAX_LENGTH)[:, None] * frequency  # (200, H / 2)
+            waves = torch.stack((angle.sin(), angle.cos()), 2)  # (200, H / 2, 2)
+        self.register_buffer('pe', waves.flatten(1)[None].to(device))  # (1, 200, H)
 
     def forward(self, x):
         return x + self.pe[:, : x.shape[1]].to(x.dtype)

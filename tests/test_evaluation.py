@@ -184,6 +184,11 @@ def test_batch_and_block_change_nothing(setting, tmp_path):
     assert made[0]['predictions'] == made[1]['predictions'] == made[2]['predictions']
 
 
+def test_results_name_the_batch_size_that_mixed_precision_depends_on(setting, tmp_path):
+    made = results(action_retrieval, setting, tmp_path, '--amp', 'bf16', '--extract-batch', '7')
+    assert made['config']['extract_batch'] == 7
+
+
 def test_per_class_file_in_a_new_folder(setting, tmp_path):
     made = results(action_retrieval, setting, tmp_path, '--per-class', tmp_path / 'new/classes.csv')
     with open(tmp_path / 'new/classes.csv', newline='') as file:

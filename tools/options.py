@@ -75,8 +75,10 @@ def add_device_flag(parser: Parser) -> None:
     )
 
 
-def add_machine_flags(parser: Parser, amp: str) -> argparse._ArgumentGroup:
-    """Device, precision and seed; returns the group `running`. amp: the default of --amp."""
+def add_machine_flags(parser: Parser, amp: str, note: str = '') -> argparse._ArgumentGroup:
+    """Device, precision and seed; returns the group `running`. amp: the default of --amp; note: for
+    its help.
+    """
     group = parser.add_argument_group('running')
     add_device_flag(group)
     flag = group.add_argument
@@ -86,7 +88,7 @@ def add_machine_flags(parser: Parser, amp: str) -> argparse._ArgumentGroup:
         choices=('auto', *AMP),
         default=amp,
         help='mixed precision; auto: bf16 or else fp16 on a GPU, off on a CPU, but bf16 for wide pre-training on one '
-        f'that multiplies in bf16 (default {amp})',
+        f'that multiplies in bf16{note} (default {amp})',
     )
     flag(
         '--tf32',
@@ -147,7 +149,8 @@ def add_encoding_flags(
         metavar='N',
         help='clips encoded at a time (default 64)',
     )
-    add_machine_flags(parser, amp='off')  # features are compared with published ones
+    note = '; features in bf16 or fp16 depend a little on --extract-batch'
+    add_machine_flags(parser, 'off', note)  # features are compared with published ones
     return group
 
 
@@ -219,7 +222,7 @@ def use_checkpoint(args: argparse.Namespace) -> None:
         print(f'{newest} is the newest checkpoint in {args.pretrained}')
         args.pretrained = newest
     if args.pretrained.is_file() and None in (args.dataset, args.protocol, args.modalities):
-        saved = checkpoint.read(args.pretrained)
+        saved = checkpoint.read(args.pretrained, mmap=True)
         args.modalities = args.modalities or checkpoint.modalities_in(saved['state_dict'])
         known = checkpoint.config_of(args.pretrained, saved) or {}
         args.dataset = args.dataset or known.get('dataset')

@@ -98,9 +98,12 @@ def interval(correct: int, num_clips: int) -> list[float]:
 
     It treats the clips as independent, and does not cover the spread over trainings.
     """
-    from scipy.stats import binomtest  # slow to import
+    from scipy.special import betaincinv
 
-    return [100 * float(end) for end in binomtest(correct, num_clips).proportion_ci()]
+    wrong = num_clips - correct
+    low = betaincinv(correct, wrong + 1, 0.025) if correct else 0
+    high = betaincinv(correct + 1, wrong, 0.975) if wrong else 1
+    return [100 * float(low), 100 * float(high)]
 
 
 def bootstrap_interval(values: np.ndarray, performers: list | None) -> list[float] | None:

@@ -1,5 +1,8 @@
 """One reader: official checkpoints and ours, with and without `module.`, and never half of one."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from feeder.modalities import streams
 from model.umurl import UmURL
 from tools import checkpoint
 from tools.common.cli import InputError
+from tools.options import ROOT
 
 
 @pytest.fixture
@@ -74,6 +78,32 @@ def test_with_and_without_module(saved):
     torch.save({'state_dict': model.state_dict()}, bare)
     one, other = (checkpoint.load_model(file)[0].state_dict() for file in (path, bare))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_loaded_encoder_outlives_its_file(saved, random_clips):
+    path, model = saved
+    clips = streams(random_clips(3))
+    backbone = checkpoint.load_model(path)[0].backbone
+    path.write_bytes(bytes(path.stat().st_size))
+    assert backbone.encode(clips).equal(model.backbone.eval().encode(clips))
+
+
+def test_the_old_format_is_read(saved):
+    path, model = saved
+    content = {'state_dict': model.state_dict()}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    loaded = checkpoint.load_model(path)[0].state_dict()
+    assert all(value.equal(loaded[key]) for key, value in model.state_dict().items())
+
+
+def test_loading_does_not_import_the_compiler(reference):
+    """It takes a second."""
+    code = (
+        'import sys; from tools import checkpoint; checkpoint.load_model(sys.argv[1]); '
+        'sys.exit("torch._dynamo" in sys.modules)'
+    )
+    command = [sys.executable, '-c', code, reference / 'initial.pth.tar']
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def test_official_checkpoints(reference, width):
@@ -304,6 +334,7 @@ def test_only_the_last_checkpoint_is_evaluated_if_none_was_kept(tmp_path):
         (lambda tensor: tensor > 0, 'is torch.bool, where'),
         (lambda tensor: tensor.to(torch.complex64), 'is torch.complex64, where'),
         (lambda tensor: tensor.to_sparse(), 'not an ordinary dense tensor'),
+        (lambda tensor: torch.ones(1).expand(10**6, 10**6), 'is larger than what the file holds'),
         (lambda tensor: 'text', 'no state_dict of tensors'),
         (lambda tensor: None, 'no state_dict of tensors'),
     ],

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from tools import scores
 
@@ -35,6 +36,13 @@ def test_the_interval_of_nothing_or_all_correct():
     end = 100 * (1 - 0.025 ** (1 / 9))
     assert scores.interval(0, 9) == pytest.approx([0, end])
     assert scores.interval(9, 9) == pytest.approx([100 - end, 100])
+
+
+@pytest.mark.parametrize('num_clips', [1, 7, 411, 16487])
+def test_the_interval_is_that_of_the_binomial_test(num_clips):
+    for correct in {0, 1, num_clips // 3, num_clips - 1, num_clips}:
+        expected = [100 * end for end in binomtest(correct, num_clips).proportion_ci()]
+        assert scores.interval(correct, num_clips) == pytest.approx(expected, abs=1e-9)
 
 
 def test_classification_by_hand():

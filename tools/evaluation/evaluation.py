@@ -181,6 +181,8 @@ def begin(args: argparse.Namespace, task: str, **settings) -> Evaluation | None:
     data = options.data_of(args)
     rows = fusion_rows(args.modalities, args.ensemble, args.all_modalities)
     config = {'task': task} | {name: getattr(args, name) for name in CONFIGURATION} | settings
+    if args.amp != 'off':
+        config['extract_batch'] = args.extract_batch
     if args.results:
         config |= input_hashes(data, args.pretrained, args.load_features)
     if args.skip_finished and results.is_finished(args.results, config):

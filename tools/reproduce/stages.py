@@ -128,7 +128,7 @@ def finished_encoder(folder: Path) -> tuple[Path | None, str | None]:
     gigabyte.
     """
     path = checkpoint.newest(folder)
-    saved = checkpoint.read(path) if path else {}
+    saved = checkpoint.read(path, mmap=True) if path else {}
     config = saved.get('config', {})  # the official code records none
     if path is None or saved.get('epoch', 0) < config.get('epochs', 0):
         return None, None

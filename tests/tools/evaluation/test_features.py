@@ -73,9 +73,7 @@ def test_each_modality_is_embedded_once_a_batch(model, clips):
 
 
 def test_the_cost_of_each_subset(model):
-    """One fused pass costs less than the passes of its modalities; counted without running
-    anything.
-    """
+    """One fused pass costs less than the passes of its modalities."""
     costs = flops.gflops_per_clip(model.backbone, SUBSETS)
     assert costs['joint'] == costs['bone'] == costs['motion'] > 0
     assert costs['joint'] < costs['joint+bone'] < costs['joint+bone+motion'] < 3 * costs['joint']
