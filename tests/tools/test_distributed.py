@@ -37,10 +37,12 @@ def test_two_processes_train_as_one(tmp_path, chunks, traced):
 
 def test_the_number_of_processes_may_change(tmp_path, padded_arrays):
     """One process, two, one again: the losses of a run in one process. The last batch of each epoch
-    has 2 clips.
+    has 2 clips. Where a gradient is near 0, Adam's first steps make rounding as large as --lr.
     """
     padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=10)
     flags = [
+        '--lr',
+        1e-4,
         '--data-root',
         tmp_path / 'data',
         '--hidden-size',
@@ -66,7 +68,7 @@ def test_the_number_of_processes_may_change(tmp_path, padded_arrays):
     )
     assert [line.get('processes') for line in mixed] == [1, None, 2, None, 1, None]
     totals = [[line['total'] for line in lines if 'total' in line] for lines in (one, mixed)]
-    assert totals[1] == pytest.approx(totals[0], rel=1e-4)
+    assert totals[1] == pytest.approx(totals[0], rel=2e-5)
 
 
 def torchrun(*command):
