@@ -84,7 +84,13 @@ def train(args, device: torch.device) -> StopSignals | None:
     stop = StopSignals(device)
     path, saved = read_resumable(args.resume, args.checkpoint_path)
     recorded = checkpoint.config_of(path, saved) or {}
-    config = continued(run_config(args, device), recorded, path, saved['epoch'])
+    embedded = list(MODALITIES)
+    if path:
+        embedded = options.known_modalities(saved['state_dict'], path)
+    modalities = args.modalities or recorded.get('modalities', embedded)
+    checkpoint.check_modalities(modalities, embedded, path)
+    config = run_config(args, modalities, device)
+    config = continued(config, recorded, path, saved['epoch'])
     if args.start_epoch is not None:
         saved |= {'epoch': args.start_epoch, 'step': 0}
     if saved['epoch'] >= config.epochs:
@@ -97,7 +103,6 @@ def train(args, device: torch.device) -> StopSignals | None:
     feeder = build_feeder(config, dataset, args.data_device, device)
     dtype, precision, why = choose_precision(args.amp, device, config.hidden_size, recorded)
     config = replace(config, **precision)
-    embedded = checkpoint.modalities_in(saved['state_dict']) if path else tuple(MODALITIES)
     frame_shape = dataset.frames.shape[1:]
     state = build_state(config, embedded, args.encoder_chunks, frame_shape, dtype, device)
     state.load(saved, path, config.weight_decay)
@@ -166,10 +171,11 @@ def train_one_epoch(
             break
 
 
-def run_config(args, device: torch.device) -> RunConfig:
+def run_config(args, modalities: Sequence[str], device: torch.device) -> RunConfig:
     parts = (manifest.read(options.data_of(args).folder) or {'parts': {}})['parts']
     return RunConfig.from_flags(
         args,
+        modalities=modalities,
         weights=Weights(*(getattr(args, f'{name}_weight') for name in Weights._fields)),
         augmentation=Augmentation(*(getattr(args, name) for name in Augmentation._fields)),
         data=parts.get('train', {}).get('hash'),

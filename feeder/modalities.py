@@ -36,9 +36,12 @@ def motion(x: torch.Tensor) -> torch.Tensor:
 
 # Functions of joints (N, T, M, V, C) that keep their shape.
 MODALITIES = {'joint': joint, 'bone': bone, 'motion': motion}
-SUBSETS = [
-    subset for size in range(1, len(MODALITIES) + 1) for subset in combinations(MODALITIES, size)
-]
+
+
+def subsets(modalities=MODALITIES) -> list[tuple[str, ...]]:
+    """All subsets but the empty one, small ones first."""
+    sizes = range(1, len(modalities) + 1)
+    return [subset for size in sizes for subset in combinations(modalities, size)]
 
 
 def streams(x: torch.Tensor, modalities=MODALITIES) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

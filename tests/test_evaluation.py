@@ -381,7 +381,10 @@ def test_recorded_features(recorded, reference, recorded_dataset):
             ['--ensemble', '--modalities', 'bone'],
             '--ensemble takes two or more modalities, not bone alone',
         ),
-        (['--all-modalities', '--modalities', 'bone', 'joint'], 'leave out --modalities'),
+        (
+            ['--all-modalities', '--modalities', 'bone'],
+            '--all-modalities takes two or more modalities, not bone alone',
+        ),
         (['--all-modalities', '--ensemble'], 'not allowed with argument'),
         (['--skip-finished'], '--skip-finished needs --results'),
         (['--results', __file__ + '/r.json'], __file__),

@@ -6,6 +6,7 @@ import copy
 import re
 import sys
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -320,15 +321,19 @@ def load_model(path: Path, modalities=()) -> tuple[UmURL, dict | None]:
         model = UmURL(**model_settings(saved, path))
     loaded = model if whole else model.backbone
     check_shapes(loaded, state, path)
-    held = model.backbone.modalities
-    for modality in modalities:
-        if modality not in held:
-            raise InputError(f'{path} has no {modality}: choose from --modalities {" ".join(held)}')
+    check_modalities(modalities, model.backbone.modalities, path)
     own = loaded.state_dict()
     state = {key: value.to(own[key].dtype).contiguous() for key, value in state.items()}
     loaded.load_state_dict(state, assign=True)
     model.backbone = copy.deepcopy(model.backbone)  # the file may change while it is used
     return model.eval(), config_of(path, saved)
+
+
+def check_modalities(modalities: Iterable[str], held: Sequence[str], path: Path) -> None:
+    """InputError if a checkpoint that holds some modalities lacks one of these."""
+    for modality in modalities:
+        if modality not in held:
+            raise InputError(f'{path} has no {modality}: choose from --modalities {" ".join(held)}')
 
 
 def model_settings(saved: dict, path: Path) -> dict:

@@ -187,9 +187,10 @@ def parse_args(
         use_checkpoint(args)
     args.dataset = args.dataset or 'ntu60'
     args.protocol = args.protocol or DATASETS[args.dataset].protocols[0]
-    args.modalities = [
-        name for name in MODALITIES if name in (args.modalities or MODALITIES)
-    ]  # in the usual order
+    if args.modalities or not hasattr(args, 'resume'):  # a resumed run keeps its own
+        args.modalities = [
+            name for name in MODALITIES if name in (args.modalities or MODALITIES)
+        ]  # in the usual order
     if getattr(args, 'skip_finished', False) and not args.results:
         raise InputError('--skip-finished needs --results FILE.json')
     if args.gpu is not None:
@@ -223,11 +224,20 @@ def use_checkpoint(args: argparse.Namespace) -> None:
         args.pretrained = newest
     if args.pretrained.is_file() and None in (args.dataset, args.protocol, args.modalities):
         saved = checkpoint.read(args.pretrained, mmap=True)
-        args.modalities = args.modalities or checkpoint.modalities_in(saved['state_dict'])
+        args.modalities = args.modalities or known_modalities(saved['state_dict'], args.pretrained)
         known = checkpoint.config_of(args.pretrained, saved) or {}
         args.dataset = args.dataset or known.get('dataset')
         if args.dataset == known.get('dataset'):
             args.protocol = args.protocol or known.get('protocol')
+
+
+def known_modalities(state: dict, path: Path) -> list[str]:
+    """The modalities of a checkpoint; InputError for one of another version of this project."""
+    modalities = checkpoint.modalities_in(state)
+    for modality in modalities:
+        if modality not in MODALITIES:
+            raise InputError(f'{path} holds {modality}, which feeder/modalities.py does not have')
+    return modalities
 
 
 def try_outputs(*paths: Path | None) -> None:

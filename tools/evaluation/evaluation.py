@@ -158,7 +158,7 @@ def add_fusion_flags(parser: Parser) -> None:
     several.add_argument(
         '--all-modalities',
         action='store_true',
-        help='a table of all subsets of the modalities and their late fusion, from one pass over '
+        help='a table of all subsets of --modalities and their late fusion, from one pass over '
         'the data',
     )
 

@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_gen.skeleton import BODIES, JOINTS
 from feeder.feeders import VIEW_FRAMES
-from feeder.modalities import MODALITIES
 from model.umurl import Backbone, UmURL
 from tools import checkpoint
 from tools.common import cli
@@ -67,9 +66,8 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def paths() -> dict[str, list[Subset]]:
-    """The passes of the encoder, each with its modalities: fused, and one of each modality."""
-    names = tuple(MODALITIES)
+def paths(names: Subset) -> dict[str, list[Subset]]:
+    """The passes of an encoder of these modalities: fused, and one of each modality."""
     found = {'1 modality': [names[:1]]}
     for number in range(2, len(names) + 1):
         found[f'{number} modalities, fused'] = [names[:number]]
@@ -97,7 +95,7 @@ def flops_per_clip(model: UmURL) -> dict[str, float]:
     streams = random_streams(model.backbone, 2, 'meta')  # BatchNorm trains on two clips or more
     counts = {
         path: count_flops(partial(encode, model.backbone, streams, passes))
-        for path, passes in paths().items()
+        for path, passes in paths(model.backbone.modalities).items()
     }
     counts['pre-training, forward'] = count_flops(lambda: model(streams, streams))
     counts['pre-training, with backward'] = count_flops(
@@ -113,7 +111,8 @@ def time_paths(
     """Median seconds of each path: {path: (for one clip, for a batch)}."""
     one, many = (random_streams(backbone, clips, device) for clips in (1, batch_size))
     times = {}
-    for path, passes in cli.progress(paths().items(), 'timing', unit='path', leave=False):
+    found = paths(backbone.modalities).items()
+    for path, passes in cli.progress(found, 'timing', unit='path', leave=False):
         clip = seconds_of(partial(encode, backbone, one, passes), 2)
         batch = seconds_of(partial(encode, backbone, many, passes), 2)
         times[path] = clip, batch

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from feeder.modalities import MODALITIES, SUBSETS
+from feeder.modalities import MODALITIES, subsets
+from model.umurl import SHORT_NAMES
 from tools.common.cli import InputError, position
 from tools.results import Origin
 
 Subset = tuple[str, ...]  # modalities encoded together, in the order of MODALITIES
+
+NOT_TRAINED_ON = 'combination not trained on'
 
 
 class FusionRow(NamedTuple):
@@ -32,15 +35,15 @@ def fusion_rows(
     modalities: list[str], ensemble: bool = False, all_modalities: bool = False
 ) -> list[FusionRow]:
     """The rows to evaluate; the flags are --modalities, --ensemble and --all-modalities."""
-    if all_modalities:
-        if len(modalities) < len(MODALITIES):
-            raise InputError('--all-modalities evaluates all of them: leave out --modalities')
-        return [fused(subset) for subset in SUBSETS] + [fused_late(modalities)]
+    if not ensemble and not all_modalities:
+        return [fused(tuple(modalities))]
+    if len(modalities) == 1:
+        flag = '--ensemble' if ensemble else '--all-modalities'
+        raise InputError(f'{flag} takes two or more modalities, not {modalities[0]} alone')
+    encoded = subsets(modalities)
     if ensemble:
-        if len(modalities) == 1:
-            raise InputError(f'--ensemble takes two or more modalities, not {modalities[0]} alone')
-        return [fused((modality,)) for modality in modalities] + [fused_late(modalities)]
-    return [fused(tuple(modalities))]
+        encoded = [(modality,) for modality in modalities]
+    return [fused(subset) for subset in encoded] + [fused_late(modalities)]
 
 
 def fused(subset: Subset) -> FusionRow:
@@ -74,12 +77,14 @@ def modalities_of(subsets: list[Subset]) -> list[str]:
 def row_facts(row: FusionRow, origin: Origin) -> dict:
     """For a row of a table: its GFLOPs per clip, and a note if pre-training never fused just these
     modalities.
+
+    The official code does not record what it was trained on: its three modalities.
     """
-    trained = set((origin.pretrained_on or {}).get('modalities', MODALITIES))
+    trained = set((origin.pretrained_on or {}).get('modalities', SHORT_NAMES))
     gflops = None
     if origin.gflops:
         gflops = sum(origin.gflops['+'.join(subset)] for subset in row.subsets)
     note = ''
     if any(len(subset) > 1 and set(subset) != trained for subset in row.subsets):
-        note = 'combination not trained on'
+        note = NOT_TRAINED_ON
     return {'gflops': gflops, 'note': note}

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from feeder.modalities import MODALITIES
 from tools.analysis.drawing import COLOURS, styled
 from tools.common.files import replacing
+from tools.evaluation.late_fusion import NOT_TRAINED_ON
 
-# Kinds of rows and their markers, by the number of modalities that are encoded together.
-KINDS = [
-    ('one modality', 'o'),
-    ('two, combination not trained on', 'D'),
-    ('three, early fusion', '*'),
-    ('3s, late fusion', 's'),
-]
+# Kinds of rows, and the marker of each.
+ONE = 'one modality'
+UNTRAINED = f'several, {NOT_TRAINED_ON}'
+EARLY = 'all, early fusion'
+LATE = 'all, late fusion'
+MARKERS = {ONE: 'o', UNTRAINED: 'D', EARLY: '*', LATE: 's'}
 
 
 @styled
@@ -41,29 +42,37 @@ def write(path: Path, rows: list) -> None:
         handle_of.keys(),
         loc='outside lower center',
         ncols=2,
-        title='j, b, m: joint, bone, motion',
+        title='modalities by their initials',
     )
     with replacing(path) as file:
         figure.savefig(file, format='png')
     print(f'{path}: accuracy against GFLOPs')
 
 
+def kind_of(row) -> str:
+    if NOT_TRAINED_ON in row.note:
+        return UNTRAINED
+    if '+' in row.of:
+        return EARLY
+    return ONE if row.of in MODALITIES else LATE
+
+
 def draw_row(ax, row) -> None:
-    """Mark one row, and name its modalities if it has one or two."""
-    number = 3 if row.of == '3s' else row.of.count('+')
-    kind, marker = KINDS[number]
+    """Mark one row, and name its modalities unless it has all."""
+    kind = kind_of(row)
+    marker = MARKERS[kind]
     ax.errorbar(
         row.gflops,
         row.ours_mean,
         row.ours_std,
         fmt=marker,
-        color=COLOURS[number],
+        color=COLOURS[list(MARKERS).index(kind)],
         label=kind,
         linewidth=0.7,
         markersize=9 if marker == '*' else 4,
-        fillstyle='none' if number == 1 else 'full',
+        fillstyle='none' if kind == UNTRAINED else 'full',
     )
-    if number < 2:
+    if kind in (ONE, UNTRAINED):
         initials = '+'.join(modality[0] for modality in row.of.split('+'))
         place = {'textcoords': 'offset points', 'ha': 'right', 'va': 'center'}
         ax.annotate(initials, (row.gflops, row.ours_mean), (-4, 0), fontsize=5, **place)

@@ -10,6 +10,7 @@ import torch
 from model.objective import Losses
 from model.umurl import projections_of
 from tools.common.cli import InputError
+from tools.distributed import rank
 
 # mean standard deviation of a projection; the variance term of the objective pulls it towards 1
 COLLAPSED = 0.1
@@ -40,8 +41,15 @@ class Monitor:
 
     def start_epoch(self, epoch: int, state: dict | None = None) -> None:
         """Start an epoch, or continue it from the `state` of an earlier run."""
-        state = state or {'sums': [0.0] * len(self.names), 'skipped': 0, 'clips': 0, 'seconds': 0.0}
+        nothing = {'sums': [0.0] * len(self.names), 'skipped': 0, 'clips': 0, 'seconds': 0.0}
+        state = state or nothing
         try:
+            if state.get('names', self.names) != self.names:  # before a loss term was added, say
+                if rank() == 0:
+                    print(
+                        f'note: the means of epoch {epoch} are of its last steps', file=sys.stderr
+                    )
+                state = nothing
             self.epoch, self.clips, self.started = (
                 epoch,
                 int(state['clips']),
@@ -53,7 +61,7 @@ class Monitor:
                 .to(self.device)
             )
             self.skipped = torch.full((), int(state['skipped']), device=self.device)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f'the checkpoint does not hold what its unfinished epoch has measured: {error}'
             ) from error
@@ -62,6 +70,7 @@ class Monitor:
     def state(self) -> dict:
         """What `start_epoch` needs to continue the epoch."""
         return {
+            'names': self.names,
             'sums': self.sums.tolist(),
             'skipped': int(self.skipped),
             'clips': self.clips,

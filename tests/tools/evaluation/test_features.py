@@ -16,18 +16,20 @@ import torch
 import action_recognition
 import action_retrieval
 from feeder.feeders import downstream_batches
+from feeder.modalities import subsets
 from model.umurl import UmURL
 from tools import checkpoint
 from tools import results as results_module
 from tools.common.cli import InputError
 from tools.evaluation import feature_files, features, flops
 from tools.evaluation.feature_files import Features
-from tools.evaluation.late_fusion import SUBSETS, FusionRow, fusion_rows, main_row, needed_subsets
+from tools.evaluation.late_fusion import FusionRow, fusion_rows, main_row, needed_subsets
 from tools.results import Origin
 
 ROOT = Path(__file__).resolve().parents[3]
 JOINT, BONE, MOTION = ('joint',), ('bone',), ('motion',)
 ALL = ['joint', 'bone', 'motion']
+SUBSETS = subsets()
 ORIGIN = Origin('ab', None, {'seed': 1}, ['b', 'a'], [3, 4], list('vwxyz'))
 
 
