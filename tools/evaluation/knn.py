@@ -74,20 +74,26 @@ def nearest(similarities: torch.Tensor, k: int) -> torch.Tensor:
 
     topk alone leaves open which of equal ones it takes, and in which order.
     """
-    most = min(k + 1, similarities.shape[1])
-    values, columns = similarities.topk(most)
-    columns = columns[:, :k]
-    # Where the last one has an equal beyond the k, only the first of the equal ones belong to them.
-    cut = values[:, k - 1] == values[:, most - 1]
-    if most > k and cut.any():
-        rows, last = similarities[cut], values[cut, k - 1 : k]
-        above, equal = rows > last, rows == last
-        room = k - above.sum(1, keepdim=True)
-        chosen = above | equal & (equal.cumsum(1) <= room)
-        columns[cut] = chosen.nonzero()[:, 1].view(-1, k)
+    values, columns = similarities.topk(min(k + 1, similarities.shape[1]))
+    columns, last = columns[:, :k], values[:, k - 1 : k]
+    tied = (values[:, k:] == last).any(1)  # (q,), with an equal beyond the k
+    if similarities.device.type != 'cpu':  # a look at `tied` would wait for the GPU
+        columns = first_of_equals(similarities, last, k)
+    elif tied.any():
+        columns[tied] = first_of_equals(similarities[tied], last[tied], k)
     columns = columns.sort(1).values
     order = similarities.gather(1, columns).argsort(dim=1, descending=True, stable=True)
     return columns.gather(1, order)
+
+
+def first_of_equals(similarities: torch.Tensor, last: torch.Tensor, k: int) -> torch.Tensor:
+    """The columns (q, k), in any order, of all above the k-th largest, `last` (q, 1), and of the
+    first that equal it.
+    """
+    above, equal = similarities > last, similarities == last
+    room = k - above.sum(1, keepdim=True)
+    chosen = above | equal & (equal.cumsum(1) <= room)
+    return chosen.byte().topk(k).indices
 
 
 def average_precision(relevant: torch.Tensor, ranked: torch.Tensor) -> torch.Tensor:
