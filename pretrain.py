@@ -151,12 +151,12 @@ def train_one_epoch(
 ) -> None:
     """Train through an epoch from `state.step` on, until `after_step()` returns something true.
 
-    losses_of(uni, fused): the Losses of a step, and the projections (2k, B, D) of all processes.
+    losses_of(*views): the Losses of a step, and the projections (2k, B, D) of all processes.
     """
     state.model.train()
     optimizer, loss_scaler = state.optimizer, state.loss_scaler
-    for uni, fused in feeder.epoch(state.epoch, state.step):
-        losses, projections = losses_of(uni, fused)
+    for views in feeder.epoch(state.epoch, state.step):
+        losses, projections = losses_of(*views)
         optimizer.zero_grad(set_to_none=True)
         loss_scaler.scale(world_size() * losses.total).backward()  # see tools.distributed.Gather
         loss_scaler.unscale_(optimizer)
@@ -294,12 +294,12 @@ def build_losses(
     dtype: torch.dtype | None,
     device: torch.device,
 ) -> Callable:
-    """losses_of(uni, fused) for `train_one_epoch`, under autocast, over all processes."""
+    """losses_of(*views) for `train_one_epoch`, under autocast, over all processes."""
     model = data_parallel(model, device)
 
-    def losses_of(uni, fused):
+    def losses_of(*views):
         with autocast(dtype, device):
-            projections = model(uni, fused)
+            projections = model(*views)
         projections = gather(projections)
         return objective(projections, weights), projections
 

@@ -10,6 +10,7 @@ batch of them is one tensor of matrices (N, V, 3, 3) and one product. The laws o
 of the paper and the official code.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,22 +44,34 @@ class Draws(NamedTuple):
     joint_matrices: torch.Tensor  # (N, V, 3, 3)
 
 
-def augment(frames: torch.Tensor, first_row: torch.Tensor, draws: Draws, size: int) -> torch.Tensor:
+def augment(
+    frames: torch.Tensor,
+    first_row: torch.Tensor,
+    draws: Draws,
+    size: int,
+    bodies: int | None = None,
+) -> torch.Tensor:
     """Views (N, size, M, V, C) of N clips, each of which starts at first_row (N,) of frames
-    (F, M, V, C).
+    (F, M, V, C); of the first `bodies` alone, if given.
     """
-    x = temporal_crop_resize(frames, first_row + draws.start, draws.length, size)
+    x = temporal_crop_resize(frames, first_row + draws.start, draws.length, size, bodies)
     return transform_joints(x, draws.joint_matrices)
 
 
 def temporal_crop_resize(
-    frames: torch.Tensor, start: torch.Tensor, length: torch.Tensor, size: int
+    frames: torch.Tensor,
+    start: torch.Tensor,
+    length: torch.Tensor,
+    size: int,
+    bodies: int | None = None,
 ) -> torch.Tensor:
     """Crop and resize clips along time, linearly, with half-pixel centres (`align_corners=False`).
 
     frames (F, M, V, C): many clips, concatenated; start, length (N,): the crops, in frames -> (N,
-    size, M, V, C).
+    size, M, V, C). bodies: 1 to make only the first; by default all.
     """
+    num_bodies, *joint_shape = frames.shape[1:]
+    bodies = bodies or num_bodies
     centres = torch.arange(size, device=frames.device) + 0.5
     position = (centres * (length[:, None] / size) - 0.5).clamp_(min=0)  # (N, size)
     lower = position.long()
@@ -67,9 +80,10 @@ def temporal_crop_resize(
     # A weighted sum of two rows is what an embedding bag computes, in one pass over memory.
     rows = torch.stack((lower, upper), 2).add_(start[:, None, None]).view(-1, 2)  # (N*size, 2)
     weights = torch.stack((1 - weight, weight), 2).view(-1, 2).to(frames.dtype)  # (N*size, 2)
-    table = frames.flatten(1)  # (F, M*V*C)
+    table = frames.reshape(-1, bodies * math.prod(joint_shape))  # a frame's bodies are rows
+    rows *= num_bodies // bodies
     resized = embedding_bag(rows, table, per_sample_weights=weights, mode='sum')
-    return resized.view(len(start), size, *frames.shape[1:])  # (N, size, M, V, C)
+    return resized.view(len(start), size, bodies, *joint_shape)  # (N, size, M, V, C)
 
 
 def transform_joints(x: torch.Tensor, joint_matrices: torch.Tensor) -> torch.Tensor:

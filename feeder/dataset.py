@@ -29,23 +29,49 @@ class ClipDataset:
     coordinate that is not finite num_frames, start, labels (N,) int64: each clip's length, its
     first row in `frames`, its class
     names: N file names
+    second_body (N,) bool, on the CPU: whether a clip has a second body, that is one number of it
+    that is not zero. True for all clips of a mapped split, which are not read before they are used.
     """
 
-    def __init__(self, frames, num_frames: torch.Tensor, labels: torch.Tensor, names: list[str]):
+    def __init__(
+        self,
+        frames,
+        num_frames: torch.Tensor,
+        labels: torch.Tensor,
+        names: list[str],
+        second_body: torch.Tensor | None = None,
+    ):
         self.frames, self.num_frames, self.labels, self.names = frames, num_frames, labels, names
         self.start = num_frames.cumsum(0) - num_frames
         self.mapped = not torch.is_tensor(frames)
+        self.second_body = self.find_second_body() if second_body is None else second_body
 
     def __len__(self):
         return len(self.num_frames)
 
+    def find_second_body(self) -> torch.Tensor:
+        if self.mapped or self.frames.shape[1] != 2:
+            return torch.ones(len(self), dtype=torch.bool)
+        seen = torch.linalg.vector_norm(self.frames[:, 1], math.inf, (1, 2)).bool().cpu()  # (F,)
+        clip = torch.arange(len(self)).repeat_interleave(self.num_frames.cpu())  # (F,)
+        second_body = torch.zeros(len(self), dtype=torch.bool)
+        second_body[clip[seen]] = True
+        return second_body
+
     def to(self, device: torch.device) -> 'ClipDataset':
         frames = self.frames if self.mapped else self.frames.to(device)
-        return ClipDataset(frames, self.num_frames.to(device), self.labels.to(device), self.names)
+        return ClipDataset(
+            frames,
+            self.num_frames.to(device),
+            self.labels.to(device),
+            self.names,
+            self.second_body,
+        )
 
     def select(self, clips: torch.Tensor) -> 'ClipDataset':
         """The clips with these indices (N,), in this order, in memory."""
         num_frames = self.num_frames[clips]
+        second_body = None
         if self.mapped:
             on_host = clips.cpu().numpy()
             self.frames.read_ahead(on_host)
@@ -55,9 +81,9 @@ class ClipDataset:
                 self.start[clips] + num_frames - num_frames.cumsum(0), num_frames
             )
             frames = self.frames[rows.add_(torch.arange(len(rows), device=rows.device))]
-        return ClipDataset(
-            frames, num_frames, self.labels[clips], [self.names[clip] for clip in clips.tolist()]
-        )
+            second_body = self.second_body[clips.cpu()]
+        names = [self.names[clip] for clip in clips.tolist()]
+        return ClipDataset(frames, num_frames, self.labels[clips], names, second_body)
 
     def parts(self) -> Iterator['ClipDataset']:
         """All clips, in order, in memory: this dataset, or many small ones if it is mapped."""

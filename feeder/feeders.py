@@ -14,14 +14,15 @@ from feeder.augmentations import (
     sample,
     temporal_crop_resize,
 )
-from feeder.dataset import ClipDataset
+from feeder.dataset import ClipDataset, warn
 from feeder.modalities import MODALITIES, streams
-from feeder.prefetch import frames_source
+from feeder.prefetch import Batch, copied, frames_source
 
 VIEW_FRAMES = 64
 # Recorded in checkpoints and results. Raise it when the same seed gives other draws than before.
 # 1, which was not recorded: one generator for all draws of a step.
 DRAWS_VERSION = 2
+SAMPLE = 32  # clips that show whether one body is enough
 
 
 def generator_at(*place: int | float | str, device: torch.device | str = 'cpu') -> torch.Generator:
@@ -77,13 +78,16 @@ class PretrainFeeder:
         self.world_size = world_size
         self.num_frames = dataset.num_frames.cpu()
         self.num_joints = dataset.frames.shape[2]
+        self.one_body_is_enough = one_body_is_enough(
+            self.num_joints, self.views[-1], augmentation, rank != 0
+        )
 
     def __len__(self):
         full, rest = divmod(len(self.num_frames), self.global_batch)
         return full + (rest > 1)
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[dict, dict]]:
-        """Yield (uni, fused) for each step from `first_step` on, counted from 0; see `batch`."""
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[dict, ...]]:
+        """Yield the views of each step from `first_step` on, counted from 0; see `batch`."""
         generator = generator_at(self.seed, epoch, 'order')
         order = torch.randperm(len(self.num_frames), generator=generator)
         order = torch.cat((order, order[: -len(order) % self.world_size]))
@@ -91,30 +95,44 @@ class PretrainFeeder:
         steps = slice(first_step, len(self))
         # Copied to a GPU once for all steps: the host would wait for each copy.
         num_frames = self.num_frames[order].to(device).split(self.global_batch)[steps]
-        clips = order.to(self.source.index_device).split(self.global_batch)[steps]
+        clips = order.split(self.global_batch)[steps]
         loaded = self.source.batches(map(self.share, clips))
         for step, (batch, lengths) in enumerate(zip(loaded, num_frames, strict=True), first_step):
             generator_of = partial(generator_at, self.seed, epoch, step, device=device)
-            yield self.batch(*batch, lengths, generator_of)
+            yield self.batch(batch, lengths, generator_of)
 
     def share(self, batch: torch.Tensor) -> torch.Tensor:
         """This process's part of a global batch (N, ...)."""
         return batch.chunk(self.world_size)[self.rank]
 
-    def batch(self, frames, first_row, num_frames, generator_of: Callable) -> tuple[dict, dict]:
-        """The augmented views of this process's clips as streams: (uni, fused).
+    def batch(self, batch: Batch, num_frames, generator_of: Callable) -> tuple[dict, ...]:
+        """The augmented views of this process's clips as streams: (uni, fused), or of clips with
+        one body and of clips with two (uni, fused, uni, fused).
 
-        uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all three of view 4. The
-        clips start at first_row (n,) of frames (F, M, V, C). num_frames (N,): the lengths of the
-        global batch's clips. generator_of(view, name): draws for all of them. All on one device.
+        uni {'joint': view 1, 'bone': view 2, 'motion': view 3}; fused has all three of view 4.
+        num_frames (N,): the lengths of the global batch's clips. generator_of(view, name): draws
+        for all of them. All on one device.
         """
-        draws = [
+        drawn = [
             self.draw(num_frames, partial(generator_of, view)) for view in range(len(self.views))
         ]
+        if not self.one_body_is_enough:
+            batch = batch._replace(num_single=0)
+        views = ()
+        for clips, bodies in batch.parts():
+            order = batch.order[clips]
+            draws = [Draws(*(field[order] for field in draw)) for draw in drawn]
+            views += self.views_as_streams(batch.frames, batch.first_row[clips], draws, bodies)
+        return views
+
+    def views_as_streams(self, frames, first_row, draws: list[Draws], bodies) -> tuple[dict, dict]:
+        """The views (uni, fused) of clips that start at first_row (n,) of frames (F, M, V, C).
+        draws: of each view.
+        """
         together = Draws(*(torch.cat(field) for field in zip(*draws, strict=True)))
         first_rows = first_row.repeat(len(draws))  # (views * n,)
-        clips = augment(frames, first_rows, together, VIEW_FRAMES)  # (views * n, 64, M, V, C)
-        *uni_views, fused_view = clips.chunk(len(draws))
+        clips = augment(frames, first_rows, together, VIEW_FRAMES, bodies)
+        *uni_views, fused_view = clips.chunk(len(draws))  # (n, 64, M, V, C) each
         *uni_modalities, fused_modalities = self.views
         uni = {}
         for view, modalities in zip(uni_views, uni_modalities, strict=True):
@@ -127,28 +145,72 @@ class PretrainFeeder:
         return Draws(*map(self.share, draws))
 
 
+def one_body_is_enough(
+    num_joints: int, modalities, augmentation: Augmentation, quiet=False
+) -> bool:
+    """Whether clips of one body can do without the absent one: in a sample, its numbers remain
+    zeros, and leaving it out does not change the other body's. Prints a note if not.
+    """
+    num_frames = torch.full((SAMPLE,), VIEW_FRAMES)
+    first_row = num_frames.cumsum(0) - num_frames
+    frames = torch.zeros(SAMPLE * VIEW_FRAMES, 2, num_joints, 3)
+    frames[:, 0].normal_(generator=generator_at('sample'))
+    draws = sample(num_frames, num_joints, generator_at, augmentation)
+
+    def made(bodies):
+        return streams(augment(frames, first_row, draws, VIEW_FRAMES, bodies), modalities).values()
+
+    enough = not any(
+        temporal.chunk(2, 2)[1].any() or spatial.chunk(2, 1)[1].any()
+        for temporal, spatial in made(2)
+    )
+    enough = enough and all(
+        torch.allclose(temporal.chunk(2, 2)[0], alone[0])
+        and torch.allclose(spatial.chunk(2, 1)[0], alone[1])
+        for (temporal, spatial), alone in zip(made(2), made(1), strict=True)
+    )
+    if not enough and not quiet:
+        warn(
+            'note: an augmentation or a modality makes something of a body that is not there, or '
+            'depends on it: clips of one body take as long as those of two'
+        )
+    return enough
+
+
 def downstream_batches(
     dataset: ClipDataset,
     batch_size: int,
     modalities=MODALITIES,
     crops=None,
     clips: torch.Tensor | None = None,
-) -> Iterator[dict]:
-    """Yield the streams of clips resized to 64 frames: whole clips, `[:num_frames]`, or crops.
+) -> Iterator[tuple[torch.Tensor, list[dict]]]:
+    """Yield the clips of each batch (n,), on the dataset's device, and the streams of these clips,
+    resized to 64 frames: of those with one body and of those with two, whose clips come in this
+    order. They are whole clips, `[:num_frames]`, or crops.
 
     crops: start and length (N,) of the crops of all clips of the dataset, on its device, see
     `augmentations`.
-    clips: the indices of those to yield, in this order; by default all, in their order.
+    clips: the indices of those to yield, on the CPU, in batches of this order. By default all:
+    those of one body, then those of two.
     """
     source = frames_source(dataset, dataset.labels.device)
-    clips = torch.arange(len(dataset), device=source.device) if clips is None else clips
-    loaded = source.batches(clips.to(source.index_device).split(batch_size))
-    for batch, (frames, start) in zip(
-        clips.to(source.device).split(batch_size), loaded, strict=True
-    ):
-        length = dataset.num_frames[batch]
+    if clips is None:
+        clips = dataset.second_body.argsort(stable=True)
+    enough = one_body_is_enough(dataset.frames.shape[2], modalities, PUBLISHED)
+    batches = clips.split(batch_size)
+    on_device = copied(batches, source.device)
+    for asked, batch in zip(on_device, source.batches(batches), strict=True):
+        if not enough:
+            batch = batch._replace(num_single=0)
+        found = asked[batch.order]
+        start, length = batch.first_row, dataset.num_frames[found]
         if crops is not None:
-            start = start + crops[0][batch]
-            length = crops[1][batch]
-        resized = temporal_crop_resize(frames, start, length, VIEW_FRAMES)  # (n, 64, M, V, C)
-        yield streams(resized, modalities)
+            start = start + crops[0][found]
+            length = crops[1][found]
+        parts = []
+        for which, bodies in batch.parts():
+            resized = temporal_crop_resize(
+                batch.frames, start[which], length[which], VIEW_FRAMES, bodies
+            )  # (n, 64, M, V, C)
+            parts.append(streams(resized, modalities))
+        yield found, parts

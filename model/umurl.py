@@ -36,20 +36,30 @@ def projections_of(modalities: tuple[str, ...]) -> type:
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm that returns its input's dtype, and computes in float32 inside. Under autocast
-    torch's own returns float32, which all that follows would then carry through memory.
+    """LayerNorm that returns its input's dtype, and computes in float32 inside. Under a GPU's
+    autocast torch's own returns float32, which all that follows would then carry through memory. On
+    a CPU it does not.
     """
 
     def forward(self, x):
-        if x.dtype == self.weight.dtype:
+        if x.device.type == 'cpu' or x.dtype == self.weight.dtype:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
             return functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
+class FirstColumns(nn.Linear):
+    """Linear that takes shorter inputs, too: numbers that are not there count as zeros."""
+
+    def forward(self, x):
+        return functional.linear(x, self.weight[:, : x.shape[-1]], self.bias)
+
+
 class Embedding(nn.Module):
-    """Map the two streams of one modality to width H."""
+    """Map the two streams of one modality to width H. Streams of one body get one token for all
+    joints of the absent one: their trajectories are zeros.
+    """
 
     def __init__(self, t_input_size, s_input_size, hidden_size):
         super().__init__()
@@ -58,12 +68,14 @@ class Embedding(nn.Module):
 
     def forward(self, streams):
         temporal, spatial = streams
+        if temporal.shape[2] < self.t_embedding[0].in_features:
+            spatial = functional.pad(spatial, (0, 0, 0, 1))  # (N, V + 1, T*C)
         return self.t_embedding(temporal), self.s_embedding(spatial)
 
 
 def embedding_mlp(input_size, hidden_size):
     return nn.Sequential(
-        nn.Linear(input_size, hidden_size),
+        FirstColumns(input_size, hidden_size),
         LayerNorm(hidden_size),
         nn.ReLU(),
         nn.Linear(hidden_size, hidden_size),
@@ -119,10 +131,11 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(hidden_size, hidden_size)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x):
+    def forward(self, x, key_scores=None):
+        """key_scores (1, L): added to the scores of the keys."""
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)  # (N, L, 3H)
         q, k, v = (self.split_heads(each) for each in packed.chunk(3, -1))
-        attended = functional.scaled_dot_product_attention(q, k, v)
+        attended = functional.scaled_dot_product_attention(q, k, v, key_scores)
         return self.out_proj(attended.transpose(1, 2).flatten(2))  # (N, L, H)
 
     def split_heads(self, x):
@@ -140,8 +153,8 @@ class Layer(nn.Module):
         self.norm1 = LayerNorm(hidden_size)
         self.norm2 = LayerNorm(hidden_size)
 
-    def forward(self, x):
-        x = self.norm1(x + self.self_attn(x))
+    def forward(self, x, key_scores=None):
+        x = self.norm1(x + self.self_attn(x, key_scores))
         return self.norm2(x + self.linear2(torch.relu(self.linear1(x))))
 
 
@@ -150,24 +163,34 @@ class Transformer(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*(Layer(hidden_size, num_head) for _ in range(num_layer)))
 
-    def forward(self, x):
-        return self.layers(x)
+    def forward(self, x, key_scores=None):
+        for layer in self.layers:
+            x = layer(x, key_scores)
+        return x
 
 
 class Encoder(nn.Module):
     """One transformer per stream, shared by all modalities, then max over tokens: (N, 2H) =
     [temporal, spatial].
+
+    The tokens of an absent body are equal and stay equal, since the spatial stream has no
+    positions. One of them stands for all: its key counts as often as there are joints.
     """
 
-    def __init__(self, hidden_size, num_head, num_layer):
+    def __init__(self, hidden_size, num_head, num_layer, num_joints):
         super().__init__()
+        key_scores = torch.zeros(1, num_joints + 1, dtype=torch.float64)
+        key_scores[0, -1] = math.log(num_joints)
+        self.register_buffer('key_scores', key_scores, persistent=False)
         self.pe = PositionEncoding(hidden_size)
         self.t_tr = Transformer(hidden_size, num_head, num_layer)
         self.s_tr = Transformer(hidden_size, num_head, num_layer)
 
     def forward(self, temporal, spatial):
         temporal = self.t_tr(self.pe(temporal)).amax(1)  # (N, H)
-        spatial = self.s_tr(spatial).amax(1)  # (N, H)
+        one_body = spatial.shape[1] == self.key_scores.shape[1]
+        key_scores = self.key_scores.to(spatial.dtype) if one_body else None
+        spatial = self.s_tr(spatial, key_scores).amax(1)  # (N, H)
         return torch.cat((temporal, spatial), 1)  # (N, 2H)
 
 
@@ -185,7 +208,8 @@ class Backbone(nn.Module):
             embedding = Embedding(t_input_size, s_input_size, hidden_size)
             self.add_module(f'{short_name(modality)}_emb', embedding)
         self.mm_fusion = Fusion(hidden_size)
-        self.ma_encoder = Encoder(hidden_size, num_head, num_layer)
+        num_joints = t_input_size // 6  # of two bodies, with three coordinates
+        self.ma_encoder = Encoder(hidden_size, num_head, num_layer, num_joints)
 
     def embeddings(self) -> dict[str, Embedding]:
         return {name: getattr(self, f'{short_name(name)}_emb') for name in self.modalities}
@@ -200,9 +224,13 @@ class Backbone(nn.Module):
     def fuse(self, embedded):
         return embedded[0] if len(embedded) == 1 else self.mm_fusion(embedded)
 
-    def encode(self, streams: dict) -> torch.Tensor:
-        """{modality: (temporal (N, 64, 150), spatial (N, 50, 192))} -> features (N, 2H)."""
-        return self.ma_encoder(*self.embed(streams))
+    def encode(self, *parts: dict) -> torch.Tensor:
+        """{modality: (temporal (N, 64, 150), spatial (N, 50, 192))} -> features (N, 2H).
+
+        The second body is left out for clips that have none: (N, 64, 75), (N, 25, 192). A batch of
+        both kinds comes in two parts, whose features are joined.
+        """
+        return torch.cat([self.ma_encoder(*self.embed(streams)) for streams in parts])
 
 
 class Projector(nn.Sequential):
@@ -254,16 +282,26 @@ class UmURL(nn.Module):
         modalities = self.backbone.modalities
         return {name: getattr(self, f'{short_name(name)}_projector') for name in modalities}
 
-    def forward(self, uni, fused):
+    def forward(self, *views):
         """Streams of the uni-modal views, {modality: streams}, and of the fused view -> the named
         tuple of projections, z_j z_b z_m z_uj z_ub z_um for the published modalities.
+
+        views: uni, fused; of a batch in two parts (see `Backbone.encode`) uni, fused, uni, fused.
         """
         projectors = self.projectors()
-        modalities = tuple(name for name in projectors if name in uni)
-        views = [{name: uni[name]} for name in modalities]
-        *features, y_u = self.encode_views(*views, fused)
+        modalities = tuple(name for name in projectors if name in views[0])
+        parts = [
+            [*({name: uni[name]} for name in modalities), fused]
+            for uni, fused in zip(views[::2], views[1::2], strict=True)
+        ]
+        *features, y_u = self.encode_parts(parts)
         z = self.project([projectors[name] for name in modalities], features, y_u)
         return projections_of(modalities)(*z)
+
+    def encode_parts(self, parts) -> tuple[torch.Tensor, ...]:
+        """Features (N, 2H) of each view of a batch, given as the views of each of its parts."""
+        features = [self.encode_views(*views) for views in parts]
+        return tuple(torch.cat(of_view) for of_view in zip(*features, strict=True))
 
     def encode_views(self, *views) -> tuple[torch.Tensor, ...]:
         """Features (N, 2H) of each of several views, given as streams. The encoder sees them as one
@@ -323,10 +361,13 @@ class EarlyFusionBaseline(UmURL):
     one projector (that of the first modality). Its state dict is UmURL's.
     """
 
-    def forward(self, first, second):
-        """Streams of two views of the same modalities -> (z, z), each (B, 4096)."""
-        first_features, second_features = self.encode_views(first, second)
-        projector = self.projectors()[next(iter(first))]
+    def forward(self, *views):
+        """Streams of two views of the same modalities -> (z, z), each (B, 4096). A batch in two
+        parts has four: two of each part.
+        """
+        parts = zip(views[::2], views[1::2], strict=True)
+        first_features, second_features = self.encode_parts(parts)
+        projector = self.projectors()[next(iter(views[0]))]
         return projector(first_features), projector(second_features)
 
     def freeze_unused(self, modalities) -> None:

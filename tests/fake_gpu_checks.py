@@ -22,7 +22,7 @@ from torch.utils.backend_registration import (
 
 import pretrain
 from data_gen.skeleton import PARENTS
-from feeder import augmentations, modalities
+from feeder import augmentations, feeders, modalities, prefetch
 from feeder.dataset import ClipDataset
 from feeder.feeders import PretrainFeeder, downstream_batches, views_of
 from feeder.modalities import streams
@@ -123,7 +123,17 @@ def gpu(registered, monkeypatch):
     def uniform(*size, generator, dtype=torch.float32):
         return torch.rand(size, dtype=dtype, device=registered)
 
+    def copied(tensors, device):  # once, before
+        return [torch.empty(each.shape, dtype=each.dtype, device=device) for each in tensors]
+
     monkeypatch.setattr(augmentations, 'uniform', uniform)
+    monkeypatch.setattr(prefetch, 'copied', copied)
+    monkeypatch.setattr(feeders, 'copied', copied)
+    # On the host, where tensors have no numbers here either: half of a batch has one body.
+    monkeypatch.setattr(feeders, 'one_body_is_enough', lambda *_: True)
+    monkeypatch.setattr(
+        prefetch, 'one_body_first', lambda clips: (torch.arange(len(clips)), len(clips) // 2)
+    )
     with FakeTensorMode():
         parents = torch.zeros(len(PARENTS), dtype=torch.long, device=registered)
         monkeypatch.setattr(
@@ -146,23 +156,29 @@ def on(device, module):
 def dataset_on(device, clips=CLIPS):
     counts = torch.full((clips,), 70, device=device)
     frames = torch.randn(70 * clips, 2, 25, 3, device=device)
-    return ClipDataset(frames, counts, torch.zeros_like(counts), [''] * clips)
+    second_body = torch.ones(clips, dtype=torch.bool)
+    return ClipDataset(frames, counts, torch.zeros_like(counts), [''] * clips, second_body)
 
 
 def batches(device, views):
     """The streams of one step, as the feeder makes them."""
     dataset = dataset_on(device)
     feeder = PretrainFeeder(
-        ClipDataset(dataset.frames, torch.full((CLIPS,), 70), dataset.labels, dataset.names),
+        ClipDataset(
+            dataset.frames,
+            torch.full((CLIPS,), 70),
+            dataset.labels,
+            dataset.names,
+            dataset.second_body,
+        ),
         CLIPS,
         seed=0,
         views=views,
         source=Resident(dataset, device),
     )
-    frames, start = next(
-        feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long, device=device)])
-    )
-    return feeder.batch(frames, start, dataset.num_frames, lambda view, name: None)
+    (loaded,) = feeder.source.batches([torch.zeros(CLIPS, dtype=torch.long)])
+    assert [bodies for _, bodies in loaded.parts()] == [1, 2]
+    return feeder.batch(loaded, dataset.num_frames, lambda view, name: None)
 
 
 class OneStep:
@@ -243,7 +259,8 @@ def test_the_probe_and_fine_tuning_never_wait(gpu):
     dataset, crops = dataset_on(gpu), (labels, labels + 60)
     with Strict():
         train_one_epoch(head, torch.optim.SGD(head.parameters(), 1.0, 0.9), [(features, labels)])
-        (inputs,) = downstream_batches(dataset, CLIPS, crops=crops, clips=labels)
+        order = torch.zeros(CLIPS, dtype=torch.long)
+        ((_, inputs),) = downstream_batches(dataset, CLIPS, crops=crops, clips=order)
         train_one_epoch(
             classifier, torch.optim.SGD(classifier.parameters(), 1.0, 0.9), [(inputs, labels)]
         )

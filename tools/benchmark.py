@@ -209,13 +209,13 @@ def model_stages(
     sizes = BODIES * JOINTS * 3, VIEW_FRAMES * 3, hidden_size
     model = UmURL(*sizes, modalities=MODALITIES).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 5e-4, weight_decay=1e-5, fused=True)
-    clips = torch.randperm(len(dataset), generator=generator_at('order'))[:batch_size].to(device)
-    frames, start = next(feeder.source.batches([clips]))
-    num_frames = dataset.num_frames[clips]
+    clips = torch.randperm(len(dataset), generator=generator_at('order'))[:batch_size]
+    (loaded,) = feeder.source.batches([clips])
+    num_frames = dataset.num_frames[clips.to(device)]
     generator_of = partial(generator_at, device=device)
 
     def views():
-        return feeder.batch(frames, start, num_frames, generator_of)
+        return feeder.batch(loaded, num_frames, generator_of)
 
     def gradient(batch, dtype):
         with autocast(AMP[dtype], device):

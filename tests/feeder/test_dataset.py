@@ -13,6 +13,7 @@ from data_gen import demo_recordings
 from data_gen.preprocess import normalize, rotation_to_x
 from data_gen.skeleton import read_xyz
 from feeder import dataset
+from feeder.dataset import ClipDataset
 from tools.common.cli import InputError
 
 
@@ -321,3 +322,14 @@ def test_arrays_of_another_kind_are_refused(tmp_path, padded_arrays, kind, array
     np.save(tmp_path / f'val_{kind}.npy', array)
     with np.errstate(over='ignore'), pytest.raises(InputError, match=f'val_{kind}.npy'):
         dataset.load_split(tmp_path, 'val')
+
+
+def test_a_second_body_is_one_number_that_is_not_zero(random_dataset):
+    made = random_dataset([5, 9, 3, 7])
+    made.frames[:, 1] = 0
+    made.frames[5 + 8, 1, 24, 2] = 1e-40  # the last frame of clip 1
+    made.frames[5 + 9 + 3, 1, 0, 0] = -1  # the first of clip 3
+    found = ClipDataset(made.frames, made.num_frames, made.labels, made.names)
+    assert found.second_body.tolist() == [False, True, False, True]
+    assert found.select(torch.tensor([3, 0, 0])).second_body.tolist() == [True, False, False]
+    assert found.to(torch.device('cpu')).second_body.equal(found.second_body)

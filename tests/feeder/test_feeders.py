@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
+from feeder import feeders
 from feeder.augmentations import Augmentation, augment, sample
-from feeder.dataset import ClipDataset
+from feeder.dataset import ClipDataset, warn
 from feeder.feeders import PretrainFeeder, downstream_batches, generator_at, views_of
 from feeder.modalities import MODALITIES, streams
 from feeder.prefetch import Prefetcher, Resident
@@ -25,9 +26,9 @@ class Recording(Resident):
         self.visited = []
 
     def batches(self, batches):
-        for clips in batches:
-            self.visited.append(clips.tolist())
-            yield self.frames, self.start[clips]
+        batches = list(batches)
+        self.visited += [clips.tolist() for clips in batches]
+        return super().batches(batches)
 
 
 def visits(dataset, epoch, first_step=0, **arguments):
@@ -148,15 +149,15 @@ def tensors(batch):
 def first_batch(dataset, clips, **arguments):
     """(uni, fused) of the draws of step 1 of epoch 0, and the draws of its views."""
     feeder = PretrainFeeder(dataset, len(clips), seed=0, **arguments)
-    loaded = next(feeder.source.batches([clips]))
+    (loaded,) = feeder.source.batches([clips])
     num_frames = dataset.num_frames[clips]
     generator_of = partial(generator_at, 0, 0, 1)
-    batch = feeder.batch(*loaded, num_frames, generator_of)
+    batch = feeder.batch(loaded, num_frames, generator_of)
     draws = [
         sample(num_frames, 25, partial(generator_of, view), feeder.augmentation)
         for view in range(len(feeder.views))
     ]
-    views = [augment(*loaded, each, 64) for each in draws]
+    views = [augment(loaded.frames, loaded.first_row, each, 64) for each in draws]
     return batch, views, draws
 
 
@@ -190,7 +191,7 @@ def test_views_and_clips_differ_in_every_draw(random_dataset):
 def test_a_view_is_of_its_own_clip():
     """Clips of one constant each: a crop that strays into a neighbour would mix two constants."""
     lengths = torch.tensor(LENGTHS)
-    constants = torch.arange(len(lengths)).repeat_interleave(lengths)
+    constants = torch.arange(1, len(lengths) + 1).repeat_interleave(lengths)
     frames = constants[:, None, None, None].expand(-1, 2, 25, 3).float()
     dataset = ClipDataset(frames.contiguous(), lengths, lengths, LENGTHS)
     source = Recording(dataset)
@@ -198,7 +199,7 @@ def test_a_view_is_of_its_own_clip():
     feeder = PretrainFeeder(dataset, 11, seed=0, source=source, augmentation=still)
     for epoch in range(50):
         ((uni, fused),) = feeder.epoch(epoch)
-        clips = torch.tensor(source.visited[-1])
+        clips = torch.tensor(source.visited[-1]) + 1
         for temporal, _ in (uni['joint'], fused['joint']):
             assert temporal.shape == (11, 64, 150)
             kept = (temporal - clips[:, None, None]).abs() < 1e-5
@@ -208,7 +209,7 @@ def test_a_view_is_of_its_own_clip():
 @pytest.mark.parametrize('batch_size', [1, 4, 11, 100])
 def test_downstream_batches_are_all_clips_whole_and_in_order(random_dataset, batch_size):
     dataset = random_dataset(LENGTHS)
-    batches = list(downstream_batches(dataset, batch_size, ('joint',)))
+    batches = [streams for _, (streams,) in downstream_batches(dataset, batch_size, ('joint',))]
     assert [len(batch['joint'][0]) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     temporal = torch.cat([batch['joint'][0] for batch in batches])
     assert len(temporal) == len(LENGTHS)
@@ -224,7 +225,7 @@ def test_downstream_batches_of_crops(random_dataset):
     start, length = dataset.num_frames // 3, dataset.num_frames - dataset.num_frames // 3
     batches = downstream_batches(dataset, 4, ('joint',), (start, length))
     for clip, first, end in zip(
-        torch.cat([batch['joint'][0] for batch in batches]),
+        torch.cat([batch['joint'][0] for _, (batch,) in batches]),
         dataset.start + start,
         dataset.start + dataset.num_frames,
         strict=True,
@@ -239,16 +240,117 @@ def test_downstream_batches_are_not_random(random_dataset):
     dataset = random_dataset(LENGTHS)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = next(downstream_batches(dataset, 11))
+    _, (first,) = next(downstream_batches(dataset, 11))
     assert torch.get_rng_state().equal(state)
     assert tuple(first) == tuple(MODALITIES)
-    assert equal(first, next(downstream_batches(dataset, 11)))
+    assert equal(first, next(downstream_batches(dataset, 11))[1][0])
+
+
+def both_bodies(parts):
+    """The streams of all clips, of one body and of two, with the absent body's zeros."""
+    full = [
+        {
+            name: (
+                pad(temporal, (0, 150 - temporal.shape[2])),
+                pad(spatial, (0, 0, 0, 50 - spatial.shape[1])),
+            )
+            for name, (temporal, spatial) in part.items()
+        }
+        for part in parts
+    ]
+    return {
+        name: tuple(map(torch.cat, zip(*(part[name] for part in full), strict=True)))
+        for name in full[0]
+    }
 
 
 def test_recorded_downstream_streams(recorded_dataset, recorded):
-    made = next(downstream_batches(recorded_dataset, 16))
+    clips, parts = next(downstream_batches(recorded_dataset, 16))
+    made = both_bodies(parts)
     for modality in MODALITIES:
         for stream, name in zip(made[modality], ('temporal', 'spatial'), strict=True):
             expected = torch.from_numpy(recorded('downstream')[f'{modality}_{name}'])
             assert len(expected)
-            torch.testing.assert_close(stream[: len(expected)], expected, rtol=0, atol=1e-6)
+            in_order = stream[clips.argsort()]
+            torch.testing.assert_close(in_order[: len(expected)], expected, rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def mixed_dataset(random_dataset):
+    """Clips of one body and of two. The second body of clip 3 is one number."""
+    dataset = random_dataset(LENGTHS)
+    for clip in (0, 3, 4, 8, 9):
+        dataset.frames[dataset.start[clip] :][: LENGTHS[clip], 1] = 0
+    dataset.frames[dataset.start[3] + 64, 1, 7, 2] = 1e-30
+    return ClipDataset(dataset.frames, dataset.num_frames, dataset.labels, dataset.names)
+
+
+def in_full(views):
+    """The streams of a batch in one part or two: its uni-modal views, and its fused view."""
+    return [both_bodies(views[half::2]) for half in (0, 1)]
+
+
+@pytest.mark.parametrize('source', [Resident, Prefetcher])
+@pytest.mark.parametrize('fused_only', [False, True])
+def test_views_of_one_body_are_those_of_two_without_the_zeros(
+    mixed_dataset, source, fused_only, monkeypatch
+):
+    def epochs():
+        views = views_of(MODALITIES, fused_only)
+        source_of_batches = source(mixed_dataset, torch.device('cpu'))
+        return list(PretrainFeeder(mixed_dataset, 4, 1, 0, 1, views, source_of_batches).epoch(2))
+
+    short = epochs()
+    monkeypatch.setattr(feeders, 'one_body_is_enough', lambda *_: False)
+    bodies = [part['joint'][0].shape[2] // 75 for views in short for part in views]
+    assert set(bodies) == {1, 2}
+    for views, full in zip(short, epochs(), strict=True):
+        for made, expected in zip(in_full(views), full, strict=True):
+            assert equal(made, expected)
+
+
+def test_processes_share_mixed_batches(mixed_dataset):
+    """Clips and draws are those of one process, in another order."""
+
+    def clips_of(rank, world_size):
+        feeder = PretrainFeeder(mixed_dataset, 4 // world_size, 5, rank, world_size)
+        return [in_full(views)[1]['motion'][0].flatten(1).tolist() for views in feeder.epoch(2)][:2]
+
+    for one, *shares in zip(clips_of(0, 1), clips_of(0, 2), clips_of(1, 2), strict=True):
+        assert sorted(sum(shares, [])) == sorted(one)
+
+
+def test_downstream_batches_have_one_kind_of_clips_except_where_they_meet(mixed_dataset):
+    batches = list(downstream_batches(mixed_dataset, 2))
+    assert sorted(torch.cat([clips for clips, _ in batches]).tolist()) == list(range(11))
+    assert [len(parts) for _, parts in batches] == [1] * 6
+    assert batches[0][1][0]['joint'][0].shape == (2, 64, 75)
+
+
+@pytest.mark.parametrize(
+    'fork',
+    [
+        lambda x: x + 1,
+        lambda x: x + torch.randn_like(x),
+        lambda x: x - x.flip(2),
+        lambda x: x - x.mean((2, 3), keepdim=True),
+        lambda x: x * x.abs().mean((1, 2, 3, 4), keepdim=True),
+    ],
+    ids=['shift', 'noise', 'relative to the other body', 'centred', 'scaled by both bodies'],
+)
+@pytest.mark.parametrize('place', ['augmentation', 'modality'])
+def test_a_fork_that_uses_the_absent_body_takes_the_full_way(
+    mixed_dataset, fork, place, monkeypatch, capsys
+):
+    warn.cache_clear()
+    if place == 'modality':
+        monkeypatch.setitem(MODALITIES, 'motion', fork)
+    else:
+        plain = augment
+        monkeypatch.setattr(feeders, 'augment', lambda *clips: fork(plain(*clips)))
+    for views in PretrainFeeder(mixed_dataset, 4, 0).epoch(0):
+        assert len(views) == 2
+        assert views[0]['joint'][0].shape[2] == 150
+    assert 'clips of one body take as long as those of two' in capsys.readouterr().err
+    (_, (streams_of_all,)), *_ = downstream_batches(mixed_dataset, 11)
+    assert len(streams_of_all['motion'][0]) == 11

@@ -33,9 +33,11 @@ def test_clips_copied_batch_by_batch_give_the_same_streams(random_dataset, batch
 def test_only_the_clips_of_a_batch_are_copied(random_dataset):
     dataset = random_dataset(LENGTHS)
     batches = [torch.tensor([3, 0]), torch.tensor([10, 4, 4])]
-    for clips, (frames, start) in zip(
+    for clips, (frames, start, order, num_single) in zip(
         batches, Prefetcher(dataset, CPU).batches(batches), strict=True
     ):
+        assert order.tolist() == list(range(len(clips)))
+        assert num_single == 0
         assert len(frames) == sum(LENGTHS[clip] for clip in clips)
         for clip, first in zip(clips, start, strict=True):
             whole = dataset.frames[
@@ -47,7 +49,7 @@ def test_only_the_clips_of_a_batch_are_copied(random_dataset):
 def test_the_next_batch_is_on_its_way_while_one_is_worked_on(random_dataset, monkeypatch):
     source, begun = Prefetcher(random_dataset(LENGTHS), CPU), queue.Queue()
     monkeypatch.setattr(
-        source, 'start_copy', lambda clips: begun.put(int(clips)) or (None, None, None)
+        source, 'start_copy', lambda clips: begun.put(int(clips)) or (None, None, None, 0, None)
     )
     batches = source.batches(torch.arange(4))
     for current in range(4):

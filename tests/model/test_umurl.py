@@ -96,12 +96,16 @@ def test_recorded_projections(recorded_model, recorded_batch, recorded):
 
 def test_recorded_features(recorded_model, recorded_dataset, recorded):
     backbone = recorded_model('checkpoint_0000').eval().backbone
-    made = next(downstream_batches(recorded_dataset, 16))
+    clips, parts = next(downstream_batches(recorded_dataset, 16))
+    order = clips.argsort()
+    assert len(parts) == 2  # recordings of one body and of two
     with torch.no_grad():
-        assert_same(backbone.encode(made), torch.from_numpy(recorded('downstream')['features']))
+        features = backbone.encode(*parts)[order]
+        assert_same(features, torch.from_numpy(recorded('downstream')['features']))
         for modality in ALL:
             expected = torch.from_numpy(recorded('downstream')[f'features_{modality}'])
-            assert_same(backbone.encode({modality: made[modality]}), expected)
+            alone = [{modality: part[modality]} for part in parts]
+            assert_same(backbone.encode(*alone)[order], expected)
 
 
 def test_shapes(model, batch):
@@ -323,3 +327,59 @@ def test_operations_of_a_clip(full_size, chosen, gflops):
     with FlopCounterMode(display=False) as counter:
         full_size.backbone.encode(dict.fromkeys(chosen, clip))
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=0.001)
+
+
+def clips_in(dtype, clips, seed, bodies):
+    """{modality: streams} of random clips; an absent second body is zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(clips, 64, 2, 25, 3, generator=generator).to(dtype)
+    x[:, :, bodies:] = 0
+    return streams(x)
+
+
+def without_absent_body(view):
+    return {
+        name: (temporal[..., :75], spatial[:, :25]) for name, (temporal, spatial) in view.items()
+    }
+
+
+@pytest.mark.parametrize('network', [UmURL, EarlyFusionBaseline])
+@pytest.mark.parametrize(('heads', 'layers', 'chunks'), [(1, 1, 1), (2, 3, 1), (1, 1, 2)])
+@pytest.mark.parametrize('names', [ALL, ('bone',)])
+def test_an_absent_body_left_out_is_the_same_function(network, heads, layers, chunks, names):
+    torch.manual_seed(0)
+    model = network(150, 192, 8, heads, layers, chunks).double()
+    one, two = (
+        [
+            {name: clips_in(torch.float64, clips, seed, bodies)[name] for name in names}
+            for seed in (bodies, bodies + 2)
+        ]
+        for clips, bodies in ((3, 1), (2, 2))
+    )
+    together = [
+        {name: tuple(map(torch.cat, zip(uni[name], fused[name], strict=True))) for name in names}
+        for uni, fused in zip(one, two, strict=True)
+    ]
+    results = []
+    for views in (together, [*map(without_absent_body, one), *two]):
+        model.zero_grad()
+        z = torch.stack(model(*views))
+        z.mul(torch.linspace(-1, 1, z.numel(), dtype=z.dtype).view_as(z)).sum().backward()
+        gradients = [each.grad.flatten() for each in model.parameters() if each.grad is not None]
+        results.append((z.detach(), torch.cat(gradients)))
+    (z, gradient), (z_short, gradient_short) = results
+    assert (z - z_short).abs().max() < 1e-12 * z.abs().max()
+    assert (gradient - gradient_short).norm() < 1e-12 * gradient.norm()
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_an_absent_body_left_out_is_no_further_from_float64(dtype):
+    torch.manual_seed(0)
+    backbone = UmURL(150, 192, 64).backbone
+    view = clips_in(torch.float32, 64, 0, 1)
+    exact = copy.deepcopy(backbone).double()
+    exact = exact.encode({name: (t.double(), s.double()) for name, (t, s) in view.items()})
+    with torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16), torch.no_grad():
+        full, short = backbone.encode(view), backbone.encode(without_absent_body(view))
+    errors = [(each - exact).norm() for each in (full, short)]
+    assert errors[1] < 1.2 * errors[0]

@@ -230,13 +230,18 @@ def extract_subsets(
     }
     embeddings = backbone.embeddings()
     batches = downstream_batches(dataset, batch_size, modalities_of(subsets), crops)
-    starts = progress(range(0, len(dataset), batch_size), 'features', unit='batch', leave=False)
-    for first, streams in zip(starts, batches, strict=True):
+    num_batches = math.ceil(len(dataset) / batch_size)
+    for clips, parts in progress(batches, 'features', num_batches, unit='batch', leave=False):
         with torch.inference_mode(), autocast(dtype, device):
-            embedded = {modality: embeddings[modality](pair) for modality, pair in streams.items()}
+            embedded = [
+                {modality: embeddings[modality](pair) for modality, pair in streams.items()}
+                for streams in parts
+            ]
             for subset, values in features.items():
-                tokens = backbone.fuse([embedded[modality] for modality in subset])
-                values[first : first + batch_size] = backbone.ma_encoder(*tokens)
+                tokens = [
+                    backbone.fuse([part[modality] for modality in subset]) for part in embedded
+                ]
+                values[clips] = torch.cat([backbone.ma_encoder(*part) for part in tokens]).float()
     return features
 
 

@@ -34,8 +34,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone, self.fc = backbone, fc
 
-    def forward(self, streams: dict) -> torch.Tensor:
-        return self.fc(self.backbone.encode(streams))  # logits (N, num_classes)
+    def forward(self, parts: list[dict]) -> torch.Tensor:
+        return self.fc(self.backbone.encode(*parts))  # logits (N, num_classes)
 
 
 class FineTuning(NamedTuple):
@@ -87,12 +87,13 @@ def finetune(
     for epoch, factor in enumerate(factors, 1):
         adjust_learning_rate(optimizer, recipe.lr[0] * factor)
         generator = generator_at(seed, repeat, epoch - 1, 'order')
-        order = clips[torch.randperm(len(clips), generator=generator)].to(device)
+        order = clips[torch.randperm(len(clips), generator=generator)]
         crops = training_crops(train.num_frames, recipe.train_crop, seed, epoch - 1, repeat)
-        batches = zip(
-            downstream_batches(train, recipe.batch_size, modalities, crops, order),
-            train.labels[order].split(recipe.batch_size),
-            strict=True,
+        batches = (
+            (parts, train.labels[found])
+            for found, parts in downstream_batches(
+                train, recipe.batch_size, modalities, crops, order
+            )
         )
         forward = autocast(dtype, device)(model.forward)
         loss = train_one_epoch(forward, optimizer, batches, loss_scaler).item()
@@ -117,8 +118,9 @@ def predict(
     crops: Crops | None = None,
 ) -> torch.Tensor:
     """Logits (M, num_classes) float32 of all clips of a dataset, in order."""
-    logits = []
-    for streams in downstream_batches(dataset, batch_size, modalities, crops):
-        with autocast(dtype, dataset.labels.device):
-            logits.append(model(streams).float())
-    return torch.cat(logits)
+    device = dataset.labels.device
+    logits = torch.empty(len(dataset), model.fc.out_features, device=device)
+    for clips, parts in downstream_batches(dataset, batch_size, modalities, crops):
+        with autocast(dtype, device):
+            logits[clips] = model(parts).float()
+    return logits

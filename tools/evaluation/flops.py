@@ -3,7 +3,8 @@
     python -m tools.evaluation.flops [--hidden-size 1024 | --checkpoint FILE] [--device cpu]
 
 FLOPs are 2 per multiply-add of the matrix products; for pre-training, of the model without the
-objective. "Fused" is one pass of several modalities, "uni-modal passes" are one pass of each, as in
+objective. They are those of the published model, where all clips have two bodies: of clips with one
+body the absent one is computed as a single token, which saves the share that is shown. "Fused" is one pass of several modalities, "uni-modal passes" are one pass of each, as in
 late fusion. Times are the encoder's, from streams to features: the median for one clip and for a
 batch.
 """
@@ -41,9 +42,13 @@ def main(argv=None):
     print(f'hidden size {model.backbone.hidden_size}, {name_of(device)}, float32\n')
     for name, count in parameters(model).items():
         print(f'{"parameters, " + name:28}{count / 1e6:12.2f} M')
-    print(f'\n{"":28}{"GFLOPs/clip":>12}{"1 clip":>12}{batch_size:>6} clips{"clips/s":>10}')
+    print(
+        f'\n{"":28}{"GFLOPs/clip":>12}{"one body":>12}{"1 clip":>12}{batch_size:>6} clips{"clips/s":>10}'
+    )
+    one_body = flops_per_clip(model, 1)
     for path, count in flops_per_clip(model).items():
-        line = f'{path:28}{count / 1e9:12.3f}'
+        saved = 1 - one_body[path] / count
+        line = f'{path:28}{count / 1e9:12.3f}{100 * saved:10.1f} %'
         if path in times:
             clip, batch = times[path]
             line += f'{clip * 1e3:9.2f} ms{batch * 1e3:9.1f} ms{batch_size / batch:10.1f}'
@@ -87,12 +92,14 @@ def parameters(model: UmURL) -> dict[str, int]:
     }
 
 
-def flops_per_clip(model: UmURL) -> dict[str, float]:
-    """FLOPs per clip of each path and of pre-training. Moves the model to the meta device, so only
+def flops_per_clip(model: UmURL, bodies: int = BODIES) -> dict[str, float]:
+    """FLOPs per clip of so many bodies, for each path and for pre-training. Moves the model to the meta device, so only
     shapes count.
     """
     model = model.to('meta').train()
-    streams = random_streams(model.backbone, 2, 'meta')  # BatchNorm trains on two clips or more
+    streams = random_streams(
+        model.backbone, 2, 'meta', bodies
+    )  # BatchNorm trains on two clips or more
     counts = {
         path: count_flops(partial(encode, model.backbone, streams, passes))
         for path, passes in paths(model.backbone.modalities).items()
@@ -135,10 +142,10 @@ def count_flops(work: Callable) -> int:
 
 
 def random_streams(
-    backbone: Backbone, clips: int, device: torch.device | str
+    backbone: Backbone, clips: int, device: torch.device | str, bodies: int = BODIES
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Random streams in the shapes that the backbone takes: {modality: (temporal, spatial)}."""
-    frame = backbone.t_input_size
+    frame = backbone.t_input_size * bodies // BODIES
     trajectory = backbone.s_input_size
     temporal = (clips, trajectory // 3, frame)  # three coordinates per joint
     spatial = (clips, frame // 3, trajectory)

@@ -16,8 +16,9 @@ def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callabl
     """Compile the parts of a model in place, and return the compiled objective.
 
     Parts, because each is then a node of its own in the backward: DDP sends the gradients of one
-    while the next is computed. Sizes are constants in the compiled code; the last batch of an
-    epoch, if smaller, has code of its own. Without a compiler nothing is compiled, which is said in
+    while the next is computed. Sizes are constants in the compiled code of projectors and objective; the last
+    batch of an epoch, if smaller, has code of its own. How many clips of a batch have one body
+    varies, so the encoder's code takes any number. Without a compiler nothing is compiled, which is said in
     one line.
     """
     compiler = (
@@ -38,7 +39,9 @@ def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callabl
                 file=sys.stderr,
             )
         return objective
+    # Each modality, number of bodies, and a single clip have code of their own: more than torch's 8.
+    torch._dynamo.config.cache_size_limit = 32
     for part in model.modules():
         if isinstance(part, (Embedding, Fusion, Layer, Projector)):
-            part.compile(dynamic=False)
+            part.compile(dynamic=not isinstance(part, Projector))
     return torch.compile(objective, dynamic=False)

@@ -62,7 +62,7 @@ def test_one_pass_gives_what_a_pass_for_each_subset_gives(model, clips):
     assert list(together) == SUBSETS
     for subset, values in together.items():
         assert values.equal(features.extract_subsets(model.backbone, clips, [subset], 4)[subset])
-        whole = model.backbone.encode(next(downstream_batches(clips, len(clips), subset)))
+        whole = model.backbone.encode(*next(downstream_batches(clips, len(clips), subset))[1])
         torch.testing.assert_close(values, whole.detach(), rtol=1e-5, atol=1e-5)
 
 

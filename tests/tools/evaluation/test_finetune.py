@@ -81,7 +81,7 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
         losses = []
         for batch in (order[:2], order[2:]):
             of_batch = [
-                functional.cross_entropy(expected(clips[clip]), train.labels[clip, None])
+                functional.cross_entropy(expected([clips[clip]]), train.labels[clip, None])
                 for clip in batch
             ]
             losses += of_batch
@@ -91,10 +91,11 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
                     velocity[number] = 0.9 * velocity[number] + grad + 0.01 * value.detach()
                     value.data -= lr * velocity[number]
         optimizer.param_groups[0]['lr'] = lr
-        batches = downstream_batches(train, 2, modalities, clips=order)
-        loss = train_one_epoch(
-            model, optimizer, zip(batches, train.labels[order].split(2), strict=True)
-        ).item()
+        batches = [
+            (parts, train.labels[found])
+            for found, parts in downstream_batches(train, 2, modalities, clips=order)
+        ]
+        loss = train_one_epoch(model, optimizer, batches).item()
         assert loss == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     for value, their in zip(model.parameters(), values, strict=True):
         torch.testing.assert_close(value, their, rtol=1e-4, atol=1e-6)
@@ -104,7 +105,7 @@ def test_two_epochs_of_sgd_written_out(backbone, train, modalities):
 def test_predictions_are_of_every_clip_in_order(backbone, val, modalities):
     model = Classifier(backbone, linear_head(16, 6, torch.Generator()))
     logits = predict(model, val, modalities, 2, None)
-    one_by_one = torch.cat([model(clip) for clip in single_clips(val, modalities)])
+    one_by_one = torch.cat([model([clip]) for clip in single_clips(val, modalities)])
     torch.testing.assert_close(logits, one_by_one.detach(), rtol=1e-4, atol=1e-6)
     assert not logits.requires_grad
 
@@ -122,12 +123,12 @@ def test_crops_are_drawn_again_each_epoch_and_the_centre_is_tested(run, train, v
     """What the encoder reads: in training the crops of this seed, epoch and repeat; in the test
     centre crops.
     """
-    used = []
+    used, everyone = [], torch.arange(len(val))
     monkeypatch.setattr(
         'tools.evaluation.finetune.downstream_batches',
-        lambda _, size, modalities, crops, clips=val: (
+        lambda _, size, modalities, crops, clips=everyone: (
             used.append(crops),
-            [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)],
+            [(clips, [streams(torch.zeros(len(clips), 64, 2, 25, 3), modalities)])],
         )[1],
     )
     run(train_crop=[0.5, 0.9], test_crop=0.5, batch_size=5, repeat=3, seed=2)
