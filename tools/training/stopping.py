@@ -65,6 +65,10 @@ class StopSignals:
 
     def leave(self) -> None:
         """End this process for the reason agreed on; rank 0 says which in one line."""
+        for (
+            number
+        ) in SIGNALS:  # torchrun ends the others once the first has left: they leave anyway
+            signal.signal(number, signal.SIG_IGN)
         if self.problem:
             raise InputError(self.problem)
         if self.reason == PROBLEM:
