@@ -22,6 +22,7 @@ from tools.common.cli import (
 from tools.device import AMP
 
 ROOT = Path(__file__).resolve().parent.parent
+DATASET_FLAGS = ('--dataset', '--finetune-dataset')  # the second is the official code's
 
 # Flags of the official code: a script that has no use for one accepts it all the same.
 OFFICIAL_FLAGS = (
@@ -43,19 +44,19 @@ OFFICIAL_FLAGS = (
 
 
 def add_data_flags(
-    parser: Parser, dataset_flag: str, protocol: str = 'cross_subject', before: str = ''
+    parser: Parser, *dataset_flags: str, before: str = ''
 ) -> argparse._ArgumentGroup:
     """Which arrays: data set, protocol, and where they are; returns the group `data`.
 
-    protocol, before: for the help, what the defaults are.
+    before: for the help, what comes before the defaults.
     """
     group = parser.add_argument_group('data')
     flag = group.add_argument
-    flag(dataset_flag, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
+    flag(*dataset_flags, dest='dataset', choices=DATASETS, help=f'default {before}ntu60')
     flag(
         '--protocol',
         choices=PROTOCOLS,
-        help=f"default {before}{protocol}, or the data set's only one",
+        help=f"default {before}cross_subject, or the data set's only one",
     )
     flag(
         '--data-root',
@@ -135,11 +136,9 @@ def describe(recipes: dict, field: str) -> str:
     )
 
 
-def add_encoding_flags(
-    parser: Parser, protocol: str = 'cross_subject', before: str = ''
-) -> argparse._ArgumentGroup:
+def add_encoding_flags(parser: Parser) -> argparse._ArgumentGroup:
     """What is encoded and how: data, modalities, batch size, device; returns the group `model`."""
-    add_data_flags(parser, '--finetune-dataset', protocol, before)
+    add_data_flags(parser, *DATASET_FLAGS, before="that of the encoder's pre-training, else ")
     group = parser.add_argument_group('model')
     add_modalities_flag(group)
     group.add_argument(
@@ -156,14 +155,13 @@ def add_encoding_flags(
 
 def accept_official_flags(parser: Parser) -> None:
     """Accept the official code's flags that this script does not have."""
+    ignored = []
     for names in OFFICIAL_FLAGS:
         if not set(names) & parser._option_string_actions.keys():
-            parser.add_argument(
-                *names,
-                dest=f'ignored{names[-1]}',
-                nargs='*',
-                help='accepted, but has no effect here',
-            )
+            dest = f'ignored{names[-1]}'
+            parser.add_argument(*names, dest=dest, nargs='*', help=argparse.SUPPRESS)
+            ignored.append(names[-1])
+    parser.epilog = f'flags of the official code that have no effect here: {" ".join(ignored)}'
 
 
 def parse_args(
@@ -172,9 +170,12 @@ def parse_args(
     """Parse, fill in defaults that depend on other flags or files, and print a note about flags
     without effect.
 
-    read_source: tells what the features in --load-features are of.
+    read_source: tells what the features in --load-features are of. Of several `sources` the first
+    one counts.
     """
     args = parser.parse_args(argv)
+    if 'sources' in args:
+        use_sources(args)
     if getattr(args, 'load_features', None):
         source = read_source(args.load_features)
         args.dataset, args.protocol = (
@@ -215,13 +216,36 @@ def data_of(args: argparse.Namespace) -> Data:
     return Data(args.data_root, args.dataset, args.protocol)
 
 
+def use_sources(args: argparse.Namespace) -> None:
+    """The checkpoints and .npz of `args.sources`, of which the first becomes --pretrained or
+    --load-features. InputError unless all are files.
+    """
+    args.sources = [newest_in(path) for path in args.sources]
+    for path in args.sources:
+        if not path.is_file():
+            raise InputError(
+                f'{path} is not a file: name a checkpoint, or an .npz of --save-features'
+            )
+    first = args.sources[0]
+    if first.suffix == '.npz':
+        args.load_features = first
+    else:
+        args.pretrained = first
+
+
+def newest_in(path: Path) -> Path:
+    """The newest checkpoint of a folder; any other path as it is."""
+    newest = checkpoint.newest(path) if path.is_dir() else None
+    if newest:
+        print(f'{newest} is the newest checkpoint in {path}')
+    return newest or path
+
+
 def use_checkpoint(args: argparse.Namespace) -> None:
     """--pretrained: of a folder the newest; what it was pre-trained on becomes the default of the
     data flags, and the modalities it holds that of --modalities.
     """
-    if args.pretrained.is_dir() and (newest := checkpoint.newest(args.pretrained)):
-        print(f'{newest} is the newest checkpoint in {args.pretrained}')
-        args.pretrained = newest
+    args.pretrained = newest_in(args.pretrained)
     if args.pretrained.is_file() and None in (args.dataset, args.protocol, args.modalities):
         saved = checkpoint.read(args.pretrained, mmap=True)
         args.modalities = args.modalities or known_modalities(saved['state_dict'], args.pretrained)

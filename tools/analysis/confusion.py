@@ -42,7 +42,6 @@ def main(argv=None):
     order = by_confusion(counts)
     figure = draw(counts[np.ix_(order, order)], [names[index] for index in order])
     drawing.save(out, figure)
-    print(f'{out}.png and .pdf')
 
 
 def count(labels, predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -80,6 +80,7 @@ def save(path: Path, figure: Figure) -> None:
             figure.savefig(file, format='png')
         with replacing(path.with_suffix('.pdf')) as file:
             figure.savefig(file, format='pdf', metadata={'CreationDate': None})
+    print(f'written: {path}.png and .pdf')
     missing = set()
     for warning in found:
         if glyph := re.match(r'Glyph (\d+)', str(warning.message)):

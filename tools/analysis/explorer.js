@@ -183,12 +183,12 @@ function line(parent, text, tag = 'div', action = null) {
 }
 
 function describe() {
-  const i = current(), label = data.label[i], nearest = data.label[data.neighbours[i * data.k]];
+  const i = current(), label = data.label[i];
   $('info').replaceChildren();
   for (const text of i < 0 ? ['Point at a clip, or tap one'] : [data.classes[label], data.names[i],
     (data.performers[i] === null ? '' : `performer ${data.performers[i]}, `)
       + `${data.num_frames[i]} frames, ${data.train[i] ? 'train' : 'val'}`,
-    data.right[i] ? '✓ nearest neighbour has its class' : `✗ nearest neighbour: ${data.classes[nearest]}`])
+    data.right[i] ? '✓ nearest training clip has its class' : `✗ nearest training clip: ${data.nearest[i]}`])
     line($('info'), text);
 }
 
@@ -198,7 +198,7 @@ function select(i) {
   $('near').hidden = i < 0;
   $('neighbours').replaceChildren();
   if (i < 0) return;
-  $('near-title').textContent = `Nearest to ${data.classes[data.label[i]]}, ${data.names[i]}`;
+  $('near-title').textContent = `Nearest on this page to ${data.classes[data.label[i]]}, ${data.names[i]}`;
   data.neighbours.subarray(i * data.k, (i + 1) * data.k).forEach((other, rank) => {
     const same = data.label[other] === data.label[i], card = line($('neighbours'), '', 'button', () => select(other));
     Object.assign(card, {className: same ? 'right' : 'wrong', title: data.names[other]});
@@ -235,7 +235,7 @@ function applyFilters() {
     && passes(data.train[i], split) && (!only || only.has(data.label[i])));
   const shown = sum(visible), right = sum(visible.map((value, i) => value && data.right[i]));
   $('count').textContent = !shown ? 'No clip passes the filters.'
-    : `${count(shown, 'of')} ${count(N)}; ${(100 * right / shown).toFixed(1)} % have the class of their nearest neighbour`;
+    : `${count(shown, 'of')} ${count(N)}; ${(100 * right / shown).toFixed(1)} % have the class of their nearest training clip`;
   stale = true;
 }
 

@@ -3,9 +3,10 @@ neighbours.
 
     python -m tools.analysis.explorer checkpoint.pth.tar --out explorer.html
 
-Open the file in a browser: it holds everything and needs no network. Neighbours are by cosine,
-among the training clips on the page, or among all if it has test clips only; a clip is right if its
-nearest neighbour has its class.
+Open the file in a browser: it holds everything and needs no network. A clip is right if the nearest
+of all training clips, on the page or not, has its class: of test clips that is the accuracy of
+retrieval (k = 1). The neighbours shown are the nearest training clips on the page, or of all clips
+if it has test clips only. Distance is by cosine, and no clip is its own neighbour.
 """
 
 import tools.common.start  # noqa: F401
@@ -25,7 +26,7 @@ from data_gen.protocols import Name
 from data_gen.skeleton import BODIES, PARENTS
 from feeder.dataset import load_split
 from tools import options
-from tools.analysis.tsne import add_perplexity_flag, check_sources, embed
+from tools.analysis.tsne import add_perplexity_flag, embed, fitting_perplexity
 from tools.common import cli
 from tools.common.files import replacing
 from tools.evaluation.feature_files import read_source
@@ -38,7 +39,7 @@ TSNE_LIMIT = 5000  # clips; t-SNE of more takes minutes
 
 def main(argv=None):
     args = parse_args(argv)
-    source, data = args.source, options.data_of(args)
+    source, data = args.sources[0], options.data_of(args)
     folder, splits = data.folder, args.split.split('+')
     features = read_features(source, tuple(args.modalities), data, Extraction.of(args))
     clips = join_splits([read_split(folder, split) for split in splits])
@@ -48,43 +49,52 @@ def main(argv=None):
     class_names = [data.class_name(label) for label in range(data.num_classes(clips.labels))]
     shown = draw_clips(clips.labels, class_names, args.classes, args.max_points, args.seed)
     method = args.map or ('tsne' if len(shown) <= TSNE_LIMIT else 'pca')
-    if method == 'tsne' and len(shown) <= args.perplexity:
-        raise cli.InputError(
-            f'{len(shown)} clips are too few for --perplexity {args.perplexity}: lower it or add '
-            'some'
-        )
+    perplexity = args.perplexity
+    if method == 'tsne':
+        perplexity = fitting_perplexity(perplexity, len(shown))
     values = torch.cat([getattr(features, split) for split in splits])[shown]
-    points = embed(values.numpy(), args.perplexity, args.seed, source.name, method)
+    points = embed(values.numpy(), perplexity, args.seed, source.name, method)
     clips = Clips(*(values[shown] for values in clips))
-    neighbours, cosine = nearest(values, clips.train, args.neighbours)
-    right = clips.labels[neighbours[:, 0]] == clips.labels
+    neighbours, cosine = neighbours_on_page(values, clips.train, args.neighbours)
+    own = np.where(clips.train, shown, -1)  # training clips come first
+    found = nearest(values, features.train, torch.from_numpy(own), 1)
+    found_labels = features.train_labels[found[:, 0]].numpy()
+    right = found_labels == clips.labels
 
     about, arrays = describe(clips, class_names)
     about['k'] = neighbours.shape[1]
+    about['nearest'] = list(map(data.class_name, found_labels))
     arrays |= {
         'points': into_unit_square(points).astype('<f4'),
         'right': right,
         'neighbours': neighbours.astype('<u4'),
         'cosine': cosine.astype('<f4'),
     }
-    among = f'{len(shown):,} clips'
-    if clips.train.any():
-        among = f'{clips.train.sum():,} training clips'
+    shares = []
+    for kind, of_kind in (('test', ~clips.train), ('training', clips.train)):
+        if of_kind.any():
+            shares.append(f'{100 * right[of_kind].mean():.1f} % of {of_kind.sum():,} {kind} clips')
     summary = (
-        f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; '
-        f'{100 * right.mean():.1f} % have the class of their nearest neighbour: by cosine, among '
-        f'the {among} here, never the clip itself'
+        f'{len(shown):,} clips by {"PCA" if method == "pca" else "t-SNE"}; {" and ".join(shares)} '
+        f'have the class of the nearest of all {len(features.train):,} training clips: by cosine, '
+        'never the clip itself'
     )
     title = f'{source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
     with replacing(args.out) as file:
         file.write(page(title, summary, about, arrays).encode())
-    print(f'{title}: {summary}\n{args.out}: {args.out.stat().st_size / 1e6:.1f} MB')
+    print(f'{title}: {summary}\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)')
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
-    flag('source', type=Path, metavar='FILE', help='a checkpoint, or an .npz of --save-features')
+    flag(
+        'sources',
+        nargs=1,
+        type=Path,
+        metavar='FILE',
+        help='a checkpoint, or an .npz of --save-features; of a folder its newest checkpoint',
+    )
     flag('--out', type=Path, required=True, metavar='FILE.html', help='write this file')
     flag(
         '--split',
@@ -119,9 +129,6 @@ def parse_args(argv):
     )
     add_perplexity_flag(parser)
     options.add_encoding_flags(parser)
-    source = parser.parse_args(argv).source
-    check_sources([source])
-    parser.set_defaults(load_features=source if source.suffix == '.npz' else None)
     args = options.parse_args(parser, argv, read_source)
     options.try_outputs(args.out)
     return args
@@ -205,22 +212,35 @@ def draw_clips(
     return clips
 
 
-def nearest(values: torch.Tensor, train: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def neighbours_on_page(
+    values: torch.Tensor, train: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The nearest neighbours of each row of values (N, D), of length 1: their rows and cosines (N,
     k or fewer).
 
     They are rows that are true in `train` (N,), or any if none is; never the row itself.
     """
     candidates = torch.from_numpy(np.flatnonzero(train | ~train.any()))
-    if len(candidates) < 2:
-        raise cli.InputError('one training clip is too few for neighbours: show more clips')
-    rows, _ = knn_search([values[candidates]], [values], min(k + 1, len(candidates)))
-    found = candidates[rows]
-    itself = found == torch.arange(len(values))[:, None]
-    others_first = itself.int().argsort(dim=1, stable=True)
-    found = found.gather(1, others_first)[:, :-1]  # without itself, or the farthest
+    own = torch.full((len(values),), -1)
+    own[candidates] = torch.arange(len(candidates))
+    found = candidates[nearest(values, values[candidates], own, k)]
     cosines = [(values * values[column]).sum(1) for column in found.T]
     return found.numpy(), torch.stack(cosines, 1).numpy()
+
+
+def nearest(
+    values: torch.Tensor, candidates: torch.Tensor, own: torch.Tensor, k: int
+) -> torch.Tensor:
+    """The rows (N, k or fewer) of candidates (M, D) nearest to values (N, D), both of length 1.
+
+    own (N,): the candidate that is the value itself, which is left out, or -1.
+    """
+    if len(candidates) < 2:
+        raise cli.InputError('one training clip is too few for neighbours: show more clips')
+    found, _ = knn_search([candidates], [values], min(k + 1, len(candidates)))
+    is_itself = found == own[:, None]
+    others_first = is_itself.int().argsort(dim=1, stable=True)
+    return found.gather(1, others_first)[:, :-1]  # without itself, or the farthest
 
 
 def pack_poses(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -75,7 +75,6 @@ def main(argv=None):
             row.append(read_cell(data, train_clips, near, similarity))
         rows.append(row)
     drawing.save(args.out, draw(rows))
-    print(f'{args.out}.png and .pdf')
 
 
 def parse_args(argv):
@@ -95,7 +94,7 @@ def parse_args(argv):
     flag('--worst', action='store_true', help='clips of the classes that are confused most')
     flag('--names', nargs='+', metavar='NAME', help='these test clips')
     flag('--seed', type=cli.non_negative_int, default=0, help='of the test clips drawn (default 0)')
-    options.add_data_flags(parser, '--finetune-dataset', before='that of the features, else ')
+    options.add_data_flags(parser, *options.DATASET_FLAGS, before='that of the features, else ')
     args = parser.parse_args(argv)
     args.out = drawing.output(args.out)
     return args

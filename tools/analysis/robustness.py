@@ -1,6 +1,6 @@
 """How far accuracy falls when the test clips are corrupted: a table for one or several encoders.
 
-    python -m tools.analysis.robustness umurl.pth.tar baseline.pth.tar --finetune-dataset ntu60
+    python -m tools.analysis.robustness umurl.pth.tar baseline.pth.tar
 
 All encoders see the same corrupted test clips; training clips stay as they are. The accuracy is
 that of retrieval (k = 1, cosine), which trains nothing. Clips are corrupted after preparation:
@@ -31,7 +31,7 @@ def main(argv=None):
     args = parse_args(argv)
     data, extraction = options.data_of(args), Extraction.of(args)
     table = {}
-    for path in args.checkpoints:
+    for path in args.sources:
         inputs = load_inputs(data, path, args.modalities, extraction.device)
         results.print_origin(inputs.origin.pretrained_on, args.dataset, args.protocol)
         table[path] = accuracies(inputs, tuple(args.modalities), extraction, args.seed)
@@ -48,17 +48,19 @@ def main(argv=None):
         config['draws_version'] = DRAWS_VERSION
         by_path = {str(path): row for path, row in table.items()}
         results.write(args.results, config, accuracies=by_path)
+        print(f'written: {args.results}')
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
     flag = parser.add_argument
     flag(
-        'checkpoints',
+        'sources',
         nargs='+',
         type=Path,
         metavar='CHECKPOINT',
-        help='from pretrain.py or the official code',
+        help='from pretrain.py or the official code; of a folder its newest. The first sets the '
+        'data set and protocol',
     )
     flag('--results', type=Path, metavar='FILE.json', help='also write the accuracies')
     options.add_encoding_flags(parser)

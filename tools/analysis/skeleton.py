@@ -51,7 +51,7 @@ def main(argv=None):
         rows += view_rows(frames, args.seed)
     drawing.save(out, drawing.sheet(rows, args.frames))
     animate(out.with_suffix('.gif'), title, poses)
-    print(f'{rows[0][0]}: {out}.gif, .png and .pdf')
+    print(f'written: {out}.gif, of {rows[0][0]}')
 
 
 def parse_args(argv):

@@ -52,7 +52,6 @@ def main(argv=None):
     numbers = args.numbers or [name for name in NUMBERS if name in known]
     out = drawing.output(args.out)
     drawing.save(out, draw(runs, titles, numbers))
-    print(f'{out}.png and .pdf')
 
 
 def read(path: Path) -> list[dict]:

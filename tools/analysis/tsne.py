@@ -3,7 +3,8 @@
     python -m tools.analysis.tsne baseline.pth.tar umurl.pth.tar --titles "Simple baseline" UmURL --out figure.png
 
 All panels show the same clips: at most --max-per-class of each of --classes classes drawn at
-random, by default from the test split of cross_view, if the data set has it. Features of unit
+random, from the test split. Data set and protocol are those of the first encoder, unless flags say
+otherwise. Features of unit
 length are reduced to 50 dimensions by PCA and to two by t-SNE; the same features and --seed give
 the same figure. Below a panel are two numbers, of the features:
 
@@ -16,6 +17,7 @@ silhouette  of the clips shown, by cosine distance: 1 for tight classes far apar
 
 import tools.common.start  # noqa: F401
 
+import sys
 from pathlib import Path
 from textwrap import fill
 
@@ -27,11 +29,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-from data_gen.protocols import DATASETS
 from tools import checkpoint, options
 from tools.analysis import drawing
 from tools.common import cli
-from tools.evaluation.feature_files import Features, Source, read_source
+from tools.evaluation.feature_files import Features, read_source
 from tools.evaluation.features import Extraction, read_features
 from tools.evaluation.knn import knn_search
 
@@ -51,22 +52,24 @@ def main(argv=None):
     classes, shown = draw_clips(
         labels, first.train_labels.numpy(), args.classes, args.max_per_class, args.seed
     )
-    check_perplexity(args.perplexity, len(shown), len(classes))
+    if len(shown) <= len(classes):
+        raise cli.InputError(f'{len(shown)} clips of as many classes: show more clips')
+    perplexity = fitting_perplexity(args.perplexity, len(shown))
     kind = 'test' if args.split == 'val' else 'training'
-    print(
-        f't-SNE of {len(shown)} {kind} clips of {len(classes)} classes, '
-        f'{args.dataset} {args.protocol}'
+    about = (
+        f'{len(shown)} {kind} clips of {len(classes)} classes, {args.dataset} '
+        f'{args.protocol.replace("_", " ")}'
     )
+    print(f't-SNE of {about}')
     panels = []
     for title, features in zip(args.titles, encoders, strict=True):
         values = getattr(features, args.split)[shown].numpy()
-        points = embed(values, args.perplexity, args.seed, title)
+        points = embed(values, perplexity, args.seed, title)
         caption = separation(features, args.split, classes, shown)
         panels.append((title, points, caption))
         print(f'{title}: {caption}')
     names = [data.class_name(label) for label in classes]
-    drawing.save(args.out, draw(panels, np.searchsorted(classes, labels[shown]), names))
-    print(f'{args.out}.png and .pdf')
+    drawing.save(args.out, draw(panels, np.searchsorted(classes, labels[shown]), names, about))
 
 
 def parse_args(argv):
@@ -78,7 +81,7 @@ def parse_args(argv):
         nargs='+',
         type=Path,
         metavar='FILE',
-        help='checkpoints, or .npz of --save-features',
+        help='checkpoints, or .npz of --save-features; of a folder its newest checkpoint',
     )
     flag('--out', type=Path, required=True, metavar='FILE', help='write FILE.png and FILE.pdf')
     flag(
@@ -96,14 +99,8 @@ def parse_args(argv):
         default='val',
         help='default val, for testing',
     )
-    options.add_encoding_flags(parser, 'cross_view')
-    args = parser.parse_args(argv)
-    check_sources(args.sources)
-    stored = next((read_source(path) for path in args.sources if path.suffix == '.npz'), Source())
-    dataset = args.dataset or stored.dataset or 'ntu60'
-    view = 'cross_view' if 'cross_view' in DATASETS[dataset].protocols else None
-    parser.set_defaults(dataset=dataset, protocol=stored.protocol or view)
-    args = options.parse_args(parser, argv)
+    options.add_encoding_flags(parser)
+    args = options.parse_args(parser, argv, read_source)
     args.titles = args.titles or list(map(title_of, args.sources))
     if len(args.titles) != len(args.sources):
         raise cli.InputError(f'--titles: {len(args.titles)} titles for {len(args.sources)} panels')
@@ -113,17 +110,11 @@ def parse_args(argv):
 
 def add_perplexity_flag(parser: cli.Parser) -> None:
     parser.add_argument(
-        '--perplexity', type=cli.positive_int, default=30, help='of t-SNE (default 30)'
+        '--perplexity',
+        type=cli.positive_int,
+        default=30,
+        help='of t-SNE (default 30; lowered if there are too few clips)',
     )
-
-
-def check_sources(paths: list[Path]) -> None:
-    """InputError unless all are files."""
-    for path in paths:
-        if not path.is_file():
-            raise cli.InputError(
-                f'{path} is not a file: name a checkpoint, or an .npz of --save-features'
-            )
 
 
 def title_of(path: Path) -> str:
@@ -143,14 +134,16 @@ def check_same_clips(features: Features, first: Features, title: str, first_titl
         )
 
 
-def check_perplexity(perplexity: int, num_clips: int, num_classes: int) -> None:
-    """InputError if t-SNE needs more clips than these."""
-    if num_clips > max(perplexity, num_classes):
-        return
-    advice = 'show more clips'
-    if num_clips > num_classes:
-        advice = f'use --perplexity {max(1, (num_clips - 1) // 3)}'
-    raise cli.InputError(f'{num_clips} clips are too few for --perplexity {perplexity}: {advice}')
+def fitting_perplexity(perplexity: int, num_clips: int) -> int:
+    """The perplexity or, with a note, a third of the clips where t-SNE would need more of them."""
+    if perplexity < num_clips:
+        return perplexity
+    fitting = max(1, (num_clips - 1) // 3)
+    print(
+        f'note: --perplexity {fitting}, not {perplexity}: there are {num_clips} clips',
+        file=sys.stderr,
+    )
+    return fitting
 
 
 def draw_clips(
@@ -209,10 +202,11 @@ def separation(features: Features, split: str, classes: np.ndarray, shown: np.nd
 
 
 @drawing.styled
-def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
+def draw(panels: list[tuple], classes: np.ndarray, names: list[str], about: str) -> Figure:
     """The figure, for a column of a paper or, with three or more panels, for its page.
 
     Panels (title, points (P, 2), caption); their points have `classes` (P,), indices into `names`.
+    about: what is shown, above the legend.
     """
     width, columns = drawing.COLUMN, len(panels)
     if len(panels) > 2:
@@ -252,7 +246,7 @@ def draw(panels: list[tuple], classes: np.ndarray, names: list[str]) -> Figure:
         loc='upper center',
         bbox_to_anchor=(0.5, 0),
         ncols=np.clip(int(width / (0.3 + 0.065 * longest)), 1, 5),
-        title=fill(NOTE, 60),
+        title=f'{about}\n{fill(NOTE, 60)}',
         markerscale=(20 / size) ** 0.5,
     )
     return figure

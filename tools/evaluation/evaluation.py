@@ -109,12 +109,14 @@ class Evaluation(NamedTuple):
                 len(record['class_accuracy']),
                 self.data.class_names,
             )
+        for path in filter(None, (args.results, args.per_class, args.save_features)):
+            print(f'written: {path}')
 
 
 def new_parser(doc: str) -> Parser:
     """A parser with the flags of every evaluation."""
     parser = Parser(doc)
-    model = options.add_encoding_flags(parser, before="that of the encoder's pre-training, else ")
+    model = options.add_encoding_flags(parser)
     model.add_argument(
         '--pretrained',
         type=Path,

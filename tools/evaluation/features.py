@@ -24,7 +24,7 @@ from tools.evaluation.feature_files import Features
 from tools.evaluation.flops import gflops_per_clip
 from tools.evaluation.late_fusion import Subset, modalities_of
 from tools.evaluation.recipes import RECIPES, Crops, Recipe, training_crops
-from tools.results import Origin, data_sha256
+from tools.results import Origin, data_sha256, print_origin
 
 SHORTEST = 1e-12  # a shorter feature counts as zero in torch's normalize
 MISSING = '--pretrained CHECKPOINT is missing (or --load-features FILE)'
@@ -160,7 +160,8 @@ def extract_features(
 
 
 def read_features(path: Path, subset: Subset, data: Data, extraction: Extraction) -> Features:
-    """The features of one subset, of length 1, on the CPU: of a checkpoint or an .npz file.
+    """The features of one subset, of length 1, on the CPU: of a checkpoint or an .npz file. Prints
+    what the encoder was pre-trained on.
 
     If the file holds a single subset, it is that one.
     """
@@ -170,6 +171,7 @@ def read_features(path: Path, subset: Subset, data: Data, extraction: Extraction
         frozen = load_features(path, [subset], data)
     else:
         frozen = extract_features(path, [subset], data, extraction)
+    print_origin(frozen.origin.pretrained_on, data.dataset, data.protocol)
     train, train_labels, val, val_labels = frozen.to('cpu').first
     return Features(normalize(train), train_labels, normalize(val), val_labels)
 

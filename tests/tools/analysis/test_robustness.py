@@ -126,7 +126,8 @@ def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(
     assert [list(row) for row in made.values()] == [NAMES] * 2
     a, b = made.values()
     assert a['clean'] > 60
-    lines = capsys.readouterr().out.splitlines()
+    *lines, written = capsys.readouterr().out.splitlines()
+    assert written == f'written: {tmp_path / "r.json"}'
     assert lines[-9].split() == ['clean', f'{a["clean"]:.2f}', '0.0', f'{b["clean"]:.2f}', '0.0']
     name, accuracy = NAMES[-1], a[NAMES[-1]]
     assert lines[-1].split()[4:6] == [f'{accuracy:.2f}', f'{100 * (1 - accuracy / a["clean"]):.1f}']

@@ -75,7 +75,7 @@ def test_both_files_and_the_same_bytes_again(features_file, tmp_path, capsys):
         )
         assert first.startswith(magic)
         assert others == [first, first]
-    assert 't-SNE of 45 test clips of 3 classes, ntu60 cross_view' in capsys.readouterr().out
+    assert 't-SNE of 45 test clips of 3 classes, ntu60 cross subject' in capsys.readouterr().out
 
 
 def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
@@ -86,7 +86,7 @@ def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
         for name, seed, width in (('a', 0, 6), ('b', 1, 4))
     ]
     run(*paths, '--classes', 2, '--max-per-class', 8, '--seed', 3, '--out', 'figure')
-    panels, numbers, names = drawn[0]
+    panels, numbers, names, _ = drawn[0]
     classes, shown = tsne.draw_clips(LABELS, LABELS, 2, 8, 3)
     assert [title for title, _, _ in panels] == ['a', 'b']
     assert names == [CLASS_NAMES['ntu60'][label] for label in classes]
@@ -177,25 +177,25 @@ def test_points_are_the_same_each_time_and_keep_neighbours():
 
 
 def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsys):
-    """x-view is the default; the panel of a checkpoint is that of the features saved from it."""
-    folder = tmp_path / 'data' / 'NTU-RGB-D-60-AGCN' / 'xview'
+    """The panel of a checkpoint is that of the features saved from it."""
+    folder = tmp_path / 'data' / 'NTU-RGB-D-60-AGCN' / 'xsub'
     padded_arrays(folder, train=9, val=18)
     (tmp_path / 'run').mkdir()
     torch.manual_seed(0)
     model, path = UmURL(150, 192, 8), tmp_path / 'run' / 'checkpoint_0009.pth.tar'
     checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 10)
     saved = tmp_path / 'saved.npz'
-    arrays = Data(tmp_path / 'data', 'ntu60', 'cross_view')
+    arrays = Data(tmp_path / 'data', 'ntu60', 'cross_subject')
     data = tsne.read_features(path, ('joint',), arrays, Extraction(torch.device('cpu'), None, 64))
     with open(saved, 'wb') as file:
         np.savez(file, **{name: tensor.numpy() for name, tensor in data._asdict().items()})
     flags = ['--data-root', tmp_path / 'data', '--modalities', 'joint']
     run(path, saved, *flags, '--out', tmp_path / 'figure')
-    ((title, _, caption), (other_title, _, other_caption)), _, names = drawn[0]
+    ((title, _, caption), (other_title, _, other_caption)), _, names, _ = drawn[0]
     assert (title, other_title) == ('run', 'saved')
     assert caption == other_caption
     assert names == ['A001 drink water', 'A002 eat meal', 'A003 brush teeth']
-    assert 't-SNE of 18 test clips of 3 classes, ntu60 cross_view' in capsys.readouterr().out
+    assert 't-SNE of 18 test clips of 3 classes, ntu60 cross subject' in capsys.readouterr().out
 
     run(
         path,
@@ -209,7 +209,7 @@ def test_checkpoints_beside_their_features(padded_arrays, tmp_path, drawn, capsy
         '--out',
         'x',
     )
-    ((title, points, _),), classes, _ = drawn[1]
+    ((title, points, _),), classes, _, _ = drawn[1]
     assert title == 'On the training split'
     assert len(points) == len(classes) == 9
 
@@ -225,13 +225,55 @@ def test_a_file_says_what_it_is_of_and_the_manifest_names_the_classes(
     about = {'dataset': 'custom', 'protocol': 'own_split', 'modalities': ['bone']}
     run(features_file(**about), '--data-root', tmp_path, '--classes', 4, '--out', 'x')
     assert drawn[0][2] == ['wave', 'kick', 'sit', 'run']
-    assert 'custom own_split' in capsys.readouterr().out
+    assert 'custom own split' in capsys.readouterr().out
+
+
+def test_the_first_encoder_sets_the_data_and_the_others_are_transfer(
+    padded_arrays, tmp_path, drawn, capsys
+):
+    padded_arrays(tmp_path / 'data' / 'NTU-RGB-D-120-AGCN' / 'xsetup', train=9, val=18)
+    model = UmURL(150, 192, 8)
+    configs = {
+        'first': {'dataset': 'ntu120', 'protocol': 'cross_setup', 'objective': 'umurl'},
+        'second': {'dataset': 'ntu60', 'protocol': 'cross_view', 'objective': 'umurl'},
+    }
+    for name, config in configs.items():
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / 'checkpoint_0009.pth.tar'
+        optimizer = torch.optim.Adam(model.parameters())
+        config = config | {'modalities': ['joint', 'bone', 'motion']}
+        checkpoint.save(path, model, optimizer, 10, config=config)
+    folders = [tmp_path / name for name in configs]
+    run(*folders, '--data-root', tmp_path / 'data', '--out', tmp_path / 'figure')
+    panels, _, _, about = drawn[0]
+    assert [title for title, _, _ in panels] == ['first', 'second']
+    assert about == '18 test clips of 3 classes, ntu120 cross setup'
+    said = capsys.readouterr().out
+    assert said.count('is the newest checkpoint in') == 2
+    assert said.count('transfer:') == 1
+    assert 'transfer: pre-trained on ntu60 cross_view, evaluated on ntu120 cross_setup' in said
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        (['--perplexity', 60], 'note: --perplexity 19, not 60: there are 60 clips\n'),
+        (['--max-per-class', 2], 'note: --perplexity 2, not 30: there are 8 clips\n'),
+        (['--perplexity', 5], ''),
+    ],
+)
+def test_perplexity_is_lowered_to_the_clips(features_file, drawn, capsys, flags, said):
+    path = features_file(dataset='ntu60', protocol='cross_subject')
+    tsne.main([*map(str, [path, *flags]), '--out', 'x', '--device', 'cpu'])
+    assert capsys.readouterr().err == said
 
 
 def test_each_class_has_a_style_of_its_own():
     count = 40
     styles = set()
-    figure = tsne.draw([panel(count)], np.arange(count), [str(number) for number in range(count)])
+    figure = tsne.draw(
+        [panel(count)], np.arange(count), [str(number) for number in range(count)], ''
+    )
     for dots in figure.axes[0].collections:
         styles.add(
             (dots.get_facecolor()[0, :3].round(3).tobytes(), dots.get_paths()[0].vertices.tobytes())
@@ -260,7 +302,7 @@ def test_panels_are_equal_and_nothing_is_covered(count):
     ] * 4
     with matplotlib.rc_context(drawing.STYLE):
         figure = tsne.draw(
-            [panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names
+            [panel(24, 'a rather long title, $a^^b$')] * count, np.arange(24) % 12, names, 'about'
         )
         figure.draw_without_rendering()
     boxes = [ax.get_window_extent() for ax in figure.axes[:count]]
@@ -283,21 +325,13 @@ BAD = [
     (['a.npz', 'other.npz'], 'other has other clips than a'),
     (['a.npz', '--classes', 1], '--classes 1 of 4 with training and test clips: show two or more'),
     (['a.npz', '--classes', 0], '0 is not a whole number from 1'),
-    (
-        ['a.npz', '--perplexity', 60],
-        '60 clips are too few for --perplexity 60: use --perplexity 19',
-    ),
-    (
-        ['a.npz', '--max-per-class', 2],
-        '8 clips are too few for --perplexity 30: use --perplexity 2',
-    ),
-    (['a.npz', '--max-per-class', 1], '4 clips are too few for --perplexity 30: show more clips'),
+    (['a.npz', '--max-per-class', 1], '4 clips of as many classes: show more clips'),
     (['one_class.npz'], 'of 1 with training and test clips: show two or more'),
     (['same.npz', '--perplexity', 5], 'same: the features of all clips are the same'),
     (['a.npz', '--titles', 'A', 'B'], '2 titles for 1 panels'),
     (['a.npz', '--out', 'figure.svg'], 'name a file, FILE.png'),
     (['a.npz', '--out', '.'], 'name a file, FILE.png'),
-    (['small.pth.tar', '--data-root', 'nowhere'], 'NTU-RGB-D-60-AGCN/xview is not there'),
+    (['small.pth.tar', '--data-root', 'nowhere'], 'NTU-RGB-D-60-AGCN/xsub is not there'),
     (['small.pth.tar', '--protocol', 'cross_setup'], 'ntu60 has no protocol cross_setup'),
 ]
 
