@@ -2,7 +2,7 @@
 test split.
 
     python action_recognition.py --pretrained ./checkpoints/ntu60_xsub/checkpoint_0450.pth.tar \\
-        --finetune-dataset ntu60 --protocol cross_subject --lr 0.03 --batch-size 512
+        --dataset ntu60 --protocol cross_subject --lr 0.03 --batch-size 512
 
 The encoder is frozen, so its features are extracted once. `--lr 0.01 0.03 0.1` trains a probe with
 each learning rate. --finetune trains the encoder too, with --data-ratio on a share of the labels,

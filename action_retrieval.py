@@ -2,7 +2,7 @@
 uniform votes).
 
     python action_retrieval.py --pretrained ./checkpoints/ntu60_xsub/checkpoint_0450.pth.tar \\
-        --finetune-dataset ntu60 --protocol cross_subject --knn-neighbours 1
+        --dataset ntu60 --protocol cross_subject --knn-neighbours 1
 
 Besides this accuracy (the published number) it reports mean average precision over the ranking of
 all training clips, and recall at 1, 5 and 10: how many test clips have a clip of their class among

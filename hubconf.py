@@ -14,6 +14,7 @@ Input that cannot be used raises encoder.InputError; its message says what is wr
 
 import copy
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -123,6 +124,7 @@ class ClipEncoder(nn.Module):
         axes: str | None = None,
         batch_size: int = 64,
         turn: bool = False,
+        pixels: bool = False,
     ) -> torch.Tensor:
         """Features (N, 2H) of N recordings, on the encoder's device, as --save-features writes
         them. No gradients.
@@ -133,14 +135,16 @@ class ClipEncoder(nn.Module):
         than 300 frames the first 300 are taken, of more than two bodies the two that move most; a
         body that is not seen is all zeros. modalities: of joint, bone and motion (default: all that
         were trained).
-        joints, axes, turn: as --joints, --axes and --turn of data_gen/custom_gendata.py. What is
+        joints, axes, turn, pixels: as the flags of data_gen/custom_gendata.py. What is
         probably wrong with the clips is printed, once for each encoder. Gaps are filled as there, so
         features of a .skeleton file with gaps differ a little from those of --save-features.
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f'batch_size {batch_size} is not a whole number from 1 up')
         with torch.no_grad():
-            return torch.cat([*self.encode(clips, modalities, joints, axes, turn, batch_size)])
+            return torch.cat(
+                [*self.encode(clips, modalities, joints, axes, turn, pixels, batch_size)]
+            )
 
     def forward(
         self,
@@ -149,11 +153,14 @@ class ClipEncoder(nn.Module):
         joints: str = 'ntu25',
         axes: str | None = None,
         turn: bool = False,
+        pixels: bool = False,
     ) -> torch.Tensor:
         """The same of one batch, with gradients to the weights, to train them further."""
-        return next(self.encode(clips, modalities, joints, axes, turn, sys.maxsize))
+        return next(self.encode(clips, modalities, joints, axes, turn, pixels, sys.maxsize))
 
-    def encode(self, clips, modalities, joints, axes, turn, batch_size) -> Iterator[torch.Tensor]:
+    def encode(
+        self, clips, modalities, joints, axes, turn, pixels, batch_size
+    ) -> Iterator[torch.Tensor]:
         """Yield the features of one batch after another."""
         modalities = [modalities] if isinstance(modalities, str) else modalities or self.modalities
         for name in modalities:
@@ -163,14 +170,15 @@ class ClipEncoder(nn.Module):
         axes = axes or SKELETONS[joints].axes
         position(axes, [*AXES], 'kind of axes')
         prepared = [
-            prepare(index, clip, joints, axes, turn) for index, clip in enumerate(split(clips))
+            prepare(index, clip, joints, axes, turn, pixels)
+            for index, clip in enumerate(split(clips))
         ]
         if not prepared:
             raise InputError('there are no clips: give a list of arrays (frames, joints, 3)')
         recordings, frames = zip(*prepared, strict=True)
         for flaw in find_flaws(recordings[:CLIPS]):
             if flaw not in self.shown:
-                print(f'warning: {flaw}', file=sys.stderr)
+                print(f'warning: {in_python(flaw)}', file=sys.stderr)
             self.shown.add(flaw)
         lengths = torch.tensor([*map(len, frames)])
         dataset = ClipDataset(torch.cat(frames), lengths, torch.zeros(len(frames)), [])
@@ -199,6 +207,13 @@ class ClipEncoder(nn.Module):
         return partial(torch.hub.load, source='local'), (str(FOLDER), 'unpickled', *saved)
 
 
+def in_python(message: str) -> str:
+    """A message of data_gen/ with the arguments of `ClipEncoder.features` in place of the flags."""
+    message = message.replace('--drop-score', 'clip[..., :2]')
+    message = re.sub(r'--(joints|axes) (\w+)', r"\1='\2'", message)
+    return re.sub('--(pixels|turn)', r'\1=True', message)
+
+
 def split(clips) -> list:
     """The clips of a list, or of one array of one clip or several; see `ClipEncoder.features`."""
     shape = getattr(clips, 'shape', ())
@@ -211,16 +226,18 @@ def split(clips) -> list:
         raise InputError(f'clips: expected a list of arrays, not {clips}') from error
 
 
-def prepare(index: int, clip, joints: str, axes: str, turn: bool) -> tuple[Poses, torch.Tensor]:
+def prepare(
+    index: int, clip, joints: str, axes: str, turn: bool, pixels: bool
+) -> tuple[Poses, torch.Tensor]:
     """The recording number `index`, and the same normalised: (T, 2, 25, 3) float32."""
     if isinstance(clip, str | os.PathLike):
         raise InputError(f'clip {index} is a path: give encoder.read({str(clip)!r})')
     if np.ma.isMaskedArray(clip):
         raise InputError(f'clip {index} is a masked array: give clip.filled(0)')
     try:
-        poses = Poses(check_poses(np.asarray(clip), joints), joints, axes, turn=turn)
+        poses = Poses(check_poses(np.asarray(clip), joints, pixels=pixels), joints, axes, turn=turn)
         xyz, _ = to_clip(poses)
     except (SkeletonError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f'clip {index}: {error}') from error
+        raise InputError(f'clip {index}: {in_python(str(error))}') from error
     xyz = normalize(xyz, min(xyz.shape[1], MAX_FRAME))
     return poses, torch.from_numpy(xyz.transpose(1, 3, 2, 0).copy())

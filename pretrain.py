@@ -8,9 +8,9 @@ SLURM:                             sbatch script_pretrain_slurm.sh
 mpirun:                            mpirun -n 4 -x MASTER_ADDR=HOST python pretrain.py …
 
 Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last
-epoch, checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. Of the losses shown,
-total = 5 intra + 5 inter + reg; reg already includes its weights. std_z_j and so on are the
-projections' standard deviations: near 0 is collapse. SIGTERM, SIGINT and SIGUSR1 end a run after
+epoch, checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. Of the losses, total is
+intra and inter times their weights (as published: 5 and 5) plus reg, which includes its own. std_z_j
+and so on in log.jsonl are the projections' standard deviations: near 0 is collapse. SIGTERM, SIGINT and SIGUSR1 end a run after
 its current step; --resume auto continues there, with the same result.
 """
 
@@ -19,6 +19,7 @@ import tools.common.start  # noqa: F401
 import argparse
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -143,6 +144,8 @@ def train(args, device: torch.device) -> StopSignals | None:
             checkpoints.after_epoch(state, is_last, now=stop.reason)
             if stop.reason and not is_last:
                 return stop
+    if rank() == 0:
+        say_next(args)
     return None
 
 
@@ -195,6 +198,15 @@ def say_finished(path: Path | None, epochs: int) -> None:
     )
 
 
+def say_next(args) -> None:
+    """Print the run's last checkpoint, and the command that evaluates it."""
+    path = checkpoint.newest(args.checkpoint_path)
+    command = ['python', 'action_retrieval.py', '--pretrained', str(path)]
+    if args.data_root != options.DATA_ROOT:
+        command += ['--data-root', str(args.data_root)]
+    print(f'written: {path}; to evaluate it:\n{shlex.join(command)}')
+
+
 def with_batch_size(config: RunConfig, num_clips: int) -> RunConfig:
     """The configuration with the recipe's batch size, or one for so many clips, if it has none."""
     if config.batch_size is not None:
@@ -235,7 +247,11 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
             if num_clips < batch
             else f'shared by {world_size()} processes'
         )
-        print(f'note: the batch size is {min(batch, num_clips)} ({reason})', file=sys.stderr)
+        advice = ''
+        if num_clips <= batch:
+            advice = ': 1 step an epoch; --recipe small-data --batch-size 64 suits few clips'
+        size = min(batch, num_clips)
+        print(f'note: the batch size is {size} ({reason}){advice}', file=sys.stderr)
     return batch // world_size()
 
 

@@ -76,6 +76,7 @@ class Options(NamedTuple):
     drop_score: bool
     turn: bool | None  # None: where there may have been no sensor to face
     fps: int
+    pixels: bool
 
 
 def main(argv=None):
@@ -92,9 +93,11 @@ def main(argv=None):
         for name, split in (('train', train), ('val', val))
     }
     folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
-    options = Options(args.joints, args.axes, args.drop_score, args.turn, args.fps)
+    options = Options(args.joints, args.axes, args.drop_score, args.turn, args.fps, args.pixels)
     # checks: arrays of before them are prepared again
     details = {'class_names': class_names, **options._asdict(), 'checks': 2}
+    if not args.pixels:
+        del details['pixels']  # folders prepared before there was this flag have none
     details['axes'] = args.axes or SKELETONS[args.joints].axes
     if performers := {each.name: each.performer for each in recordings if each.performer}:
         details['performers'] = performers  # evaluation gives its intervals by performer
@@ -120,6 +123,12 @@ def parse_args(argv):
     )
     parser.add_argument(
         '--drop-score', action='store_true', help='x, y, score in arrays: drop the score; z is 0'
+    )
+    parser.add_argument(
+        '--pixels',
+        action='store_true',
+        help='x and y of arrays are pixels: scale each recording to people of 1.5 m, as a folder of '
+        'JSON; z is 0',
     )
     parser.add_argument(
         '--turn',
@@ -255,12 +264,12 @@ def warn_of_flaws(read, paths: list[str]) -> None:
 
 def read_file(path: str, options: Options) -> Poses:
     """The content of a file of another format than NTU RGB+D's, or of a folder."""
-    joints, axes, drop_score, turn, fps = options
+    joints, axes, drop_score, turn, fps, pixels = options
     ending = ending_of(path)
     if ending in READERS:
         poses = READERS[ending](path, joints, axes)
     else:
-        bodies = read_poses(path, joints, drop_score)
+        bodies = read_poses(path, joints, drop_score, pixels)
         poses = Poses(bodies, joints, axes or SKELETONS[joints].axes)
     if poses.seconds is None and fps != FPS:
         poses = poses._replace(seconds=np.arange(len(poses.bodies)) / fps)

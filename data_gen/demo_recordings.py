@@ -1,4 +1,4 @@
-"""Write the demo's raw recordings: SYNTHETIC `.skeleton` files, for those without NTU RGB+D.
+"""Write the demo's raw recordings: synthetic `.skeleton` files, for those without NTU RGB+D.
 
     python -m data_gen.demo_recordings --out demo/raw
 
@@ -157,7 +157,7 @@ def main(argv=None):
             parser.error(f'--{flag} must be {low} to {high}')
     count = write_recordings(args.out, args.seed, args.performers, args.classes, args.replications)
     print(
-        f'{args.out}: {count} recordings. They are SYNTHETIC: a kinematic actor moved, nobody was '
+        f'{args.out}: {count} recordings. They are synthetic: a kinematic actor moved, nobody was '
         'recorded'
     )
 

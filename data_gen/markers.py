@@ -1,7 +1,7 @@
 """Reads recordings of named markers: .trc (Pose2Sim, Sports2D, OpenSim) and .c3d (Vicon, Qualisys …).
 
 Known are the joints of Pose2Sim, and the markers of Plug-in Gait's full body. Other markers, angles,
-forces and powers are passed over.
+forces and powers are skipped.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.joint_maps import AXES
+from data_gen.poses import PICTURE
 from data_gen.skeleton import SkeletonError
 from data_gen.tracks import Poses
 
@@ -23,7 +24,6 @@ SUNK = slice(22, 24)  # copies of the two ASI: 0.6 of a hip is one
 SUNK_BY = 0.08 / 0.6  # metres, so that hips lie 0.08 lower than on the way from pelvis to ASI
 METRES = {'m': 1, 'mm': 0.001, 'cm': 0.01}
 SMALLEST, LARGEST = 0.3, 3  # metres, of a body
-PICTURE = 1.5  # metres, the largest extent given to a body that is measured in pixels
 
 
 def read_trc(path: str, joints: str, axes: str | None) -> Poses:

@@ -186,7 +186,7 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         missing = (
             '' if None in names else f'; {dataset.describe_missing(names)}'
         )  # archives can lack names
-        print(f'  NOT the official counts: {official[0]} + {official[1]}{missing}')
+        print(f'  not the official counts: {official[0]} + {official[1]}{missing}')
 
 
 def is_finished(benchmark: Benchmark, layout: str, path_of: dict[str, str]) -> bool:

@@ -299,7 +299,7 @@ def print_count(dataset: str, num_actions: int, num_overlapping: int) -> None:
     )
     official = OFFICIAL_ACTIONS.get(dataset, num_actions)
     if official != num_actions:
-        print(f'  NOT the official number: {official}')
+        print(f'  not the official number: {official}')
 
 
 def print_list(title, names):

@@ -21,6 +21,7 @@ UNITS = {
     'centimetres': 0.01,
     'millimetres': 0.001,
 }  # in metres
+PICTURE = 1.5  # metres, the largest extent given to a body that is measured in pixels
 USUAL = 1.4  # metres, the median in IntelliRehabDS
 OUTSIDE = 0.1  # of a picture, by keypoints whose x and y are scaled to 0..1
 FLAT = 30  # times as wide and high as deep: nobody is; at most 12 in IntelliRehabDS
@@ -28,7 +29,9 @@ ORIGINS = ('spine base', 'spine middle', 'spine top')  # where recordings may ha
 NEAR = 1  # metres from an origin in the body to its other joints, in the median
 
 
-def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray:
+def read_poses(
+    path: str, skeleton: str, drop_score: bool = False, pixels: bool = False
+) -> np.ndarray:
     """The poses (T, M, J, 3) in an .npy, .npz or .csv of SKELETONS[skeleton]; SkeletonError for any
     other content.
     """
@@ -37,12 +40,15 @@ def read_poses(path: str, skeleton: str, drop_score: bool = False) -> np.ndarray
         read_numbers(path, joints) if path.lower().endswith('.csv') else read_array(path, joints),
         skeleton,
         drop_score,
+        pixels,
     )
 
 
-def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> np.ndarray:
-    """Poses (T, [M,] J, 3 or 2) of SKELETONS[skeleton] as (T, M, J, 3); SkeletonError for numbers
-    that cannot be.
+def check_poses(
+    poses: np.ndarray, skeleton: str, drop_score: bool = False, pixels: bool = False
+) -> np.ndarray:
+    """Poses (T, [M,] J, 3 or 2) of SKELETONS[skeleton] as (T, M, J, 3) in metres; SkeletonError for
+    numbers that cannot be. pixels: x and y are scaled first, and z is 0.
     """
     joints = len(SKELETONS[skeleton].names)
     if skeleton == 'mediapipe33':
@@ -64,7 +70,7 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
             f'{poses.shape} would be {poses.shape[1]} bodies in {len(poses)} frames; '
             f'array.transpose{axes} puts it in the order (frames, bodies, joints, 3)'
         )
-    if drop_score:
+    if drop_score or pixels:
         poses = poses[..., :2]
     poses = poses.astype(np.float64)
     if poses.ndim == 3:
@@ -82,8 +88,20 @@ def check_poses(poses: np.ndarray, skeleton: str, drop_score: bool = False) -> n
         raise SkeletonError('no body in any frame')
     poses = np.pad(poses, ((0, 0), (0, 0), (0, 0), (0, 3 - poses.shape[-1])))
     poses[lost] = np.nan
+    if pixels:
+        poses *= metres_a_pixel(poses)
     check_numbers(poses)
     return poses
+
+
+def metres_a_pixel(poses: np.ndarray) -> float:
+    """The factor that makes the body seen most often in poses (T, M, J, 3) 1.5 m large, in the median
+    of its frames.
+    """
+    frames = np.isfinite(poses).any((2, 3)).sum(0)
+    body = seen_bodies(poses[:, [frames.argmax()]])
+    sizes = (np.nanmax(body, 1) - np.nanmin(body, 1)).max(-1)
+    return PICTURE / np.median(sizes)
 
 
 def find_lost(poses: np.ndarray, names: tuple) -> np.ndarray:
@@ -141,6 +159,11 @@ def check_numbers(poses: np.ndarray) -> None:
         raise SkeletonError(
             f'a body measures {size:.1f} by x and y, but {extents[2]:.1f} by z: divide x and y by '
             'what they were multiplied with (the width and height of the picture?)'
+        )
+    if size > LARGEST and not np.nan_to_num(bodies[..., 2]).any():
+        raise SkeletonError(
+            f'a body measures {size:.0f}, so these are pixels, not metres: --pixels scales them, as '
+            f'does multiplying by about {PICTURE / size:.1g}'
         )
     if size > LARGEST or farthest > FARTHEST:
         unit = min(UNITS, key=lambda unit: abs(np.log(size * UNITS[unit] / USUAL)))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.joint_maps import SKELETONS, matrix
-from data_gen.markers import PICTURE, read_c3d, read_trc
+from data_gen.markers import read_c3d, read_trc
+from data_gen.poses import PICTURE
 from data_gen.skeleton import SkeletonError
 from data_gen.tracks import Poses
 

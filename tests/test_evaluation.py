@@ -135,7 +135,7 @@ def test_every_subset_from_one_pass(setting, tmp_path, capsys):
         'joint+bone+motion',
         '3s',
     ]
-    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[-8:]}
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[-9:-1]}
     for name, row in table.items():
         assert lines[name][1] == f'{row["accuracy"]:.2f}'
         assert lines[name][6] == f'{row["mean_average_precision"]:.2f}'

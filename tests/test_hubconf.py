@@ -329,6 +329,11 @@ def test_modalities(encoder, saved):
             'clip 0: a body measures .* must be metres',
         ),
         (lambda encoder: encoder.features([np.zeros((5, 25, 3))]), 'clip 0: no body in any frame'),
+        (
+            lambda encoder: encoder.features([300 * people(5)[:, 0, :, :2]]),
+            'clip 0: .* not metres: pixels=True scales them',
+        ),
+        (lambda encoder: encoder.features([people(5)[:, :, :17]]), "need joints='coco17' "),
         (lambda encoder: encoder.features([]), 'there are no clips'),
         (lambda encoder: encoder.features(5), 'clips: expected a list of arrays, not 5'),
         (
@@ -387,11 +392,18 @@ def test_meaning_is_judged_once_for_each_encoder(encoder, saved, capsys):
         for _ in range(2):
             one.features(upside_down)
         warned = capsys.readouterr().err
-        assert warned == ('warning: people do not stand upright: --axes image puts that right\n')
+        assert warned == ("warning: people do not stand upright: axes='image' puts that right\n")
         one.features([actor() * (-1, 1, -1)])
-        assert 'face away from the sensor: --turn' in capsys.readouterr().err
+        assert 'face away from the sensor: turn=True' in capsys.readouterr().err
     encoder.features([actor() * (-1, 1, -1)], turn=True)
     assert capsys.readouterr().err == ''
+
+
+def test_pixels_are_scaled(encoder):
+    picture = actor()[..., :2]
+    small, large = (encoder.features([factor * picture], pixels=True) for factor in (100, 300))
+    np.testing.assert_allclose(small, large, atol=1e-5)
+    np.testing.assert_allclose(encoder([100 * picture], pixels=True).detach(), small, atol=1e-5)
 
 
 def test_gaps_and_padding_are_mended(encoder):

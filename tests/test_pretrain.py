@@ -1,14 +1,17 @@
 """The training script: what it writes, exact resuming, schedules, and its error messages."""
 
 import json
+import shlex
 
 import pytest
 import torch
 
+import action_retrieval
 import pretrain
 from tools import checkpoint
 from tools.common.cli import InputError
 from tools.schedule import lr_factors
+from tools.version import code_version
 
 
 @pytest.fixture
@@ -140,7 +143,36 @@ def test_bf16_trains_close_to_float32(train):
 
 def test_a_batch_larger_than_the_split_is_the_split(train, capsys):
     train('run', '--epochs', 1, '--batch-size', 512)
-    assert 'the batch size is 10 (only 10 clips)' in capsys.readouterr().err
+    said = 'the batch size is 10 (only 10 clips): 1 step an epoch; --recipe small-data'
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_ends_with_its_checkpoint_and_the_command_that_evaluates_it(train, data, capsys):
+    path = checkpoint.path_of(train('run', '--epochs', 2), 1)
+    *lines, written, command = capsys.readouterr().out.splitlines()
+    assert written == f'written: {path}; to evaluate it:'
+    assert shlex.split(command)[:4] == ['python', 'action_retrieval.py', '--pretrained', str(path)]
+    action_retrieval.main([*shlex.split(command)[2:], '--device', 'cpu'])
+    (epoch_line,) = [line for line in lines if line.startswith('epoch 1: ')]
+    shown = epoch_line.removeprefix('epoch 1: ').split('  ')
+    names = [each.rpartition(' ')[0] for each in shown]
+    assert names == ['total', 'intra', 'inter', 'reg', 'smallest std', 'clips/s']
+    last = json.loads((path.parent / 'log.jsonl').read_text().splitlines()[-1])
+    smallest = min(value for name, value in last.items() if name.startswith('std_'))
+    assert f'smallest std {smallest:.4g}' in shown and 'grad_norm' in last
+
+
+def test_checkpoints_hold_the_version_beside_the_config(train):
+    saved = torch.load(checkpoint.path_of(train('run', '--epochs', 1), 0))
+    assert saved['code'] == {'torch': str(torch.__version__), **code_version()}
+    assert not saved['config'].keys() & saved['code'].keys()
+
+
+def test_a_refusal_to_resume_names_the_flags_of_the_weights(train, data, mistake):
+    path = checkpoint.path_of(train('run', '--epochs', 1), 0)
+    flags = ['--data-root', data, '--resume', path, '--hidden-size', 8, '--epochs', 2]
+    line = mistake(pretrain.main, [*flags, '--variance-weight', 25, '--intra-weight', 0.5])
+    assert 'with --intra-weight 5, not 0.5 and --variance-weight 5, not 25:' in line
 
 
 def test_official_flags_without_effect_get_one_note(train, capsys):

@@ -81,7 +81,16 @@ def main(argv=None):
     seconds['explorer'] = run_command(*EXPLORER, encoders['pre-trained'], *use_data, '--out', page)
     seconds['total'] = sum(seconds.values())
     print_tables(accuracy, seconds)
-    print(f'\nThe clips and what the encoder makes of them, for a browser: {page}')
+    print(
+        f'\nIn {folder}:\n'
+        '  raw/ and data/           the recordings, and the arrays made of them\n'
+        f'  checkpoints/             the encoder: {encoders["pre-trained"].name}\n'
+        '  linear_probe_*.json      the results, as retrieval_*.json\n'
+        f'  {page.name}            the clips and what the encoder makes of them, for a browser\n'
+        'Next, your own recordings (data_gen/recordings.md):\n'
+        '  source .venv/bin/activate    unless another environment is active\n'
+        '  python -m data_gen.custom_gendata --recordings list.csv --joints coco17'
+    )
 
 
 def print_tables(accuracy: dict[tuple[str, str], float], seconds: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from tools.common.cli import (
 from tools.device import AMP
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA_ROOT = ROOT / 'data'
 DATASET_FLAGS = ('--dataset', '--finetune-dataset')  # the second is the official code's
 
 # Flags of the official code: a script that has no use for one accepts it all the same.
@@ -61,7 +62,7 @@ def add_data_flags(
     flag(
         '--data-root',
         type=Path,
-        default=ROOT / 'data',
+        default=DATA_ROOT,
         metavar='DIR',
         help='the folder that holds NTU-RGB-D-60-AGCN/, custom/, … (default: data/)',
     )

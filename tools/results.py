@@ -10,6 +10,7 @@ import torch
 
 from data_gen import manifest
 from tools.common.files import file_sha256, replacing
+from tools.version import code_version
 
 
 class Origin(NamedTuple):
@@ -36,9 +37,10 @@ class Origin(NamedTuple):
 
 def write(path: Path, configuration: dict, **numbers) -> None:
     """Write `numbers` as JSON (tensors as lists) with `configuration`, the command line and the
-    version of torch.
+    versions of torch and of this code.
     """
-    record = numbers | {'config': configuration, 'command': sys.argv, 'torch': torch.__version__}
+    record = numbers | {'config': configuration, 'command': sys.argv}
+    record |= {'torch': torch.__version__, 'code': code_version()}
     with replacing(path) as file:
         file.write(json.dumps(record, default=lambda tensor: tensor.tolist()).encode() + b'\n')
 

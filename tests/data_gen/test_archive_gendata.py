@@ -235,7 +235,7 @@ def test_numbered_clips_and_protocols_by_name(tmp_path, capsys):
     assert names == [f'train_{row:06d}' for row in range(16)]
     assert labels == arrays['y_train'].argmax(1).tolist()
     assert counts == [np.flatnonzero(row.any(1))[-1] + 1 for row in arrays['x_train']]
-    assert 'NOT the official counts: 37646 + 18932\n' in capsys.readouterr().out
+    assert 'not the official counts: 37646 + 18932\n' in capsys.readouterr().out
     assert prepare(tmp_path / 'NTU60_XView.npz', tmp_path / 'out') == 0
     assert 'finished already' in capsys.readouterr().out
 

@@ -66,7 +66,7 @@ def test_views_actions_and_lengths(prepare, tmp_path, capsys):
             xyz = np.stack([body, np.zeros_like(body)], -1).transpose(2, 0, 1, 3)
             np.testing.assert_allclose(row, normalize(xyz), rtol=0, atol=1e-5)
     shown = capsys.readouterr()
-    assert 'NOT the official counts: 1020 + 464' in shown.out
+    assert 'not the official counts: 1020 + 464' in shown.out
     assert 'warning' not in shown.err
 
 

@@ -271,7 +271,7 @@ def test_the_manifest_says_what_there_is(raw, tmp_path, capsys):
     assert manifest['parts']['val']['frames']['max'] <= 60
     assert sorted(manifest['skipped'].values()) == ['no body in any frame'] * 2
     assert (
-        'NOT the official counts: 40091 + 16487; no setup 2-17, no action 6-60'
+        'not the official counts: 40091 + 16487; no setup 2-17, no action 6-60'
         in capsys.readouterr().out
     )
 

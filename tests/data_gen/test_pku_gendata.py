@@ -272,7 +272,7 @@ def test_the_number_of_actions_is_compared_with_the_official_one(
     capsys, dataset, num_actions, official
 ):
     pku_gendata.print_count(dataset, num_actions, 0)
-    assert ('NOT the official number: 21545' in capsys.readouterr().out) != official
+    assert ('not the official number: 21545' in capsys.readouterr().out) != official
 
 
 def test_skipped_actions_do_not_overlap_others(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from known_body import GAIT, PIXELS, PLACE, POSE2SIM, actors, dress, wear
 
 from data_gen.joint_maps import SKELETONS, to_ntu
+from data_gen.poses import check_poses
 from data_gen.skeleton import SkeletonError
 from data_gen.tool_files import AZURE, READERS
 
@@ -55,6 +56,19 @@ def in_metres(pixels, body=0):
     seen = pixels[np.isfinite(pixels[:, body]).any((1, 2)), body]
     size = np.median((np.nanmax(seen, 1) - np.nanmin(seen, 1)).max(-1))
     return np.concatenate([pixels, 0 * pixels[..., :1]], -1) * 1.5 / size
+
+
+def test_arrays_in_pixels_are_scaled_as_a_folder_of_json(tmp_path):
+    pixels = in_pixels('coco17', people=2)
+    pixels[:5, 0] = np.nan  # the second body is seen most often
+    folder = read(write_openpose(tmp_path / 'json', pixels))
+    scored = np.concatenate([pixels, 0 * pixels[..., :1] + 0.9], -1)
+    for array in (pixels, scored):
+        found = check_poses(array, 'coco17', pixels=True)
+        both = np.sort(found, 1), np.sort(folder.bodies, 1)  # bodies are in another order there
+        np.testing.assert_allclose(*both, atol=1e-9)
+    with pytest.raises(SkeletonError, match='these are pixels, not metres: --pixels scales them'):
+        check_poses(pixels, 'coco17')
 
 
 def test_pose2sim_json():

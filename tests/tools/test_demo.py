@@ -38,8 +38,11 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
 
     monkeypatch.setattr(demo, 'run_command', run_command)
     demo.main(['--folder', str(tmp_path)])
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[-1][-1] == str(tmp_path / 'explorer.html')
+    shown = capsys.readouterr().out
+    ending = shown.partition(f'In {tmp_path}:\n')[2]
+    for what in ('explorer.html', 'checkpoint_0049.pth.tar', 'data_gen.custom_gendata'):
+        assert what in ending
+    lines = [line.split() for line in shown.splitlines()]
     assert ['pre-trained', '80.0', '85.0'] in lines
     assert ['not', 'trained', '60.0', '65.0'] in lines
     assert torch.load(tmp_path / 'untrained.pth.tar')['epoch'] == 0

@@ -9,6 +9,7 @@ import torch
 from data_gen import manifest
 from tools import results
 from tools.common.files import move_aside
+from tools.version import code_version
 
 CONFIG = {'seed': 3, 'lr': [0.1, 0.2], 'modalities': ('joint', 'bone'), 'checkpoint_sha256': 'ab'}
 
@@ -24,6 +25,7 @@ def test_results_file(tmp_path):
     record = json.loads((tmp_path / 'r.json').read_text())
     assert record.pop('command')
     assert record.pop('torch') == torch.__version__
+    assert record.pop('code') == code_version()
     assert record == {
         'accuracy': 50,
         'labels': [1, 2],

@@ -132,7 +132,7 @@ def print_arrays(folder: Path, description: dict, readers: list[SplitReader], wo
         print(
             '  the official counts'
             if found == official
-            else f'  NOT the official counts, {train} + {val}'
+            else f'  not the official counts, {train} + {val}'
         )
     if 'skipped' in description:
         skipped = description['skipped']

@@ -32,9 +32,12 @@ def write(path: Path, rows: list) -> None:
         ax = figure.add_subplot(1, len(names), position, title=name)
         ax.set(xlabel='GFLOPs per clip', ylabel='accuracy, %')
         ax.set_xlim(0, 1.1 * max(row.gflops for row in rows))
-        for row in rows:
-            if row.data_set == name:
-                draw_row(ax, row)
+        ax.margins(y=0.45)  # for the names below
+        here = [row for row in rows if row.data_set == name]
+        for row in here:
+            draw_row(ax, row)
+        for kind in (ONE, UNTRAINED):
+            name_rows(ax, [row for row in here if kind_of(row) == kind])
     handles, labels = ax.get_legend_handles_labels()
     handle_of = dict(zip(labels, handles, strict=True))  # one for each kind
     figure.legend(
@@ -46,7 +49,7 @@ def write(path: Path, rows: list) -> None:
     )
     with replacing(path) as file:
         figure.savefig(file, format='png')
-    print(f'{path}: accuracy against GFLOPs')
+    print(f'written: {path}, accuracy against GFLOPs')
 
 
 def kind_of(row) -> str:
@@ -58,7 +61,7 @@ def kind_of(row) -> str:
 
 
 def draw_row(ax, row) -> None:
-    """Mark one row, and name its modalities unless it has all."""
+    """Mark one row."""
     kind = kind_of(row)
     marker = MARKERS[kind]
     ax.errorbar(
@@ -72,7 +75,16 @@ def draw_row(ax, row) -> None:
         markersize=9 if marker == '*' else 4,
         fillstyle='none' if kind == UNTRAINED else 'full',
     )
-    if kind in (ONE, UNTRAINED):
-        initials = '+'.join(modality[0] for modality in row.of.split('+'))
-        place = {'textcoords': 'offset points', 'ha': 'right', 'va': 'center'}
-        ax.annotate(initials, (row.gflops, row.ours_mean), (-4, 0), fontsize=5, **place)
+
+
+def name_rows(ax, rows: list) -> None:
+    """Name the modalities of rows of one kind below their marks, in the order of their accuracy. They
+    have the same GFLOPs, so names beside the marks would cover each other.
+    """
+    if not rows:
+        return
+    rows = sorted(rows, key=lambda row: row.ours_mean, reverse=True)
+    lines = ['+'.join(modality[0] for modality in row.of.split('+')) for row in rows]
+    lowest = rows[-1].gflops, rows[-1].ours_mean - (rows[-1].ours_std or 0)
+    place = {'textcoords': 'offset points', 'ha': 'center', 'va': 'top'}
+    ax.annotate('\n'.join(lines), lowest, (0, -4), fontsize=5, **place)

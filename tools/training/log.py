@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from model.objective import Losses
 from tools.common.cli import plural
 from tools.common.files import replacing
 from tools.distributed import rank, world_size
+from tools.version import code_version
 
 LOG_FILES = ('log.jsonl', 'tensorboard', 'log.jsonl.damaged')  # in the folder of a run
 
@@ -32,6 +34,7 @@ class RunLog:
             'command': sys.argv,
             'config': configuration,
             'torch': torch.__version__,
+            'code': code_version(),
             'device': str(device),
             'processes': world_size(),
         }
@@ -49,7 +52,7 @@ class RunLog:
             file.write(json.dumps(line) + '\n')
 
     def epoch(self, epoch: int, scalars: dict[str, float]) -> None:
-        """Record the scalars of one epoch."""
+        """Record the scalars of one epoch, and show the losses, the least spread and the speed."""
         if rank() != 0:
             return
         with self.errors_reported('log.jsonl'):
@@ -58,9 +61,7 @@ class RunLog:
             self.write_board(epoch, scalars)
         # above the progress bar, if there is one
         show = tqdm.write if sys.stderr.isatty() else print
-        show(
-            f'epoch {epoch}: ' + '  '.join(f'{name} {value:.4g}' for name, value in scalars.items())
-        )
+        show(f'epoch {epoch}: {summary(scalars)}')
 
     def write_board(self, epoch: int, scalars: dict[str, float]) -> None:
         if self.board is None:
@@ -89,6 +90,16 @@ class RunLog:
         with self.errors_reported('tensorboard/'):
             if self.board is not None:
                 self.board.close()
+
+
+def summary(scalars: dict[str, float]) -> str:
+    """The losses, the smallest standard deviation of a projection, k-NN accuracy and speed."""
+    spreads = [value for name, value in scalars.items() if name.startswith('std_')]
+    shown = {name: scalars.get(name) for name in ('total', *Losses._fields)}
+    shown['smallest std'] = min(spreads, default=None)
+    shown['k-NN'] = scalars.get('knn')
+    shown['clips/s'] = scalars.get('clips_per_second')
+    return '  '.join(f'{name} {value:.4g}' for name, value in shown.items() if value is not None)
 
 
 def read_log(path: Path) -> tuple[list[dict], int]:

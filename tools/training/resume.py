@@ -44,18 +44,29 @@ def continued(config: RunConfig, recorded: dict, path: Path | None, epoch: int) 
     finished = epoch == config.epochs
     for name, before, now, when in changed(recorded, config):
         if when == NEVER or when == UNFINISHED and finished:
-            what = 'other arrays' if name == 'data' else f'{flag_of(name)} {before}, not {now}'
+            what = 'other arrays' if name == 'data' else difference_of(name, before, now)
             raise InputError(f'{path} was trained with {what}: --resume none starts a new run')
         if when != SILENTLY and rank() == 0:
             print(f'note: {flag_of(name)} was {before} until now, and is {now}', file=sys.stderr)
     return config
 
 
+def difference_of(name: str, before, now) -> str:
+    """How a setting differs, by its flags: '--lr 0.1, not 0.2'."""
+    if name != 'weights':
+        return f'{flag_of(name)} {before}, not {now}'
+    weights = {f'{term}_weight': (before.get(term, 0), now.get(term, 0)) for term in before | now}
+    return ' and '.join(
+        f'{flag_of(term)} {old:g}, not {new:g}'
+        for term, (old, new) in weights.items()
+        if old != new
+    )
+
+
 def flag_of(name: str) -> str:
     """The flag that sets an entry of a recorded configuration."""
     names = {
         'dataset': '--pre-dataset',
-        'weights': 'loss weights',
         'processes': 'the number of processes',
         'draws_version': 'the version of the random draws',
     }

@@ -11,6 +11,7 @@ from tools import checkpoint
 from tools.distributed import rank
 from tools.training.monitor import Monitor
 from tools.training.run_config import RunConfig
+from tools.version import code_version
 
 
 @dataclass
@@ -54,6 +55,7 @@ class TrainState:
             monitor=self.monitor.state(),
             scaler=self.loss_scaler.state_dict(),
             config=config.entries(),
+            code={'torch': str(torch.__version__), **code_version()},
         )
 
 

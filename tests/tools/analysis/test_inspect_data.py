@@ -335,7 +335,7 @@ def test_what_the_manifest_says(folder, inspect):
     assert 'skipped in preparation: 2 recordings\n    lost: line 7\n\n' in text
     assert 'official' not in text
     assert named(text) == {'no clips': [('train', '1 of 4, actions 4')]}  # the worst one
-    assert 'NOT the official counts, 40091 + 16487' in inspect(
+    assert 'not the official counts, 40091 + 16487' in inspect(
         folder(dataset='ntu60', benchmark='xsub')
     )
 
@@ -451,7 +451,7 @@ def test_the_recorded_recordings(reference, tmp_path, inspect):
         ]
     )
     text = inspect(tmp_path / 'xsetup', '--worst', '9')
-    assert 'NOT the official counts, 54468 + 59477' in text
+    assert 'not the official counts, 54468 + 59477' in text
     found = named(text)
     assert found.pop('no clips')
     here = {path.stem for path in (reference / 'raw').iterdir()}

@@ -268,7 +268,7 @@ def test_the_tables_hold_mean_deviation_and_difference(reproduction, tmp_path):
 def test_accuracy_against_gflops_is_drawn(reproduction, tmp_path, capsys):
     reproduction('ntu60_xsub', '--seeds', '0', '1', '--stages', 'pretrain', 'probe')
     picture = tmp_path / 'out/accuracy_gflops.png'
-    assert f'{picture}: accuracy against GFLOPs' in capsys.readouterr().out
+    assert f'written: {picture}, accuracy against GFLOPs' in capsys.readouterr().out
     image = matplotlib.image.imread(picture)
     assert image.shape[0] > 400
     colours = {
