@@ -175,6 +175,14 @@ def test_a_refusal_to_resume_names_the_flags_of_the_weights(train, data, mistake
     assert 'with --intra-weight 5, not 0.5 and --variance-weight 5, not 25:' in line
 
 
+def test_help_names_flags_without_effect_in_one_line(capsys):
+    with pytest.raises(SystemExit):
+        pretrain.main(['--help'])
+    lines = [line for line in capsys.readouterr().out.splitlines() if '--dist-url' in line]
+    assert len(lines) == 1
+    assert lines[0].startswith('flags of the official code that have no effect here: --workers')
+
+
 def test_official_flags_without_effect_get_one_note(train, capsys):
     train('run', '--epochs', 1, '-j', 8, '--dist-url', 'env://')
     assert 'note: no effect here: --workers --dist-url\n' in capsys.readouterr().err
