@@ -105,6 +105,7 @@ def finetune(
     if save_model:
         pretrained_on = inputs.origin.pretrained_on
         checkpoint.save(save_model, model, optimizer, recipe.epochs, config=pretrained_on)
+        print(f'written: {save_model}')
     return FineTuning(eval_history, loss)
 
 
