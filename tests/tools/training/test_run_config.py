@@ -116,7 +116,7 @@ def test_a_fork_continues_earlier_runs(tmp_path, padded_arrays, fork, mistake, c
     fork()
     longer = [*flags, '--epochs', '2']
     line = mistake(pretrain.main, [*longer, '--extra-term-weight', 1])
-    assert "'extra_term': 1.0}: --resume none" in line
+    assert 'was trained with --extra-term-weight 0, not 1: --resume none' in line
     line = mistake(pretrain.main, [*longer, '--reversed-share', 0.5])
     assert 'was trained with --reversed-share 0.0, not 0.5' in line
     pretrain.main(longer)
