@@ -7,7 +7,7 @@ import numpy as np
 
 from data_gen.joint_maps import AXES, SKELETONS, matrix, order, turn_axes
 from data_gen.skeleton import PARENTS
-from data_gen.tracks import Poses, fill
+from data_gen.tracks import Poses, fill, seen_bodies
 
 CLIPS = 20  # that are judged, before the work begins
 # The spine against the vertical, as a cosine: 0.87 to 1.00 there, 0.06 to 1.00 in NTU RGB+D.
@@ -41,27 +41,23 @@ FRONTS = (
 
 
 def find_flaws(clips: list[Poses]) -> list[str]:
-    """What is probably wrong with recordings of one skeleton: a line each, with the remedy. Clips of
-    one frame say too little, and pass.
+    """What is probably wrong with recordings of one skeleton: a line each, with the remedy.
+
+    Clips of one frame say too little, and pass.
     """
-    arrays = [clip.bodies for clip in clips if len(clip.bodies) > 1]
-    if not arrays:
+    clips = [clip for clip in clips if len(clip.bodies) > 1]
+    if not clips:
         return []
-    filled, joints, axes = [fill(array) for array in arrays], clips[0].joints, clips[0].axes
-    flaws = [
-        flaw_of_scores(arrays, joints, axes)
-        or flaw_of_order(filled, joints)
-        or flaw_of_axes(filled, joints, axes, clips[0].turn),
-        flaw_of_still_joints(arrays, joints),
-    ]
-    return [flaw for flaw in flaws if flaw]
+    filled = [clip._replace(bodies=fill(clip.bodies)) for clip in clips]
+    flaw = flaw_of_scores(clips) or flaw_of_order(filled) or flaw_of_axes(filled)
+    return [each for each in (flaw, flaw_of_still_joints(clips)) if each]
 
 
-def flaw_of_scores(clips: list, joints: str, axes: str) -> str | None:
+def flaw_of_scores(clips: list[Poses]) -> str | None:
     # What has z for sure. Where z points up, the third number is a height.
-    if joints in ('azure32', 'pose2sim', 'plugingait') or AXES[axes][2] != 3:
+    if clips[0].joints in ('azure32', 'pose2sim', 'plugingait') or AXES[clips[0].axes][2] != 3:
         return None
-    third = np.nan_to_num(np.concatenate([clip[..., 2].ravel() for clip in clips]))
+    third = np.concatenate([np.nan_to_num(clip.bodies[..., 2]).ravel() for clip in clips])
     if third.min() < 0 or not 0 < third.max() <= 1:
         return None
     return (
@@ -70,14 +66,14 @@ def flaw_of_scores(clips: list, joints: str, axes: str) -> str | None:
     )
 
 
-def flaw_of_order(clips: list, joints: str) -> str | None:
+def flaw_of_order(clips: list[Poses]) -> str | None:
+    joints = clips[0].joints
     count = len(SKELETONS[joints].names)
-    measured = {
-        name: np.median([measure_bones(clip, name) for clip in clips], 0)
-        for name, skeleton in SKELETONS.items()
-        if len(skeleton.names) == count
-    }
-    has_depth = any(np.nan_to_num(clip[..., 2]).any() for clip in clips)
+    measured = {}
+    for name, skeleton in SKELETONS.items():
+        if len(skeleton.names) == count:
+            measured[name] = np.median([measure_bones(clip.bodies, name) for clip in clips], 0)
+    has_depth = any(np.nan_to_num(clip.bodies[..., 2]).any() for clip in clips)
     limits = LIMITS if has_depth else FLAT_LIMITS
     best = min(measured, key=lambda name: measured[name][0])
     fits = measured[best][0] < BETTER * measured[joints][0]
@@ -92,85 +88,100 @@ def flaw_of_order(clips: list, joints: str) -> str | None:
     )
 
 
-def measure_bones(poses: np.ndarray, joints: str) -> tuple:
+def measure_bones(poses: np.ndarray, joints: str) -> tuple[float, float, float]:
     """How much left and right arms and legs differ, how long short bones are beside long ones, and
     how much the length of long ones varies, in poses (T, M, J, 3 or 2); see LIMITS.
     """
     bodies = ntu_bodies(poses, joints)
-    lengths = np.linalg.norm(bodies - bodies[:, list(PARENTS)], axis=-1)
-    median, limbs = np.median(lengths, 0), lengths[:, LEFT_LIMBS + RIGHT_LIMBS]
+    lengths = np.linalg.norm(bodies - bodies[:, PARENTS], axis=-1)
+    median = np.median(lengths, 0)
     left, right = median[LEFT_LIMBS], median[RIGHT_LIMBS]
-    asymmetry = 2 * np.mean(np.abs(left - right) / (left + right).clip(1e-9))
-    short_to_long = median[SHORT_BONES].mean() / (left + right).mean().clip(1e-9) * 2
-    return asymmetry, short_to_long, np.median(limbs.std(0) / limbs.mean(0).clip(1e-9))
-
-
-def seen_bodies(poses: np.ndarray) -> np.ndarray:
-    """All bodies (K, J, 3) that are seen in poses (T, M, J, 3)."""
-    return poses[np.isfinite(poses).any((2, 3))]
+    both = (left + right).clip(1e-9)
+    asymmetry = 2 * np.mean(np.abs(left - right) / both)
+    short_to_long = 2 * median[SHORT_BONES].mean() / both.mean()
+    limbs = lengths[:, LEFT_LIMBS + RIGHT_LIMBS]
+    wobble = limbs.std(0) / limbs.mean(0).clip(1e-9)
+    return asymmetry, short_to_long, np.median(wobble)
 
 
 def ntu_bodies(poses: np.ndarray, joints: str) -> np.ndarray:
-    """The same with the joints of NTU RGB+D (K, 25, 3), in the axes of the data."""
+    """All bodies seen in poses (T, M, J, 3), with the joints of NTU RGB+D (K, 25, 3), in the axes of
+    the data.
+    """
     return matrix(SKELETONS[joints]) @ np.nan_to_num(seen_bodies(poses))
 
 
-def flaw_of_axes(clips: list, joints: str, axes: str, turn: bool) -> str | None:
-    medians = np.median([directions(clip, joints) for clip in clips], 0)
-    up, right, (forward,) = np.split(medians, (3, 6))
-
-    def first_flaw(axes):
-        if turn_axes(up, axes)[1] < UPRIGHT:
-            return 0
-        if forward * np.linalg.det(turn_axes(np.eye(3), axes)) < -BEHIND:
-            return 1
-        return 3 if turn or turn_axes(right, axes)[0] > AWAY else 2
-
-    best = max(AXES, key=first_flaw)
-    remedy = f'--axes {best} puts that right'
-    if first_flaw(best) < 2:
-        remedy = 'no --axes puts that right; turn one axis of the data round'
+def flaw_of_axes(clips: list[Poses]) -> str | None:
+    axes, turn = clips[0].axes, clips[0].turn
+    medians = np.median([directions(clip) for clip in clips], 0)
+    passed = count_passed(medians, axes, turn)
+    best = max(AXES, key=lambda name: count_passed(medians, name, turn))
+    remedy = 'no --axes puts that right; turn one axis of the data round'
+    if count_passed(medians, best, turn) >= 2:
+        remedy = f'--axes {best} puts that right'
     return (
         f'people do not stand upright: {remedy}',
         f'left and right are exchanged, or the axes are left-handed: {remedy}',
         'people face away from the sensor: --turn turns them round (without z, feet and face, '
         'exchanged left and right look the same)',
         None,
-    )[first_flaw(axes)]
+    )[passed]
 
 
-def directions(poses: np.ndarray, joints: str) -> np.ndarray:
-    """Medians over a clip, in its own axes: the direction of the spine (3), of the shoulders from
-    left to right (3), and how many metres feet or face look forward (1): negative in a mirror
+def count_passed(medians: np.ndarray, axes: str, turn: bool) -> int:
+    """How many checks of axes pass, of three in a row: upright, not mirrored, facing the sensor.
+
+    medians (7,): of the `directions` of clips.
+    """
+    up, right, forward = medians[:3], medians[3:6], medians[6]
+    if turn_axes(up, axes)[1] < UPRIGHT:
+        return 0
+    if forward * np.linalg.det(turn_axes(np.eye(3), axes)) < -BEHIND:
+        return 1
+    if not turn and turn_axes(right, axes)[0] <= AWAY:
+        return 2
+    return 3
+
+
+def directions(clip: Poses) -> np.ndarray:
+    """Medians (7,) over a clip, in its own axes: the direction of the spine (3), of the shoulders
+    from left to right (3), and how many metres feet or face look forward (1): negative in a mirror
     image, 0 if it cannot be seen.
     """
-    seen, bodies = np.nan_to_num(seen_bodies(poses)), ntu_bodies(poses, joints)
-    up, right = unit(bodies[:, 3] - bodies[:, 0]), unit(bodies[:, 8] - bodies[:, 4])
-    ahead, forward, names = unit(np.cross(up, right)), [0], SKELETONS[joints].names
+    bodies = ntu_bodies(clip.bodies, clip.joints)
+    up = unit(bodies[:, 3] - bodies[:, 0])
+    right = unit(bodies[:, 8] - bodies[:, 4])
+    ahead = unit(np.cross(up, right))
+    forward = (look(clip) * ahead).sum(1)
+    return np.median(np.column_stack([up, right, forward]), 0)
+
+
+def look(clip: Poses) -> np.ndarray:
+    """The way (K, 3) from ankles to toes, or of the first of FRONTS that the joints have; else 0."""
+    bodies = np.nan_to_num(seen_bodies(clip.bodies))
+    names = SKELETONS[clip.joints].names
     for pair in FRONTS:
-        ends = [[names.index(name) for name in order(end) if name in names] for end in pair]
-        if all(ends):
-            front, back = (seen[:, end].mean(1) for end in ends)
-            forward = ((front - back) * ahead).sum(1)
-            break
-    return np.array([*np.median(up, 0), *np.median(right, 0), np.median(forward)])
+        front, back = (np.isin(names, order(end)) for end in pair)
+        if front.any() and back.any():
+            return bodies[:, front].mean(1) - bodies[:, back].mean(1)
+    return np.zeros_like(bodies[:, 0])
 
 
-def unit(vectors):
+def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-9)
 
 
-def flaw_of_still_joints(clips: list, joints: str) -> str | None:
-    names = []
+def flaw_of_still_joints(clips: list[Poses]) -> str | None:
     for clip in clips:
-        stays = (clip[1:] == clip[:-1]).all(3) & clip[1:].any(3)
-        stays &= stays.mean(2, keepdims=True) < 0.5
-        if len(stays) >= STILL:
-            runs = np.lib.stride_tricks.sliding_window_view(stays, STILL, 0).all(-1)
-            names += [SKELETONS[joints].names[joint] for joint in runs.any((0, 1)).nonzero()[0]]
-    if not names:
-        return None
-    return (
-        f'a joint ({names[0]} …) stays where it is for {STILL} frames in a row while the body moves: '
-        'write 0 or NaN for one that is lost'
-    )
+        before, after = clip.bodies[:-1], clip.bodies[1:]
+        stays = (after == before).all(3) & after.any(3)
+        stays &= stays.mean(2, keepdims=True) < 0.5  # others move
+        if len(stays) < STILL:
+            continue
+        runs = np.lib.stride_tricks.sliding_window_view(stays, STILL, 0).all(-1)
+        for joint in np.flatnonzero(runs.any((0, 1))):
+            return (
+                f'a joint ({SKELETONS[clip.joints].names[joint]} …) stays where it is for {STILL} '
+                'frames in a row while the body moves: write 0 or NaN for one that is lost'
+            )
+    return None

@@ -28,6 +28,16 @@ class Poses(NamedTuple):
     turn: bool = False  # people about y, to face the sensor
 
 
+def seen_bodies(poses: np.ndarray) -> np.ndarray:
+    """All bodies (K, J, 3) that are seen in poses (T, M, J, 3)."""
+    return poses[np.isfinite(poses).any((2, 3))]
+
+
+def extents(bodies: np.ndarray) -> np.ndarray:
+    """How far bodies (…, J, 3) reach along each axis (…, 3)."""
+    return np.nanmax(bodies, -2) - np.nanmin(bodies, -2)
+
+
 def to_clip(poses: Poses) -> tuple[np.ndarray, dict]:
     """(one clip (3, T, 25, 2): the two bodies that move most, the liveliest first; notes {what was
     done: (how often, of how many)}).
@@ -39,11 +49,13 @@ def to_clip(poses: Poses) -> tuple[np.ndarray, dict]:
     frames = np.flatnonzero(seen.any((1, 2)))
     kept = slice(frames[0], frames[-1] + 1)
     tracks = fill(poses.bodies[kept]).swapaxes(0, 1)
-    bodies = np.stack([map_body(track, poses.joints, poses.axes) for track in tracks])
-    needed = seen.any(2, keepdims=True) & matrix(SKELETONS[poses.joints]).any(0)
-    missing, outside = needed & ~seen, len(seen) - bodies.shape[1]
+    bodies = np.stack([map_track(track, poses.joints, poses.axes) for track in tracks])
+    used = matrix(SKELETONS[poses.joints]).any(0)
+    needed = seen.any(2, keepdims=True) & used
+    missing = int((needed & ~seen).sum())
+    outside = len(seen) - bodies.shape[1]
     notes = {
-        'joints were missing and filled': (int(missing.sum()), int(needed.sum())),
+        'joints were missing and filled': (missing, int(needed.sum())),
         'frames before the first and after the last body were left out': (outside, len(seen)),
         'tracks went on in another slot and were joined': (join_slots(bodies), len(bodies)),
     }
@@ -61,26 +73,28 @@ def to_clip(poses: Poses) -> tuple[np.ndarray, dict]:
 
 def fill(poses: np.ndarray) -> np.ndarray:
     """Poses (T, M, J, 3) without the gaps of bodies that are there; never seen joints stay NaN."""
-    filled, seen = poses.copy(), np.isfinite(poses).all(3)
+    filled = poses.copy()
+    seen = np.isfinite(poses).all(3)
     there = seen.any(2, keepdims=True)
-    for body, joint in np.argwhere((there & ~seen).any(0) & seen.any(0)):
+    gaps = (there & ~seen).any(0)
+    for body, joint in np.argwhere(gaps & seen.any(0)):
         times = np.flatnonzero(there[:, body])
         known = np.flatnonzero(seen[:, body, joint])
-        places = np.interp(times, known, known)
-        for gap in np.flatnonzero(np.diff(known) > LONGEST_GAP + 1):
-            start, end = known[gap : gap + 2]
-            inside = (start < times) & (times < end)
-            places[inside] = np.where(times - start <= end - times, start, end)[inside]
+        before = known[np.searchsorted(known[1:], times, 'right')]
+        after = known[np.searchsorted(known[:-1], times)]
+        nearest = np.where(times - before <= after - times, before, after)
+        places = np.where(after - before > LONGEST_GAP + 1, nearest, times)
         for axis in range(3):
             track = poses[known, body, joint, axis]
             filled[times, body, joint, axis] = np.interp(places, known, track)
     return filled
 
 
-def map_body(track: np.ndarray, joints: str, axes: str) -> np.ndarray:
+def map_track(track: np.ndarray, joints: str, axes: str) -> np.ndarray:
     """One filled body (T, J, 3) as NTU RGB+D's (T, 25, 3), zeros where it is not there."""
-    seen, body = np.isfinite(track).all(2), np.zeros((len(track), JOINTS, 3))
+    seen = np.isfinite(track).all(2)
     there = seen.any(1)
+    body = np.zeros((len(track), JOINTS, 3))
     if there.any():
         lost = np.array(SKELETONS[joints].names)[~seen.any(0)]
         body[there] = to_ntu(np.nan_to_num(track[there]), joints, axes, lost)
@@ -102,12 +116,12 @@ def join_slots(bodies: np.ndarray) -> int:
 
 def goes_on(early: np.ndarray, late: np.ndarray) -> bool:
     """Whether the track `late` (T, 25, 3) is a copy of `early`, or begins where that ends."""
-    before, after = (np.flatnonzero(track.any((1, 2))) for track in (early, late))
-    if not (len(before) and len(after)):  # a track of nobody
+    if not (early.any() and late.any()):
         return False
+    after = np.flatnonzero(late.any((1, 2)))
     if (early[after] == late[after]).all():
         return True
-    end, begin = before[-1], after[0]
+    end, begin = np.flatnonzero(early.any((1, 2)))[-1], after[0]
     distance = np.linalg.norm(late[begin, SPINE] - early[end, SPINE])
     return 0 < begin - end <= LATEST and distance < NEAREST
 
