@@ -5,18 +5,20 @@ mmaction2 pass them on.
     python -m data_gen.archive_gendata ntu60_3danno.pkl
 
 .npz  x_train, x_test (N, T, 150), one-hot y_train, y_test: NTU60_CS, NTU60_CV, NTU120_CSub,
-NTU120_CSet (or _XSub,
-      _XView, _XSet), PKUv1_XSub, PKUv2_XSub …; read clip by clip, of any size
-.pkl  ntu60_3danno, ntu120_3danno: names, labels and every protocol are inside; read whole Data set
-and protocol are recognised, or given. An .npz has no names of clips: they are in --names, or
-numbers.
+      NTU120_CSet (or _XSub, _XView, _XSet), PKUv1_XSub, PKUv2_XSub …; read clip by clip, of any size
+.pkl  ntu60_3danno, ntu120_3danno: names, labels and every protocol are inside; read whole
+
+The data set and the protocol are recognised, or given. An .npz has no names of clips: they are in
+--names, or numbers.
 """
 
 import re
 import sys
 import zipfile
 import zlib
+from argparse import Namespace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,14 +35,12 @@ from tools.common import cli  # noqa: E402
 
 NOTE = (
     'another project chose and denoised the bodies. Clips of one body are the official ones to '
-    'rounding (.pkl: to '
-    'a few mm); about one two-body clip in seven differs. Published UmURL numbers are of the '
-    'official arrays.'
+    'rounding (.pkl: to a few mm); about one two-body clip in seven differs. Published UmURL '
+    'numbers are of the official arrays.'
 )
 UNKNOWN_WRITER = (
     'no published code says how the PKU-MMD pickles of USDRL and FoundSkelModel were written; '
-    'prepare '
-    "MAMP's PKUv1_*.npz or PKUv2_*.npz, or the raw data with data_gen.pku_gendata"
+    "prepare MAMP's PKUv1_*.npz or PKUv2_*.npz, or the raw data with data_gen.pku_gendata"
 )
 PROTOCOL_WORDS = {
     'cs': 'xsub',
@@ -64,13 +64,10 @@ def main(argv=None):
     from_npz = zipfile.is_zipfile(args.archive)
     reading = 'read clip by clip' if from_npz else 'read whole into memory'
     print(f'{args.archive}: {args.archive.stat().st_size / 1e6:,.1f} MB, {reading}', flush=True)
-    benchmarks, jobs = (
-        plan_npz(args.archive, args.dataset, args.benchmark, args.names, args.out_folder)
-        if from_npz
-        else plan_pickle(args.archive, args.dataset, args.benchmark, args.out_folder)
-    )
+    plan = plan_npz if from_npz else plan_pickle
+    benchmarks, jobs = plan(args)
     print(f'note: {NOTE}')
-    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
+    code = pipeline.run(benchmarks, jobs, args)
     for unpacked in benchmarks[0].folder.glob(archives.UNPACKED.format('*')):
         unpacked.unlink()
     return code
@@ -117,10 +114,9 @@ def parse_args(argv):
     return args
 
 
-def plan_npz(
-    path: Path, dataset: str | None, benchmark: str, names: Path | None, out_folder: Path | None
-):
+def plan_npz(args: Namespace):
     """(one Benchmark, its jobs) of CTR-GCN's and MAMP's files; named clips are sorted by name."""
+    path = args.archive
     with zipfile.ZipFile(path) as archive:
         crc = {info.filename.removesuffix('.npy'): info.CRC for info in archive.infolist()}
         if absent := {'x_train', 'y_train', 'x_test', 'y_test'} - crc.keys():
@@ -130,18 +126,16 @@ def plan_npz(
         try:
             one_hot = [archives.read_one_hot(archive, name) for name in ('y_train', 'y_test')]
             classes = one_hot[0].shape[1]
-            dataset = dataset or {60: 'ntu60', 120: 'ntu120'}.get(classes)
-            folder = find_folder(path, dataset, benchmark, out_folder)
-            if {each.shape[1] for each in one_hot} != {DATASETS[dataset].classes}:
+            dataset = args.dataset or {60: 'ntu60', 120: 'ntu120'}.get(classes)
+            folder = find_folder(args, dataset, args.benchmark)
+            expected = DATASETS[dataset].classes
+            if {each.shape[1] for each in one_hot} != {expected}:
                 raise cli.InputError(
-                    f'{path}: labels of {classes} classes; {dataset} has '
-                    f'{DATASETS[dataset].classes}'
+                    f'{path}: labels of {classes} classes; {dataset} has {expected}'
                 )
-            labels = [each.argmax(1) for each in one_hot]
+            labels = [each.argmax(1).tolist() for each in one_hot]
             clips = [
-                read_names(names, dataset, benchmark, split, numbers)
-                if names
-                else [f'{split}_{row:06d}' for row in range(len(numbers))]
+                find_names(args, dataset, split, numbers)
                 for split, numbers in zip(('train', 'val'), labels, strict=True)
             ]
             members = [
@@ -151,35 +145,24 @@ def plan_npz(
             raise cli.InputError(
                 f'{path} is damaged ({error}); download or copy it again'
             ) from error
-    splits, jobs = {}, []
+    recordings, jobs = [], []
     for split, member, numbers, names in zip(('train', 'val'), members, labels, clips, strict=True):
         if member.shape[0] != len(numbers):
             raise cli.InputError(
                 f'{path}: {member.shape[0]} clips but {len(numbers)} labels in the {split} split'
             )
-        order = sorted(range(len(names)), key=names.__getitem__)
-        splits[split] = [names[row] for row in order], numbers[order].tolist()
-        jobs += [
-            Job(
-                partial(archives.read_row, member, row, dataset.startswith('pku')),
-                str(path),
-                (names[row],),
-            )
-            for row in order
-        ]
-    return [
-        pipeline.Benchmark(
-            dataset,
-            benchmark,
-            folder,
-            splits,
-            {'archive': path.name, 'checksums': crc, 'note': NOTE},
-        )
-    ], jobs
+        for name, row in sorted(zip(names, range(len(names)), strict=True)):
+            read = partial(archives.read_row, member, row, dataset.startswith('pku'))
+            recordings.append((split, name, numbers[row]))
+            jobs.append(Job(read, str(path), (name,)))
+    splits = pipeline.split_up(recordings)
+    details = {'archive': path.name, 'checksums': crc, 'note': NOTE}
+    return [pipeline.Benchmark(dataset, args.benchmark, folder, splits, details)], jobs
 
 
-def plan_pickle(path: Path, dataset: str | None, benchmark: str | None, out_folder: Path | None):
+def plan_pickle(args: Namespace):
     """(the Benchmarks, the jobs) of pyskl's and mmaction2's files."""
+    path = args.archive
     found, splits = archives.read_annotations(path)
     listed = {}
     for key, names in splits.items():
@@ -189,32 +172,32 @@ def plan_pickle(path: Path, dataset: str | None, benchmark: str | None, out_fold
                 f'{path}: its split {key} is none of NTU RGB+D (xsub_train, xview_val, xset_train '
                 '…)'
             )
-        listed.setdefault(PROTOCOL_WORDS[protocol], {})[split] = names
-    if benchmark and benchmark not in listed:
-        raise cli.InputError(f'{path}: no protocol {benchmark}; there is {", ".join(listed)}')
-    dataset = dataset or ('ntu120' if 'xsetup' in listed else 'ntu60')
+        listed.setdefault(PROTOCOL_WORDS[protocol], {})[split] = sorted(names)
+    if args.benchmark and args.benchmark not in listed:
+        raise cli.InputError(f'{path}: no protocol {args.benchmark}; there is {", ".join(listed)}')
+    dataset = args.dataset or ('ntu120' if 'xsetup' in listed else 'ntu60')
+    known = DATASETS[dataset]
     for name, (_, label) in found.items():
         parsed = Name.parse(name)
-        if not parsed or not DATASETS[dataset].holds(parsed) or parsed.action != label + 1:
+        if not parsed or not known.holds(parsed) or parsed.action != label + 1:
             raise cli.InputError(
                 f'{path}: {name} with label {label} (from 0) is not a name and label of {dataset}'
             )
     checksums = {path.name: zlib.crc32(np.memmap(path, np.uint8, 'r'))}
-    details, benchmarks = {'archive': path.name, 'checksums': checksums, 'note': NOTE}, []
-    for protocol in [benchmark] if benchmark else listed:
-        folder, splits = find_folder(path, dataset, protocol, out_folder), {}
-        for split in ('train', 'val'):
-            names = sorted(listed[protocol].get(split, ()))
+    details = {'archive': path.name, 'checksums': checksums, 'note': NOTE}
+    benchmarks = []
+    for protocol in [args.benchmark] if args.benchmark else listed:
+        folder = find_folder(args, dataset, protocol)
+        recordings = []
+        for split, names in listed[protocol].items():
             for name in names:
-                if name not in found or DATASETS[dataset].trains(Name.parse(name), protocol) != (
-                    split == 'train'
-                ):
-                    what = 'belongs to the other split' if name in found else 'has no annotation'
-                    raise cli.InputError(f'{path}: {name} of {protocol}_{split} {what}')
-            splits[split] = (
-                [f'{name}.skeleton' for name in names],
-                [found[name][1] for name in names],
-            )
+                what = f'{name} of {protocol}_{split}'
+                if name not in found:
+                    raise cli.InputError(f'{path}: {what} has no annotation')
+                if known.split(Name.parse(name), protocol) != split:
+                    raise cli.InputError(f'{path}: {what} belongs to the other split')
+                recordings.append((split, f'{name}.skeleton', found[name][1]))
+        splits = pipeline.split_up(recordings)
         benchmarks.append(pipeline.Benchmark(dataset, protocol, folder, splits, details))
     return benchmarks, [
         Job(partial(archives.read_keypoint, found[name][0], name), str(path), (f'{name}.skeleton',))
@@ -222,54 +205,44 @@ def plan_pickle(path: Path, dataset: str | None, benchmark: str | None, out_fold
     ]
 
 
-def find_folder(path: Path, dataset: str | None, benchmark: str, out_folder: Path | None) -> Path:
+def find_folder(args: Namespace, dataset: str | None, benchmark: str) -> Path:
     """The folder of one benchmark; InputError for a data set that is not known or has no such
     protocol.
     """
     if not dataset:
         raise cli.InputError(
-            f'{path}: its name and content do not say which data set it is: add --dataset'
+            f'{args.archive}: its name and content do not say which data set it is: add --dataset'
         )
-    if benchmark not in (*DATASETS[dataset].counts, *DATASETS[dataset].preparable):
-        raise cli.InputError(f'{path}: {dataset} has no protocol {benchmark}')
-    return (out_folder or ROOT / 'data' / DATASETS[dataset].folder) / benchmark
+    known = DATASETS[dataset]
+    if benchmark not in (*known.counts, *known.preparable):
+        raise cli.InputError(f'{args.archive}: {dataset} has no protocol {benchmark}')
+    return (args.out_folder or ROOT / 'data' / known.folder) / benchmark
 
 
-def read_names(
-    path: Path, dataset: str, benchmark: str, split: str, labels: np.ndarray
-) -> list[str]:
-    """The names of an .npz's clips with these labels (N,), from a list: sorted by performer, camera
-    or setup.
+def find_names(args: Namespace, dataset: str, split: str, labels: list[int]) -> list[str]:
+    """The names of an .npz's clips with these labels: from the list --names, sorted by performer,
+    camera or setup; without a list, numbers.
     """
+    if not args.names:
+        return [f'{split}_{row:06d}' for row in range(len(labels))]
     known = DATASETS[dataset]
     if not known.preparable:
         raise cli.InputError(f'--names: only for NTU RGB+D, not for {dataset}')
-    found = Name.PATTERN.findall(
-        path.read_bytes().replace(b'\0', b'').decode('latin-1')
-    )  # UTF-8 or UTF-16
+    listed = Name.find_all(args.names.read_bytes())
     names = [
-        name
-        for name in dict.fromkeys(Name(*map(int, numbers)) for numbers in found)
-        if known.holds(name) and known.trains(name, benchmark) == (split == 'train')
+        name for name in listed if known.holds(name) and known.split(name, args.benchmark) == split
     ]
-    names.sort(key=lambda name: getattr(name, SORTED_BY[benchmark]))
-    wrong = (
-        f'{len(names)} names for {len(labels)} clips'
-        if len(names) != len(labels)
-        else next(
-            (
-                f'{name} for a clip with label {label} (from 0)'
-                for name, label in zip(names, labels, strict=True)
-                if name.action != label + 1
-            ),
-            None,
-        )
-    )
+    names.sort(key=attrgetter(SORTED_BY[args.benchmark]))
+    wrong = []
+    if len(names) != len(labels):
+        wrong.append(f'{len(names)} names for {len(labels)} clips')
+    for name, label in zip(names, labels, strict=False):
+        if name.action != label + 1:
+            wrong.append(f'{name} for a clip with label {label} (from 0)')
     if wrong:
         raise cli.InputError(
-            f'{path}: not the list of this archive: {wrong} in the {split} split; use the list it '
-            'was '
-            'made with, or leave --names out'
+            f'{args.names}: not the list of this archive: {wrong[0]} in the {split} split; use the '
+            'list it was made with, or leave --names out'
         )
     return [f'{name}.skeleton' for name in names]
 

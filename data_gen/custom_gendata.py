@@ -83,15 +83,10 @@ def main(argv=None):
     args = parse_args(argv)
     recordings = read_list(args.recordings, args.joints)
     class_names = sorted({recording.label for recording in recordings}, key=by_number)
-    train, val = (
-        [recording for recording in recordings if recording.split == split]
-        for split in ('train', 'val')
+    print_summary(recordings)
+    splits = pipeline.split_up(
+        (each.split, each.name, class_names.index(each.label)) for each in recordings
     )
-    print_summary(train, val)
-    splits = {
-        name: ([each.name for each in split], [class_names.index(each.label) for each in split])
-        for name, split in (('train', train), ('val', val))
-    }
     folder = (args.out_folder or ROOT / 'data' / 'custom') / 'split'
     options = Options(args.joints, args.axes, args.drop_score, args.turn, args.fps, args.pixels)
     # checks: arrays of before them are prepared again
@@ -107,7 +102,7 @@ def main(argv=None):
     read = partial(read_one, read)
     jobs = [Job(read, recording.file, (recording.name,)) for recording in recordings]
     benchmark = pipeline.Benchmark('custom', 'split', folder, splits, details)
-    return pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)
+    return pipeline.run([benchmark], jobs, args)
 
 
 def parse_args(argv):
@@ -222,8 +217,12 @@ def by_number(text: str) -> tuple:
     return (0, int(text), text) if text.isdecimal() else (1, 0, text)
 
 
-def print_summary(train: list[Recording], val: list[Recording]) -> None:
+def print_summary(recordings: list[Recording]) -> None:
     """Print what the list holds, and a note if that makes scores meaningless."""
+    train, val = (
+        [recording for recording in recordings if recording.split == split]
+        for split in ('train', 'val')
+    )
     train_classes, val_classes = (
         {recording.label for recording in split} for split in (train, val)
     )

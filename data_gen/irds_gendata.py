@@ -29,7 +29,14 @@ from data_gen import pipeline  # noqa: E402
 from data_gen.ntu_gendata import plan  # noqa: E402
 from data_gen.preprocess import MAX_FRAME  # noqa: E402
 from data_gen.protocols import DATASETS, Name  # noqa: E402
-from data_gen.skeleton import BODIES, FARTHEST, JOINTS, SkeletonError, parse_numbers  # noqa: E402
+from data_gen.skeleton import (  # noqa: E402
+    BODIES,
+    FARTHEST,
+    JOINTS,
+    SkeletonError,
+    parse_numbers,
+    read_text,
+)
 from data_gen.workers import Job  # noqa: E402
 from tools.common import cli  # noqa: E402
 
@@ -53,7 +60,7 @@ def main(argv=None):
     jobs = [
         Job(read_one, str(recordings[name]), (f'{name}.skeleton',)) for name in sorted(recordings)
     ]
-    code = pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)
+    code = pipeline.run([benchmark], jobs, args)
 
     print(f'{cli.plural(num_poor, "recording")} left out: poor, by the label of its authors')
     for line in cli.shorten([f'{path}: skipped, not named as published' for path in stray]):
@@ -106,8 +113,8 @@ def read_one(path: str) -> list:
     """A job's read: the one recording of a file, (3, T, 25, 2), T at most 300; SkeletonError names
     the line that is not 75 finite numbers.
     """
-    text = Path(path).read_text(encoding='utf-8-sig', errors='replace').replace(',', ' ')
-    frames, bad = parse_numbers(text.rstrip().split('\n'), COLUMNS, limit=FARTHEST)
+    lines = read_text(path).replace(',', ' ').rstrip().split('\n')
+    frames, bad = parse_numbers(lines, COLUMNS, limit=FARTHEST)
     if frames is None:
         raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers within {FARTHEST} m')
     if not frames.any():

@@ -27,9 +27,8 @@ DEFAULT_FOLDERS = [
     ROOT / 'data' / raw / 'nturgb+d_skeletons' for raw in ('nturgbd_raw', 'nturgbd_raw_120')
 ]
 NTU = 'ntu60', 'ntu120'
-MISSING = (
-    'samples_with_missing_skeletons.txt'  # the official lists begin with NTU_RGBD_ or NTU_RGBD120_
-)
+# The official lists begin with NTU_RGBD_ or NTU_RGBD120_.
+MISSING = 'samples_with_missing_skeletons.txt'
 ARCHIVES = '.zip', '.7z', '.rar', '.gz', '.tar'
 
 
@@ -40,20 +39,15 @@ def main(argv=None):
         raise cli.InputError(where_to_look(args.data_path))
     ignored = read_ignored(args.ignored_sample_path, args.data_path, recordings.keys())
     names = sorted(recordings.keys() - ignored)
-    in_sixty = {DATASETS['ntu60'].holds(name) for name in names}
-    present = (
-        [args.dataset]
-        if args.dataset
-        else ['ntu60'] * (True in in_sixty) + ['ntu120'] * (False in in_sixty)
-    )
-    benchmarks = [
-        plan(
-            dataset, benchmark, names, (args.out_folder or ROOT / 'data' / DATASETS[dataset].folder)
-        )
-        for dataset in present
-        for benchmark in dict.fromkeys(args.benchmark or DATASETS[dataset].counts)
-        if benchmark in DATASETS[dataset].preparable
-    ]
+    found = {'ntu60' if DATASETS['ntu60'].holds(name) else 'ntu120' for name in names}
+    present = [args.dataset] if args.dataset else sorted(found, reverse=True)
+    benchmarks = []
+    for dataset in present:
+        known = DATASETS[dataset]
+        folder = args.out_folder or ROOT / 'data' / known.folder
+        for benchmark in dict.fromkeys(args.benchmark or known.counts):
+            if benchmark in known.preparable:
+                benchmarks.append(plan(dataset, benchmark, names, folder))
     if names and not benchmarks:
         raise cli.InputError(
             f'--benchmark {" ".join(args.benchmark)}: not a protocol of {" and ".join(present)}'
@@ -63,7 +57,7 @@ def main(argv=None):
         raise cli.InputError(
             f'all {len(ignored)} recordings are listed as having missing skeletons'
         )
-    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
+    code = pipeline.run(benchmarks, jobs, args)
 
     if ignored:
         print(
@@ -147,13 +141,11 @@ def where_to_look(folders: list[Path]) -> str:
     here = [path for folder in folders for path in sorted(folder.iterdir())]
     below = next((path for path in here if path.is_dir() and any(path.glob('S*.skeleton'))), None)
     archive = next((path for path in here if path.suffix.lower() in ARCHIVES), None)
-    advice = (
-        f'use --data_path {below}'
-        if below
-        else f'unpack {archive} first'
-        if archive
-        else 'nothing was written'
-    )
+    advice = 'nothing was written'
+    if archive:
+        advice = f'unpack {archive} first'
+    if below:
+        advice = f'use --data_path {below}'
     return f'no SsssCcccPpppRrrrAaaa.skeleton file in {", ".join(map(str, folders))}: {advice}'
 
 
@@ -165,60 +157,49 @@ def read_ignored(given: Path | None, folders: list[Path], present: Set[Name]) ->
     """
     if given and not given.is_file():
         raise cli.InputError(f'--ignored_sample_path {given}: no such file')
+    paths = [given] if given else find_lists(folders)
     ignored = set()
-    for folder in [None] if given else folders:
-        paths = (
-            [given]
-            if given
-            else [
-                path
-                for place in (folder.absolute().parent, folder.absolute())
-                for path in sorted(place.glob(f'*{MISSING}'))
-                if path.is_file()
-            ]
-        )
-        if not paths:
+    for path in paths:
+        names = {*Name.find_all(path.read_bytes())}
+        if not names:
             print(
-                f'warning: {folder.absolute().with_name(MISSING)} not found, so no recording is '
-                'left out. The '
+                f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so none is left out',
+                file=sys.stderr,
+            )
+        elif not names & present:
+            print(
+                f'note: {path} names {cli.plural(len(names), "recording")}, but none that is here, '
+                'so none is left out',
+                file=sys.stderr,
+            )
+        ignored |= names & present
+    return ignored
+
+
+def find_lists(folders: list[Path]) -> list[Path]:
+    """The official lists beside or in the folders; prints a warning for a folder without any."""
+    found = []
+    for folder in map(Path.absolute, folders):
+        lists = [*folder.parent.glob(f'*{MISSING}'), *folder.glob(f'*{MISSING}')]
+        lists = [path for path in lists if path.is_file()]
+        if not lists:
+            print(
+                f'warning: {folder.with_name(MISSING)} not found, so no recording is left out. The '
                 'official lists come with the data set (NTU-60: 302 names, NTU-120: 535)',
                 file=sys.stderr,
             )
-        for path in paths:
-            text = (
-                path.read_bytes().replace(b'\0', b'').decode('latin-1').upper()
-            )  # names without the zeros of UTF-16
-            names = {Name.parse(match[0]) for match in Name.PATTERN.finditer(text)}
-            if not names:
-                print(
-                    f'warning: {path} names no recording (SsssCcccPpppRrrrAaaa), so none is left '
-                    'out',
-                    file=sys.stderr,
-                )
-            elif not names & present:
-                print(
-                    f'note: {path} names {cli.plural(len(names), "recording")}, but none that is '
-                    'here, so none is '
-                    'left out',
-                    file=sys.stderr,
-                )
-            ignored |= names & present
-    return ignored
+        found += sorted(lists)
+    return found
 
 
 def plan(dataset: str, benchmark: str, names: list[Name], out_folder: Path) -> pipeline.Benchmark:
     """One benchmark, with the recordings of its splits in sorted order."""
-    known, splits = DATASETS[dataset], {}
-    for split in ('train', 'val'):
-        inside = [
-            name
-            for name in names
-            if known.holds(name) and known.trains(name, benchmark) == (split == 'train')
-        ]
-        splits[split] = (
-            [f'{name}.skeleton' for name in inside],
-            [name.action - 1 for name in inside],
-        )
+    known = DATASETS[dataset]
+    splits = pipeline.split_up(
+        (known.split(name, benchmark), f'{name}.skeleton', name.action - 1)
+        for name in names
+        if known.holds(name)
+    )
     return pipeline.Benchmark(dataset, benchmark, out_folder / benchmark, splits)
 
 

@@ -39,14 +39,12 @@ def main(argv=None):
     args = parse_args(argv)
     read = partial(read_file, axes=args.axes)
     labels = {f'{action:02d}': label for label, action in enumerate(NW_UCLA_ACTIONS)}
-    splits = {'train': ([], []), 'val': ([], [])}
-    jobs, performers = [], {}
+    recordings, jobs, performers = [], [], {}
     for path in sorted(args.data_path.glob('*.json')):
         name = NAME.fullmatch(path.stem)
         if name and name['action'] in labels:
-            clips, numbers = splits['train' if name['view'] in TRAINING_VIEWS else 'val']
-            clips.append(path.stem)
-            numbers.append(labels[name['action']])
+            split = 'train' if name['view'] in TRAINING_VIEWS else 'val'
+            recordings.append((split, path.stem, labels[name['action']]))
             performers[path.stem] = name['performer']
             jobs.append(Job(partial(read_one, read), str(path), (path.stem,)))
     if not jobs:
@@ -54,8 +52,9 @@ def main(argv=None):
     warn_of_flaws(read, [job.path for job in jobs])
     details = {'performers': performers, 'axes': args.axes}
     folder = args.out_folder or ROOT / 'data' / DATASETS['nwucla'].folder
+    splits = pipeline.split_up(recordings)
     benchmark = pipeline.Benchmark('nwucla', 'xview', folder / 'xview', splits, details)
-    return pipeline.run([benchmark], jobs, args.layout, args.overwrite, args.workers)
+    return pipeline.run([benchmark], jobs, args)
 
 
 def parse_args(argv):

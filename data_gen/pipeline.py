@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import sys
+from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,26 +68,35 @@ def add_flags(parser: cli.Parser, default_folder: str) -> None:
     )
 
 
-def run(
-    benchmarks: list[Benchmark], jobs: list[Job], layout: str, overwrite: bool, workers: int
-) -> int:
+def split_up(recordings: Iterable[tuple[str, str, int]]) -> dict:
+    """The splits of a Benchmark, from (split, name, label) of each recording."""
+    splits = {'train': ([], []), 'val': ([], [])}
+    for split, name, label in recordings:
+        names, labels = splits[split]
+        names.append(name)
+        labels.append(label)
+    return splits
+
+
+def run(benchmarks: list[Benchmark], jobs: list[Job], args: Namespace) -> int:
     """Prepare `benchmarks` from the files of `jobs`, or resume an earlier run; returns the exit
-    code.
+    code. args: of `add_flags`.
     """
+    layout = args.layout
     path_of = {name: job.path for job in jobs for name in job.names}
     with folder_lock({benchmark.folder for benchmark in benchmarks}):
         pending = [
             benchmark
             for benchmark in benchmarks
-            if overwrite or not is_finished(benchmark, layout, path_of)
+            if args.overwrite or not is_finished(benchmark, layout, path_of)
         ]
         if not pending:
             return 0
-        writers = [benchmark.writers(layout, overwrite) for benchmark in pending]
+        writers = [benchmark.writers(layout, args.overwrite) for benchmark in pending]
         all_writers = [writer for splits in writers for writer in splits.values()]
         for writer in all_writers:
             writer.open()
-        prepare(all_writers, jobs, layout, workers)
+        prepare(all_writers, jobs, layout, args.workers)
         usable = any(writer.num_frames for writer in all_writers)
         if usable:
             for benchmark, splits in zip(pending, writers, strict=True):
@@ -95,9 +106,10 @@ def run(
         for writer in all_writers:
             writer.clean_up()
 
-    if skipped := {
-        name: reason for writer in all_writers for name, reason in writer.skipped.items()
-    }:
+    skipped = {}
+    for writer in all_writers:
+        skipped |= writer.skipped
+    if skipped:
         print(f'{cli.plural(len(skipped), "recording")} skipped:')
     kinds = {}  # a reason without its numbers, and the lines that give it
     for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
@@ -110,9 +122,8 @@ def run(
 def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: int) -> None:
     """Read the files that are still needed, and give each recording to the writers that want it."""
     wanted = [set(writer.names[len(writer.records) :]) for writer in writers]
-    remaining = [
-        job for job in jobs if any(name in names for name in job.names for names in wanted)
-    ]
+    unread = set().union(*wanted)
+    remaining = [job for job in jobs if unread & {*job.names}]
     if any(writer.records for writer in writers):
         print(f'resuming an earlier run: {len(remaining)} files are left to read')
     # Better to fail now than after an hour; the size of trimmed arrays is known only at the end.
@@ -138,14 +149,17 @@ def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: i
 def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -> None:
     """Complete a folder's files, write its manifest, and print the numbers of clips."""
     entries = {split: writer.finish() for split, writer in writers.items()}
-    records = [record for writer in writers.values() for record in writer.records]
-    notes = {}
+    records, notes, skipped, files = [], {}, {}, {}
+    for writer in writers.values():
+        records += writer.records
+        skipped |= writer.skipped
+        for name, record in zip(writer.names, writer.records, strict=True):
+            if 'file' in record:  # not in the journal of a run that an earlier version began
+                files[name] = record['file']
     for record in records:
         for what, counts in record.get('notes', {}).items():
             notes[what] = np.add(counts, notes.get(what, 0)).tolist()
-    skipped = {
-        name: reason for writer in writers.values() for name, reason in writer.skipped.items()
-    }
+    more = {'notes': notes} if notes else {}
     manifest.write(
         benchmark.folder,
         dataset=benchmark.dataset,
@@ -155,13 +169,8 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
         skipped=skipped,
         version=__version__,
         **benchmark.details,
-        **({'notes': notes} if notes else {}),
+        **more,
     )
-    files = {}
-    for writer in writers.values():
-        for name, record in zip(writer.names, writer.records, strict=True):
-            if 'file' in record:  # not in the journal of a run that an earlier version began
-                files[name] = record['file']
     raw_files.write(benchmark.folder, files)
     counts = tuple(entry['clips'] for entry in entries.values())
     print(f'{benchmark.folder}: {counts[0]} train + {counts[1]} val recordings')
@@ -183,9 +192,8 @@ def finish(benchmark: Benchmark, writers: dict[str, SplitWriter], layout: str) -
             for writer in writers.values()
             for name in writer.names
         ]
-        missing = (
-            '' if None in names else f'; {dataset.describe_missing(names)}'
-        )  # archives can lack names
+        # archives can lack names
+        missing = '' if None in names else f'; {dataset.describe_missing(names)}'
         print(f'  not the official counts: {official[0]} + {official[1]}{missing}')
 
 
@@ -204,9 +212,8 @@ def is_finished(benchmark: Benchmark, layout: str, path_of: dict[str, str]) -> b
         for split, writer in writers.items()
     ):
         raise cli.InputError(f'{folder}: other arrays are there already; --overwrite replaces them')
-    for writer in (
-        writers.values()
-    ):  # an earlier run may have been stopped before it could, or while preparing again
+    # an earlier run may have been stopped before it could, or while preparing again
+    for writer in writers.values():
         writer.clean_up()
     known = raw_files.check(folder, path_of)
     advice = '--overwrite prepares it again' if known else 'if recordings have changed, --overwrite'

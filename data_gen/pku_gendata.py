@@ -13,6 +13,7 @@ skipped and listed at the end.
 
 import re
 import sys
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from data_gen import pipeline  # noqa: E402
 from data_gen.ntu_gendata import ARCHIVES  # noqa: E402
 from data_gen.preprocess import MAX_FRAME  # noqa: E402
 from data_gen.protocols import DATASETS  # noqa: E402
-from data_gen.skeleton import BODIES, JOINTS, SkeletonError, parse_numbers  # noqa: E402
+from data_gen.skeleton import BODIES, JOINTS, SkeletonError, parse_numbers, read_text  # noqa: E402
 from data_gen.workers import Job  # noqa: E402
 from tools.common import cli  # noqa: E402
 
@@ -70,15 +71,14 @@ def main(argv=None):
     }
     out_folder = args.out_folder or ROOT / 'data' / DATASETS[args.dataset].folder
     benchmarks = [
-        plan(args.dataset, name, videos, args.data_path, out_folder / name, args.skip_overlapping)
-        for name in dict.fromkeys(args.benchmark)
+        plan(args, name, out_folder / name, videos) for name in dict.fromkeys(args.benchmark)
     ]
     jobs = [
         Job(partial(read_video, list(actions.values())), str(skeletons[video]), tuple(actions))
         for video, actions in videos.items()
         if actions
     ]
-    code = pipeline.run(benchmarks, jobs, args.layout, args.overwrite, args.workers)
+    code = pipeline.run(benchmarks, jobs, args)
 
     for benchmark in benchmarks:
         print_list(
@@ -89,11 +89,9 @@ def main(argv=None):
         [video for video, actions in videos.items() if not actions],
     )
     print_list('videos left out, without a skeleton', sorted(labels.keys() - skeletons.keys()))
-    print_count(
-        args.dataset,
-        sum(map(len, videos.values())),
-        sum(bool(action.overlap) for actions in videos.values() for action in actions.values()),
-    )
+    found = [action for actions in videos.values() for action in actions.values()]
+    overlapping = [action for action in found if action.overlap]
+    print_count(args.dataset, len(found), len(overlapping))
     return code
 
 
@@ -154,47 +152,36 @@ def find_folder(data_path: Path, word: str) -> Path:
     )
     files = [data_path, *sorted(data_path.glob('*')), *sorted(data_path.glob('*/*'))]
     archive = next((path for path in files if path.suffix.lower() in ARCHIVES), None)
-    advice = (
-        f'unpack {archive} first'
-        if archive
-        else f'use --data_path {below}'
-        if below
-        else '--data_path holds skeleton/ and label/'
-    )
+    advice = '--data_path holds skeleton/ and label/'
+    if below:
+        advice = f'use --data_path {below}'
+    if archive:
+        advice = f'unpack {archive} first'
     raise cli.InputError(f'{data_path / word}: no such folder, or no .txt file in it; {advice}')
 
 
 def plan(
-    dataset: str,
-    name: str,
-    videos: dict[str, dict[str, Action]],
-    data_path: Path,
-    folder: Path,
-    skip_overlapping: bool,
+    args: Namespace, name: str, folder: Path, videos: dict[str, dict[str, Action]]
 ) -> pipeline.Benchmark:
     """One benchmark, by its split file; videos {video: {recording: Action}}."""
-    path, training = read_split(data_path, dataset, name)
+    path, training = read_split(args.data_path, args.dataset, name)
     if not any(videos.get(video) for video in training):
         raise cli.InputError(
             f'{path}: none of its {len(training)} training videos has a skeleton and a label file'
         )
     # The label of a flawed line is -1, so --skip-overlapping changes the plan, and cannot resume a
     # run without it.
-    splits = {}
-    for split in ('train', 'val'):
-        labels = {
-            recording: -1 if action.flaw else action.label
-            for video, actions in videos.items()
-            if (video in training) == (split == 'train')
-            for recording, action in actions.items()
-        }
-        splits[split] = list(labels), list(labels.values())
+    splits = pipeline.split_up(
+        ('train' if video in training else 'val', recording, -1 if action.flaw else action.label)
+        for video, actions in videos.items()
+        for recording, action in actions.items()
+    )
     details = {
         'split': path.name,
         'missing_videos': [video for video in training if video not in videos],
-        'overlapping': 'skipped' if skip_overlapping else 'kept',
+        'overlapping': 'skipped' if args.skip_overlapping else 'kept',
     }
-    return pipeline.Benchmark(dataset, name, folder, splits, details)
+    return pipeline.Benchmark(args.dataset, name, folder, splits, details)
 
 
 def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[str]]:
@@ -210,7 +197,7 @@ def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[s
         raise cli.InputError(
             f'{folder}: no split file for {benchmark}, looked for {", ".join(names)}'
         )
-    lines = path.read_text(encoding='utf-8-sig', errors='replace').splitlines()
+    lines = read_text(path).splitlines()
     training = [
         name.removesuffix('.txt') for name in re.split(r'[,\s]+', ''.join(lines[1:2])) if name
     ]
@@ -222,22 +209,27 @@ def read_split(folder: Path, dataset: str, benchmark: str) -> tuple[Path, list[s
 def read_actions(path: Path, skip_overlapping: bool) -> dict[str, Action]:
     """A label file's {recording: Action}; empty lines are no actions, but count in the names."""
     actions, used = {}, []
-    for line, text in enumerate(
-        path.read_text(encoding='utf-8-sig', errors='replace').split('\n'), 1
-    ):
-        if text.strip():
-            action = read_action(line, text)
-            other = next(
-                (other for other in used if action.start < other.end and other.start < action.end),
-                None,
-            )
-            if other and not action.flaw:
-                overlap = f'{action.start},{action.end} overlaps {other.start},{other.end} of line {other.line}'
-                action = action._replace(overlap=overlap, flaw=overlap if skip_overlapping else '')
-            if not action.flaw:
-                used.append(action)
-            actions[f'{path.name}_{line - 1}'] = action
+    for line, text in enumerate(read_text(path).split('\n'), 1):
+        if not text.strip():
+            continue
+        action = read_action(line, text)
+        if not action.flaw:
+            action = action._replace(overlap=find_overlap(action, used))
+        if action.overlap and skip_overlapping:
+            action = action._replace(flaw=action.overlap)
+        if not action.flaw:
+            used.append(action)
+        actions[f'{path.name}_{line - 1}'] = action
     return actions
+
+
+def find_overlap(action: Action, others: list[Action]) -> str:
+    """What the first of the others that overlaps an action is; '' if none does."""
+    for other in others:
+        if action.start < other.end and other.start < action.end:
+            times = f'{action.start},{action.end} overlaps {other.start},{other.end}'
+            return f'{times} of line {other.line}'
+    return ''
 
 
 def read_action(line: int, text: str) -> Action:
@@ -282,7 +274,7 @@ def read_frames(path) -> np.ndarray:
     """The frames of a video (F, 2, 25, 3) float32; SkeletonError if a line is not 150 finite
     numbers.
     """
-    lines = Path(path).read_text(encoding='utf-8-sig', errors='replace').rstrip().split('\n')
+    lines = read_text(path).rstrip().split('\n')
     frames, bad = parse_numbers(lines, COLUMNS, np.float32)
     if frames is None:
         raise SkeletonError(f'line {bad + 1}: not {COLUMNS} finite numbers')

@@ -76,6 +76,13 @@ class Name(NamedTuple):
         match = cls.PATTERN.fullmatch(stem)
         return cls(*map(int, match.groups())) if match else None
 
+    @classmethod
+    def find_all(cls, content: bytes) -> 'list[Name]':
+        """The names in a text in UTF-8 or UTF-16, in any case, each once."""
+        text = content.replace(b'\0', b'').decode('latin-1').upper()
+        found = [cls(*map(int, numbers)) for numbers in cls.PATTERN.findall(text)]
+        return list(dict.fromkeys(found))
+
     def __str__(self):
         return f'S{self.setup:03d}C{self.camera:03d}P{self.performer:03d}R{self.replication:03d}A{self.action:03d}'
 
@@ -110,6 +117,10 @@ class Dataset(NamedTuple):
             'xview': name.camera in TRAINING_CAMERAS,
             'xsetup': name.setup % 2 == 0,
         }[benchmark]
+
+    def split(self, name: Name, benchmark: str) -> str:
+        """The benchmark's split that a recording belongs to: `train` or `val`."""
+        return 'train' if self.trains(name, benchmark) else 'val'
 
     def describe_missing(self, names: list[Name]) -> str:
         """Which setups and actions of NTU RGB+D have no recording among these."""

@@ -1,5 +1,7 @@
 """The skeleton of NTU RGB+D, and the reader of its `.skeleton` text files."""
 
+from pathlib import Path
+
 import numpy as np
 
 from tools.common.cli import InputError
@@ -17,9 +19,8 @@ BODIES = 2
 # later on.
 FRAME_LIMIT = 100_000  # 55 minutes
 COORDINATE_LIMIT = 1e6  # metres
-FARTHEST = (
-    100  # metres, in arrays of other projects and people: larger coordinates are in another unit
-)
+# Metres, in arrays of other projects and people: larger coordinates are in another unit.
+FARTHEST = 100
 
 
 class SkeletonError(InputError):
@@ -34,8 +35,7 @@ def read_xyz(path) -> np.ndarray:
     Raises SkeletonError for a file that is not a complete recording with at least one body.
     """
     try:
-        with open(path, encoding='utf-8-sig', errors='replace') as file:
-            lines = file.read().split('\n')
+        lines = read_text(path).split('\n')
     except OSError as error:
         raise SkeletonError(f'cannot be read: {error.strerror}') from error
     num_frames, places, rows = joint_lines(lines)
@@ -43,9 +43,8 @@ def read_xyz(path) -> np.ndarray:
         raise SkeletonError('no body in any frame')
     last = rows[-1]
     if last == len(lines) - 1 and len(lines[last].split()) < len(lines[last - 1].split()):
-        raise SkeletonError(
-            f'line {last + 1}: the file ends early'
-        )  # perhaps in the middle of a coordinate
+        # perhaps in the middle of a coordinate
+        raise SkeletonError(f'line {last + 1}: the file ends early')
     xyz, bad = parse_numbers(
         [lines[row] for row in rows], 3, float, COORDINATE_LIMIT, usecols=(0, 1, 2)
     )
@@ -54,12 +53,18 @@ def read_xyz(path) -> np.ndarray:
             f'line {rows[bad] + 1}: x y z are not three finite numbers within '
             f'{COORDINATE_LIMIT:.0f} m'
         )
-    (slots, times), found = np.array(places).T, xyz.reshape(-1, JOINTS, 3)
+    slots, times = np.array(places).T
+    found = xyz.reshape(-1, JOINTS, 3)
     liveliest = np.argsort([energy(found[slots == slot]) for slot in range(SLOTS)])[::-1][:BODIES]
     bodies = np.zeros((BODIES, num_frames, JOINTS, 3))
     for body, slot in zip(bodies, liveliest, strict=True):
         body[times[slots == slot]] = found[slots == slot]
     return bodies.transpose(3, 1, 2, 0)
+
+
+def read_text(path: str | Path) -> str:
+    """A text file, with or without a byte order mark; what is not UTF-8 becomes \ufffd."""
+    return Path(path).read_text('utf-8-sig', 'replace')
 
 
 def read_recording(path) -> np.ndarray:
@@ -122,20 +127,18 @@ def parse_numbers(
             numbers = np.loadtxt(lines, dtype, usecols=usecols, comments=None, ndmin=2)
         except ValueError:
             return None
-        return (
-            numbers
-            if numbers.shape == (len(lines), columns) and (np.abs(numbers) < limit).all()
-            else None
-        )
+        usable = numbers.shape == (len(lines), columns) and (np.abs(numbers) < limit).all()
+        return numbers if usable else None
 
-    if (numbers := parse(lines)) is not None:
+    numbers = parse(lines)
+    if numbers is not None:
         return numbers, None
     return None, next(index for index, line in enumerate(lines) if parse([line]) is None)
 
 
 def two_liveliest(bodies: np.ndarray) -> np.ndarray:
-    """Bodies (M, T, 25, 3) -> (3, T, 25, 2): the two that move most, the liveliest first; zeros for
-    one that lacks.
+    """Bodies (M, T, 25, 3) -> (3, T, 25, 2): the two that move most, the liveliest first; zeros
+    where there is none.
     """
     bodies = np.pad(bodies, ((0, max(0, BODIES - len(bodies))), (0, 0), (0, 0), (0, 0)))
     liveliest = np.argsort([energy(body) for body in bodies])[::-1][:BODIES]
