@@ -17,11 +17,8 @@ from tools.common.files import replacing
 from tools.common.locks import folder_lock
 
 UNPACKED = 'unpacked_{}.npy'  # {}: the checksum, which lets a resumed run use the file again
-OFF_GRID = (
-    0.0123457,
-    0.0234561,
-    0.0345679,
-)  # metres, added to whole bodies; normalisation centres them again
+# Metres, added to whole bodies; normalisation centres them again.
+OFF_GRID = (0.0123457, 0.0234561, 0.0345679)
 
 
 class Member(NamedTuple):
@@ -151,8 +148,7 @@ def read_annotations(path: Path) -> tuple[dict, dict]:
     except Exception as error:
         raise InputError(
             f'{path}: not as pyskl writes it, with split and annotations of frame_dir, label and '
-            'keypoint '
-            f'({type(error).__name__}: {error})'
+            f'keypoint ({type(error).__name__}: {error})'
         ) from error
     for name, (keypoint, _) in clips.items():
         if keypoint.ndim != 4 or keypoint.shape[2:] != (JOINTS, 3) or keypoint.dtype.kind != 'f':

@@ -46,30 +46,38 @@ BONES = {
     18: (0, -0.4, 0),
     19: (0, -0.06, -0.11),
 }
-RIGHT, LEFT = [8, 9, 10, 11, 24, 23, 16, 17, 18, 19], [4, 5, 6, 7, 22, 21, 12, 13, 14, 15]
-TRUNK, ARMS, LEGS = [20, 1, 0, 2, 3], RIGHT[:6] + LEFT[:6], RIGHT[6:] + LEFT[6:]
-ROOT, NECK, PELVIS, SHOULDER, ELBOW, HIP, KNEE = (
-    (20,),
-    (2,),
-    (0,),
-    (8,),
-    (9,),
-    (16,),
-    (17,),
-)  # of a pair, the right one
-SHOULDERS, ELBOWS, HIPS, KNEES, ANKLES, FOOT = (4, 8), (5, 9), (12, 16), (13, 17), (14, 18), 15
+RIGHT = [8, 9, 10, 11, 24, 23, 16, 17, 18, 19]
+LEFT = [4, 5, 6, 7, 22, 21, 12, 13, 14, 15]
+TRUNK = [20, 1, 0, 2, 3]
+ARMS = RIGHT[:6] + LEFT[:6]
+LEGS = RIGHT[6:] + LEFT[6:]
+# What a move turns: a joint, of a pair the right one, or both.
+BACK = (20,)
+NECK = (2,)
+PELVIS = (0,)
+SHOULDER = (8,)
+ELBOW = (9,)
+HIP = (16,)
+KNEE = (17,)
+SHOULDERS = (4, 8)
+ELBOWS = (5, 9)
+HIPS = (12, 16)
+KNEES = (13, 17)
+ANKLES = (14, 18)
+FOOT = 15
 FPS = 30
 CAMERA_YAW = {1: 0, 2: 45, 3: -45}  # degrees; as in NTU RGB+D, three cameras see each performance
-MAX_YAW, MAX_TURN = (
-    60,
-    20,
-)  # degrees: everybody faces the first camera within MAX_YAW, and turns a little while acting
+# Degrees: everybody faces the first camera within MAX_YAW, and turns a little while acting.
+MAX_YAW = 60
+MAX_TURN = 20
 # The sensor's noise in metres: second differences of people at rest in IntelliRehabDS (Miron et
 # al., Data 2021, 6(5), 46). Legs are given that of arms. The files are rounded to millimetres,
 # which adds 0.0003.
 NOISE = np.full((JOINTS, 1), 0.00013)
-NOISE[[*ELBOWS, *KNEES]], NOISE[[6, 10, *ANKLES]] = 0.00025, 0.0004
-NOISE[[7, 11, 15, 19]], NOISE[[21, 22, 23, 24]] = 0.0009, 0.002  # hands and feet, finger tips
+NOISE[[*ELBOWS, *KNEES]] = 0.00025
+NOISE[[6, 10, *ANKLES]] = 0.0004
+NOISE[[7, 11, 15, 19]] = 0.0009  # hands and feet
+NOISE[[21, 22, 23, 24]] = 0.002  # finger tips
 BODY_ID = 72057594037944738
 # One body as text. Fields that nothing reads are 0: clipping, lean, and each joint's pixels and
 # orientation.
@@ -84,7 +92,7 @@ SHAKE = (SHOULDER, PITCH, 50, 8, 0), (ELBOW, PITCH, 40, 22, 0)
 HUG = (
     (SHOULDERS, PITCH, 70, 10, 0),
     (SHOULDERS, YAW, 5, 20, 0),
-    (ROOT, PITCH, -12, -6, 0),
+    (BACK, PITCH, -12, -6, 0),
     (HIPS, PITCH, 12, 6, 0),
 )
 ACTIONS = (
@@ -101,10 +109,10 @@ ACTIONS = (
         52,
         1.2,
         ((SHOULDERS, PITCH, 60, 20, 0), (ELBOWS, PITCH, 45, 35, 0.5)),
-        ((ROOT, PITCH, 12, -10, 0), (HIPS, PITCH, -12, 10, 0)),
+        ((BACK, PITCH, 12, -10, 0), (HIPS, PITCH, -12, 10, 0)),
     ),  # push
     Action(23, 1.6, ((SHOULDER, ROLL, 85, 5, 0), (ELBOW, ROLL, 75, 28, 0))),  # wave
-    Action(35, 0.6, ((ROOT, PITCH, -30, -18, 0), (HIPS, PITCH, 30, 18, 0))),  # bow
+    Action(35, 0.6, ((BACK, PITCH, -30, -18, 0), (HIPS, PITCH, 30, 18, 0))),  # bow
     Action(55, 0.5, HUG, HUG),  # hug
     Action(
         7,
@@ -112,7 +120,7 @@ ACTIONS = (
         (
             (SHOULDER, PITCH, 95, 50, 0),
             (ELBOW, PITCH, 55, 40, -0.2),
-            (ROOT, YAW, 0, 20, 0),
+            (BACK, YAW, 0, 20, 0),
             (PELVIS, YAW, 0, -20, 0),
         ),
     ),  # throw
@@ -121,7 +129,7 @@ ACTIONS = (
         51,
         0.9,
         ((HIP, PITCH, 30, 35, 0), (KNEE, PITCH, -30, 28, 0.25)),
-        ((ROOT, PITCH, 10, -6, 0), (HIPS, PITCH, -10, 6, 0)),
+        ((BACK, PITCH, 10, -6, 0), (HIPS, PITCH, -10, 6, 0)),
     ),  # kick the other person
 )
 
@@ -174,8 +182,7 @@ def write_recordings(
     the number of files.
 
     classes: only the first N actions; frames: the shortest and the longest recording. InputError if
-    the folder is not
-    empty: the names are NTU RGB+D's, and these files must not be mistaken for real ones.
+    the folder is not empty: the names are NTU RGB+D's, and these files must not be mistaken for real ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -186,18 +193,16 @@ def write_recordings(
         for action in ACTIONS[:classes]
         for replication in range(1, replications + 1)
     ]
-    for person, action, replication in cli.progress(
-        plan, 'acting', unit='performance', leave=False
-    ):
+    acts = cli.progress(plan, 'acting', unit='performance', leave=False)
+    for person, action, replication in acts:
         rng = np.random.default_rng((seed, person, action.number, replication))
         bones = [draw_bones(np.random.default_rng((seed, which))) for which in (person, person + 1)]
         bodies = perform(action, bones, rng.integers(*frames, endpoint=True), rng)
         setup = 1 + (person - 1) % 4
         for camera, yaw in CAMERA_YAW.items():
             text = film(bodies, yaw, np.random.default_rng((seed, setup, camera)), rng)
-            (
-                folder / f'{Name(setup, camera, person, replication, action.number)}.skeleton'
-            ).write_text(text)
+            name = Name(setup, camera, person, replication, action.number)
+            (folder / f'{name}.skeleton').write_text(text)
     return len(plan) * len(CAMERA_YAW)
 
 
@@ -216,10 +221,10 @@ def draw_bones(rng):
 def perform(action, bones, num_frames, rng):
     """The bodies (1 or 2, T, 25, 3) of one performance in the room, in metres. The floor is y = 0."""
     seconds = np.arange(num_frames) / FPS
-    begin, end = rng.uniform(0, 0.15) * seconds[-1], rng.uniform(0.85, 1.1) * seconds[-1]
-    fade = ease((seconds - begin) / 0.4) * ease(
-        (end - seconds) / 0.4
-    )  # 0 at rest, 1 during the action
+    begin = rng.uniform(0, 0.15) * seconds[-1]
+    end = rng.uniform(0.85, 1.1) * seconds[-1]
+    # 0 at rest, 1 during the action
+    fade = ease((seconds - begin) / 0.4) * ease((end - seconds) / 0.4)
     cycles = rng.random() + action.rate * rng.uniform(0.5, 2) * seconds
     bodies = act(action.moves, cycles, fade, bones[0], rng)[None]
     if action.partner:
@@ -227,14 +232,10 @@ def perform(action, bones, num_frames, rng):
         to_left, to_right = rotations([(0, 90, 0), (0, -90, 0)])
         apart = (rng.uniform(0.35, 0.5), 0, 0)
         bodies = np.stack([bodies[0] @ to_left.T + apart, partner @ to_right.T - apart])
-    yaw = rng.uniform(-MAX_YAW, MAX_YAW) + rng.uniform(-MAX_TURN, MAX_TURN) * ease(
-        seconds / seconds[-1]
-    )
-    return bodies @ rotations(np.outer(yaw, (0, 1, 0))).swapaxes(1, 2) + (
-        rng.uniform(-0.3, 0.3),
-        0,
-        rng.uniform(-0.3, 0.3),
-    )
+    yaw = rng.uniform(-MAX_YAW, MAX_YAW)
+    yaw = yaw + rng.uniform(-MAX_TURN, MAX_TURN) * ease(seconds / seconds[-1])
+    place = (rng.uniform(-0.3, 0.3), 0, rng.uniform(-0.3, 0.3))
+    return bodies @ rotations(np.outer(yaw, (0, 1, 0))).swapaxes(1, 2) + place
 
 
 def act(moves, cycles, fade, bones, rng):
@@ -242,22 +243,20 @@ def act(moves, cycles, fade, bones, rng):
     cycles, fade (T,).
     """
     sway_size = np.full((JOINTS, 1), 12.0)
-    sway_size[TRUNK], sway_size[LEGS] = 5, 6
-    rate, phase = rng.uniform(0.1, 1.5, (JOINTS, 3)), rng.random((JOINTS, 3))
+    sway_size[TRUNK] = 5
+    sway_size[LEGS] = 6
+    rate = rng.uniform(0.1, 1.5, (JOINTS, 3))
+    phase = rng.random((JOINTS, 3))
     sway = np.sin(2 * np.pi * (rate * np.arange(len(cycles))[:, None, None] / FPS + phase))
     angles = sway_size * (rng.standard_normal((JOINTS, 3)) + sway * rng.random((JOINTS, 3)))
-    posture, strength = (
-        rng.uniform(0.6, 1.4),
-        rng.uniform(0.2, 1.2),
-    )  # of what is held, and of the swing
+    posture = rng.uniform(0.6, 1.4)  # of what is held
+    strength = rng.uniform(0.2, 1.2)  # of the swing
     for joints, axis, hold, swing, lag in moves:
         turn = fade * (posture * hold + strength * swing * np.sin(2 * np.pi * (cycles + lag)))
         for joint in joints:
             angles[:, joint, axis] += -turn if joint in LEFT and axis != PITCH else turn
-    joints, rest = (
-        forward_kinematics(bones, angles),
-        forward_kinematics(bones, np.zeros((1, JOINTS, 3))),
-    )
+    joints = forward_kinematics(bones, angles)
+    rest = forward_kinematics(bones, np.zeros((1, JOINTS, 3)))
     # Stand on the floor: the lower foot carries the weight and stays where it is at rest
     height = joints[:, ANKLES, 1:2]
     weight = np.exp((height.min(1, keepdims=True) - height) / 0.03)
@@ -269,7 +268,8 @@ def forward_kinematics(bones, angles):
     """Bones (25, 3) in metres and angles (T, 25, 3) in degrees -> joints (T, 25, 3), with joint 20
     at the origin.
     """
-    turns, joints = rotations(angles), np.zeros(angles.shape)
+    turns = rotations(angles)
+    joints = np.zeros(angles.shape)
     for joint in [*BONES, *LEFT]:  # each after its parent
         joints[:, joint] = joints[:, PARENTS[joint]] + turns[:, PARENTS[joint]] @ bones[joint]
         turns[:, joint] = turns[:, PARENTS[joint]] @ turns[:, joint]
@@ -309,17 +309,15 @@ def film(bodies, yaw, rig, rng):
     """The text that one camera records of bodies (M, T, 25, 3). rig draws how the camera stands,
     rng all the rest.
     """
-    pitch, distance, height = rig.uniform(-8, 8), rig.uniform(2.6, 3.8), rig.uniform(0.8, 1.2)
+    pitch = rig.uniform(-8, 8)
+    distance = rig.uniform(2.6, 3.8)
+    height = rig.uniform(0.8, 1.2)
     turned = (bodies - (0, height, 0)) @ rotations((0, yaw + rig.uniform(-5, 5), 0)).T
-    bodies = turned @ rotations((pitch, 0, 0)).T + (
-        0,
-        0,
-        distance,
-    )  # metres; y is up, z points away from the camera
+    # metres; y is up, z points away from the camera
+    bodies = turned @ rotations((pitch, 0, 0)).T + (0, 0, distance)
     bodies = bodies + NOISE * rng.standard_normal(bodies.shape)
-    seen = np.ones(
-        bodies.shape[:2], bool
-    )  # sometimes nobody is seen for three frames, or the second body comes late
+    # Sometimes nobody is seen for three frames, or the second body comes late.
+    seen = np.ones(bodies.shape[:2], bool)
     if rng.random() < 0.05:
         first = rng.integers(max(1, seen.shape[1] - 3))
         seen[:, first : first + 3] = False

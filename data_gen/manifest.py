@@ -102,6 +102,5 @@ def check(
         difference = 'other names, labels or coordinates'
     raise InputError(
         f'{folder}: the {split} split has {difference}, so its {NAME} describes other arrays: '
-        'prepare the '
-        f'data again, or delete {NAME} if you changed the arrays on purpose'
+        f'prepare the data again, or delete {NAME} if you changed the arrays on purpose'
     )

@@ -17,19 +17,15 @@ def pre_normalization(data: np.ndarray) -> np.ndarray:
     Computes what the official code does, without its loops over joints. The older 2s-AGCN script
     also turns the spine along z. We do not: a published encoder lost five points on such arrays.
     """
-    return (
-        np.stack([normalize(clip, clip.shape[1]) for clip in data])
-        if len(data)
-        else np.empty_like(data, np.float32)
-    )
+    if not len(data):
+        return np.empty_like(data, np.float32)
+    return np.stack([normalize(clip, clip.shape[1]) for clip in data])
 
 
 def normalize(xyz: np.ndarray, size: int = MAX_FRAME) -> np.ndarray:
     """One recording (3, T, 25, 2) -> (3, size, 25, 2) float32: cut, or filled up by repetition."""
-    bodies = [
-        compact(body)
-        for body in np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)
-    ]
+    kept = np.ascontiguousarray(xyz[:, :size].transpose(3, 1, 2, 0), np.float32)
+    bodies = [compact(body) for body in kept]
     lengths = {len(body) for body in bodies} - {0}
     if not lengths:
         return np.zeros((3, size, *xyz.shape[2:]), np.float32)
@@ -46,11 +42,9 @@ def normalize(xyz: np.ndarray, size: int = MAX_FRAME) -> np.ndarray:
 
 def repeat(frames, size):
     """`size` frames: the given ones (T, …) over and over, or zeros if there are none."""
-    return (
-        frames[np.arange(size) % len(frames)]
-        if len(frames)
-        else np.zeros((size, *frames.shape[1:]), frames.dtype)
-    )
+    if not len(frames):
+        return np.zeros((size, *frames.shape[1:]), frames.dtype)
+    return frames[np.arange(size) % len(frames)]
 
 
 def compact(body):
@@ -74,7 +68,8 @@ def rotation_to_x(line):
         return np.eye(3)
     # Rodrigues' formula about the unit axis (0, z, -y) / across
     length = (across * across + x * x) ** 0.5
-    cosine, y, z, sine_y, sine_z = x / length, y / across, z / across, y / length, z / length
+    cosine, sine_y, sine_z = x / length, y / length, z / length
+    y, z = y / across, z / across
     return np.array(
         [
             [cosine, sine_y, sine_z],

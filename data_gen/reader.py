@@ -18,18 +18,15 @@ class SplitReader:
     """One split of a folder. InputError names the file that is missing or damaged.
 
     names, labels: lists of N; num_frames (N,) int64: each clip's valid frames; data: the whole
-    array, as it is on disk;
-    shape: (F, M, V, C) of all valid frames.
+    array, as it is on disk; shape: (F, M, V, C) of all valid frames.
     """
 
     def __init__(self, folder: Path, split: str):
         self.folder, self.split = Path(folder), split
         self.layout = layout_of(folder, split) or 'padded'
         self.file = file_of(folder, split, self.layout)
-        self.counts_at, labels_at = (
-            file_of(folder, split, 'counts'),
-            file_of(folder, split, 'labels'),
-        )
+        self.counts_at = file_of(folder, split, 'counts')
+        labels_at = file_of(folder, split, 'labels')
         if not labels_at.is_file() and labels_at.with_suffix('.npy').is_file():
             labels_at = labels_at.with_suffix('.npy')  # labels alone, without names
         for file in (self.file, self.counts_at, labels_at):
@@ -37,7 +34,8 @@ class SplitReader:
                 raise InputError(
                     f'{file} is not there: prepare the data first (data_gen/README.md)'
                 )
-        self.data, counts = np.asarray(read_array(self.file)), read_array(self.counts_at)
+        self.data = np.asarray(read_array(self.file))
+        counts = read_array(self.counts_at)
         if counts.ndim != 1 or counts.dtype.kind not in 'iu':
             raise InputError(
                 f'{self.counts_at}: expected (N,) whole numbers, found {counts.shape} '
@@ -58,12 +56,8 @@ class SplitReader:
                     f'{self.file}: {len(self.data)} frames, not {stored.sum()}: {ADVICE}'
                 )
         self.check_counts(stored)
-        self.shape = (
-            int(self.num_frames.sum()),
-            self.data.shape[4 if self.layout == 'padded' else 1],
-            JOINTS,
-            3,
-        )
+        bodies = self.data.shape[4 if self.layout == 'padded' else 1]
+        self.shape = (int(self.num_frames.sum()), bodies, JOINTS, 3)
 
     def __len__(self) -> int:
         return len(self.num_frames)
@@ -88,8 +82,7 @@ class SplitReader:
         if self.layout == 'padded' and longer.any():
             print(
                 f'note: {self.counts_at}: {longer.sum()} clips have more frames than the '
-                f'{stored[0]} that are '
-                'stored, and are cut',
+                f'{stored[0]} that are stored, and are cut',
                 file=sys.stderr,
             )
             self.num_frames = np.minimum(self.num_frames, stored)
@@ -98,8 +91,7 @@ class SplitReader:
             clip = int(wrong.argmax())
             raise InputError(
                 f'{self.counts_at}: clip {clip} ({self.names[clip]}) has {self.num_frames[clip]} '
-                'frames '
-                f'of {stored[clip]}'
+                f'frames of {stored[clip]}'
             )
 
     def frames(self, clips) -> np.ndarray:

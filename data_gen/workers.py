@@ -13,9 +13,8 @@ from data_gen.preprocess import MAX_FRAME, normalize
 from data_gen.skeleton import SkeletonError
 
 CHUNK = 4  # files that a process gets at a time
-AHEAD = (
-    3  # chunks in progress for each process: bounds the memory of results that wait for their turn
-)
+# Chunks in progress for each process: bounds the memory of results that wait for their turn.
+AHEAD = 3
 
 
 class Job(NamedTuple):
@@ -56,9 +55,8 @@ def read(job):
         return job.read(job.path)
     except SkeletonError as error:
         return [error] * len(job.names)
-    except (
-        Exception
-    ) as error:  # a damaged file can raise almost anything, and must not end the work on the others
+    # a damaged file can raise almost anything, and must not end the work on the others
+    except Exception as error:
         reason = getattr(error, 'strerror', None) or f'{type(error).__name__}: {error}'
         return [SkeletonError(f'cannot be read: {reason}')] * len(job.names)
 

@@ -33,25 +33,19 @@ class SplitWriter:
         details: dict,
         overwrite: bool = False,
     ):
-        self.folder, self.split, self.names, self.labels, self.layout = (
-            folder,
-            split,
-            names,
-            labels,
-            layout,
-        )
+        self.folder = folder
+        self.split = split
+        self.names = names
+        self.labels = labels
+        self.layout = layout
         other_layout = 'trimmed' if layout == 'padded' else 'padded'
-        self.target, self.other = (
-            file_of(folder, split, layout),
-            file_of(folder, split, other_layout),
-        )
-        self.partial, self.other_partial = (
-            path.with_suffix('.npy.part') for path in (self.target, self.other)
-        )
+        self.target = file_of(folder, split, layout)
+        self.other = file_of(folder, split, other_layout)
+        self.partial = self.target.with_suffix('.npy.part')
+        self.other_partial = self.other.with_suffix('.npy.part')
         self.journal_path = folder / f'{split}_journal.jsonl'
-        self.plan = hashlib.sha256(
-            json.dumps([names, labels, details, __version__]).encode()
-        ).hexdigest()
+        plan = json.dumps([names, labels, details, __version__])
+        self.plan = hashlib.sha256(plan.encode()).hexdigest()
         self.first_line = as_line([self.plan, layout, overwrite])
         self.records = []  # one for each of the names that is dealt with
         self.file = self.journal = None
@@ -69,9 +63,8 @@ class SplitWriter:
             and self.target.is_file()
             and not self.partial.exists()
         ):
-            os.replace(
-                self.target, self.partial
-            )  # the earlier run was stopped just before it wrote the manifest
+            # the earlier run was stopped just before it wrote the manifest
+            os.replace(self.target, self.partial)
         self.file = open(self.partial, 'r+b' if self.partial.exists() else 'w+b')  # noqa: SIM115, it stays open
         header = write_header(self.file, self.layout, self.num_rows)
         end = header + self.num_rows * ROW_BYTES[self.layout]
