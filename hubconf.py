@@ -155,7 +155,7 @@ class ClipEncoder(nn.Module):
         turn: bool = False,
         pixels: bool = False,
     ) -> torch.Tensor:
-        """The same of one batch, with gradients to the weights, to train them further."""
+        """The same for all clips as one batch, with gradients, to train the encoder further."""
         return next(self.encode(clips, modalities, joints, axes, turn, pixels, sys.maxsize))
 
     def encode(
@@ -183,12 +183,14 @@ class ClipEncoder(nn.Module):
         lengths = torch.tensor([*map(len, frames)])
         dataset = ClipDataset(torch.cat(frames), lengths, torch.zeros(len(frames)), [])
         weights = next(self.parameters())
-        for streams in downstream_batches(dataset.to(weights.device), batch_size, subset):
-            converted = {
-                name: [stream.to(weights.dtype) for stream in pair]
-                for name, pair in streams.items()
-            }
-            yield self.backbone.encode(converted)
+        everyone = torch.arange(len(dataset))
+        dataset = dataset.to(weights.device)
+        for found, parts in downstream_batches(dataset, batch_size, subset, clips=everyone):
+            converted = [
+                {name: [stream.to(weights.dtype) for stream in pair] for name, pair in part.items()}
+                for part in parts
+            ]
+            yield self.backbone.encode(*converted)[found.argsort()]
 
     def __deepcopy__(self, memo: dict) -> 'ClipEncoder':
         twin = ClipEncoder.__new__(ClipEncoder)

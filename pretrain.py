@@ -8,10 +8,11 @@ SLURM:                             sbatch script_pretrain_slurm.sh
 mpirun:                            mpirun -n 4 -x MASTER_ADDR=HOST python pretrain.py …
 
 Writes into --checkpoint-path: checkpoint_{epoch}.pth.tar after the first, every 50th and the last
-epoch, checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. Of the losses, total is
-intra and inter times their weights (as published: 5 and 5) plus reg, which includes its own. std_z_j
-and so on in log.jsonl are the projections' standard deviations: near 0 is collapse. SIGTERM, SIGINT and SIGUSR1 end a run after
-its current step; --resume auto continues there, with the same result.
+epoch, checkpoint_last.pth.tar every ten minutes, log.jsonl and tensorboard/. The loss
+`total` is intra and inter times their weights (5 and 5 as published) plus reg, which contains its
+own weights. std_z_j and so on in log.jsonl are the standard deviations of the projections: near 0 is
+collapse. SIGTERM, SIGINT and SIGUSR1 end a run after its current step (on several GPUs, within ten
+steps); --resume auto continues there, with the same result.
 """
 
 import tools.common.start  # noqa: F401
@@ -349,6 +350,8 @@ def parse_args(argv) -> argparse.Namespace:
     defaults = RECIPES[given['recipe']].values()
     if given['objective'].startswith('no-'):
         term = given['objective'].removeprefix('no-')
+        if f'{term}_weight' in given:
+            raise cli.InputError(f'--objective {given["objective"]} takes no --{term}-weight')
         defaults[f'{term}_weight'] = 0
     args = argparse.Namespace(**defaults | given)
     args.overrides = [name for name in defaults if name in given]
@@ -378,7 +381,8 @@ def add_data_flags(parser: cli.Parser) -> None:
         '--data-device',
         choices=('auto', 'cuda', 'cpu', 'disk'),
         default='auto',
-        help='where the clips stay; auto: on the GPU if they take a quarter of it, on disk if half of the host memory',
+        help='where the clips stay; auto: on the GPU if they take at most a quarter of its free memory, on '
+        'disk if they take more than half of the memory of the host',
     )
 
 
@@ -512,7 +516,7 @@ def add_running_flags(parser: cli.Parser) -> None:
         '--knn-every',
         type=cli.positive_int,
         metavar='EPOCHS',
-        help='log the leave-one-out k-NN accuracy on a fixed sample of up to 2,000 training clips, and its seconds (default: never)',
+        help='log the k-NN accuracy, across performers, on a fixed sample of up to 2,000 training clips, and its seconds (default: never)',
     )
     flag(
         '-p',

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.joint_maps import AXES
-from data_gen.poses import PICTURE
+from data_gen.poses import LARGEST, PICTURE, SMALLEST
 from data_gen.skeleton import SkeletonError
 from data_gen.tracks import Poses
 
@@ -23,11 +23,10 @@ LABELS = {
 SUNK = slice(22, 24)  # copies of the two ASI: 0.6 of a hip is one
 SUNK_BY = 0.08 / 0.6  # metres, so that hips lie 0.08 lower than on the way from pelvis to ASI
 METRES = {'m': 1, 'mm': 0.001, 'cm': 0.01}
-SMALLEST, LARGEST = 0.3, 3  # metres, of a body
 
 
 def read_trc(path: str, joints: str, axes: str | None) -> Poses:
-    """The body of a .trc; y is up, unless the user's axes say otherwise. Frames may lack."""
+    """The body of a .trc; y is up, unless the user's axes say otherwise. Frames may be missing."""
     text = Path(path).read_text('utf-8-sig', 'replace')
     lines = [line.split('\t') for line in text.splitlines()]
     header = dict(zip(*lines[1:3], strict=False))

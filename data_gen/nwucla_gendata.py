@@ -39,14 +39,16 @@ def main(argv=None):
     args = parse_args(argv)
     read = partial(read_file, axes=args.axes)
     labels = {f'{action:02d}': label for label, action in enumerate(NW_UCLA_ACTIONS)}
-    recordings, jobs, performers = [], [], {}
+    recordings, jobs, performers, stray = [], [], {}, []
     for path in sorted(args.data_path.glob('*.json')):
         name = NAME.fullmatch(path.stem)
-        if name and name['action'] in labels:
-            split = 'train' if name['view'] in TRAINING_VIEWS else 'val'
-            recordings.append((split, path.stem, labels[name['action']]))
-            performers[path.stem] = name['performer']
-            jobs.append(Job(partial(read_one, read), str(path), (path.stem,)))
+        if not name or name['action'] not in labels:
+            stray.append(f'{path}: skipped, not named as published')
+            continue
+        split = 'train' if name['view'] in TRAINING_VIEWS else 'val'
+        recordings.append((split, path.stem, labels[name['action']]))
+        performers[path.stem] = name['performer']
+        jobs.append(Job(partial(read_one, read), str(path), (path.stem,)))
     if not jobs:
         raise cli.InputError(f'{args.data_path}: no a01_s01_e00_v01.json …; use --data_path')
     warn_of_flaws(read, [job.path for job in jobs])
@@ -54,7 +56,10 @@ def main(argv=None):
     folder = args.out_folder or ROOT / 'data' / DATASETS['nwucla'].folder
     splits = pipeline.split_up(recordings)
     benchmark = pipeline.Benchmark('nwucla', 'xview', folder / 'xview', splits, details)
-    return pipeline.run([benchmark], jobs, args)
+    code = pipeline.run([benchmark], jobs, args)
+    for line in cli.shorten(stray):
+        print(f'  {line}')
+    return code
 
 
 def parse_args(argv):

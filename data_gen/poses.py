@@ -73,6 +73,8 @@ def check_poses(
     if drop_score or pixels:
         poses = poses[..., :2]
     poses = poses.astype(np.float64)
+    if not np.nan_to_num(poses[..., 2:]).any():  # no depth, or NaN for it
+        poses = poses[..., :2]
     if poses.ndim == 3:
         poses = poses[:, None]
     numbers = np.where(poses == 0, np.nan, poses)
@@ -101,7 +103,10 @@ def metres_a_pixel(poses: np.ndarray) -> float:
     frames = np.isfinite(poses).any((2, 3)).sum(0)
     body = seen_bodies(poses[:, [frames.argmax()]])
     sizes = (np.nanmax(body, 1) - np.nanmin(body, 1)).max(-1)
-    return PICTURE / np.median(sizes)
+    size = np.median(sizes)
+    if not size > 0:
+        raise SkeletonError('a body is a single point: too few of its joints are seen')
+    return PICTURE / size
 
 
 def find_lost(poses: np.ndarray, names: tuple) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_gen.joint_maps import SKELETONS, matrix
 from data_gen.markers import read_c3d, read_trc
-from data_gen.poses import PICTURE
+from data_gen.poses import metres_a_pixel
 from data_gen.skeleton import SkeletonError
 from data_gen.tracks import Poses
 
@@ -47,8 +47,7 @@ def read_openpose(folder: str, joints: str, axes: str | None) -> Poses:
     for body, track in enumerate(tracks):
         for frame, person in track.items():
             bodies[frame, body] = np.pad(person, ((0, 0), (0, 1)))
-    size = np.median([extent(person) for person in tracks[0].values()])
-    return Poses(bodies * PICTURE / size, joints, axes or 'image')
+    return Poses(bodies * metres_a_pixel(bodies), joints, axes or 'image')
 
 
 def frame_number(path: Path) -> int:

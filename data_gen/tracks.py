@@ -149,7 +149,7 @@ def turn_to_sensor(xyz: np.ndarray) -> np.ndarray:
 
 
 def centre_second(first: np.ndarray, second: np.ndarray) -> None:
-    """Move the second body (T, 25, 3), where the first lacks, by the first's last centre.
+    """Move the second body (T, 25, 3), where the first is missing, by the first's last centre.
 
     Normalisation centres both by the first, and would leave the second where it is. A first body
     that comes late is another case: its empty frames are taken out.

@@ -25,9 +25,9 @@ class ClipDataset:
     """One split of one benchmark; all tensors are on one device.
 
     frames (F, M, V, C) float32, metres: the valid frames of all clips, concatenated; of a mapped
-    split the reader that brings them from disk when they are needed, and raises InputError for a
-    coordinate that is not finite num_frames, start, labels (N,) int64: each clip's length, its
-    first row in `frames`, its class
+        split the reader that brings them from disk when they are needed, and raises InputError for
+        a coordinate that is not finite
+    num_frames, start, labels (N,) int64: each clip's length, its first row in `frames`, its class
     names: N file names
     second_body (N,) bool, on the CPU: whether a clip has a second body, that is one number of it
     that is not zero. True for all clips of a mapped split, which are not read before they are used.

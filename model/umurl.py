@@ -179,17 +179,17 @@ class Encoder(nn.Module):
 
     def __init__(self, hidden_size, num_head, num_layer, num_joints):
         super().__init__()
-        key_scores = torch.zeros(1, num_joints + 1, dtype=torch.float64)
-        key_scores[0, -1] = math.log(num_joints)
-        self.register_buffer('key_scores', key_scores, persistent=False)
+        self.num_joints = num_joints
         self.pe = PositionEncoding(hidden_size)
         self.t_tr = Transformer(hidden_size, num_head, num_layer)
         self.s_tr = Transformer(hidden_size, num_head, num_layer)
 
     def forward(self, temporal, spatial):
         temporal = self.t_tr(self.pe(temporal)).amax(1)  # (N, H)
-        one_body = spatial.shape[1] == self.key_scores.shape[1]
-        key_scores = self.key_scores.to(spatial.dtype) if one_body else None
+        key_scores = None
+        if spatial.shape[1] == self.num_joints + 1:  # one token stands for the absent body
+            key_scores = spatial.new_zeros(1, self.num_joints + 1)
+            key_scores[0, -1] = math.log(self.num_joints)
         spatial = self.s_tr(spatial, key_scores).amax(1)  # (N, H)
         return torch.cat((temporal, spatial), 1)  # (N, 2H)
 

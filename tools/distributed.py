@@ -117,7 +117,7 @@ def waiting_note(what: str) -> Iterator[None]:
 
 
 def check_own_gpu(store: dist.Store, rank: int, world_size: int, device: torch.device) -> None:
-    """InputError if two processes have one GPU, which nccl refuses in words that few understand."""
+    """InputError if two processes have one GPU, which nccl refuses with an obscure message."""
     # The number of a GPU says nothing where each process is shown only its own. Before torch 2.5
     # there is no UUID.
     uuid = getattr(torch.cuda.get_device_properties(device), 'uuid', f'of process {rank}')

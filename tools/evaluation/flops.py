@@ -3,10 +3,10 @@
     python -m tools.evaluation.flops [--hidden-size 1024 | --checkpoint FILE] [--device cpu]
 
 FLOPs are 2 per multiply-add of the matrix products; for pre-training, of the model without the
-objective. They are those of the published model, where all clips have two bodies: of clips with one
-body the absent one is computed as a single token, which saves the share that is shown. "Fused" is one pass of several modalities, "uni-modal passes" are one pass of each, as in
-late fusion. Times are the encoder's, from streams to features: the median for one clip and for a
-batch.
+objective. They are for clips with two bodies, as in the published model. The column "one body" is
+the share saved for a clip with one: its absent body is a single token. "Fused" is one pass of
+several modalities, "uni-modal passes" are one pass of each, as in late fusion. Times are the
+encoder's, from streams to features: the median for one clip and for a batch.
 """
 
 import tools.common.start  # noqa: F401

@@ -16,10 +16,10 @@ def compiled(model: UmURL, objective: Callable, device: torch.device) -> Callabl
     """Compile the parts of a model in place, and return the compiled objective.
 
     Parts, because each is then a node of its own in the backward: DDP sends the gradients of one
-    while the next is computed. Sizes are constants in the compiled code of projectors and objective; the last
-    batch of an epoch, if smaller, has code of its own. How many clips of a batch have one body
-    varies, so the encoder's code takes any number. Without a compiler nothing is compiled, which is said in
-    one line.
+    while the next is computed. Sizes are constants in the compiled code of projectors and objective;
+    a smaller last batch of an epoch gets code of its own. How many clips of a batch have one body
+    varies, so the encoder's code takes any number. Without a compiler nothing is compiled, and a
+    note says so.
     """
     compiler = (
         (os.environ.get('CC') or 'gcc')

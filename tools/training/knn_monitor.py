@@ -17,14 +17,17 @@ SAMPLE = 2000  # clips, at most
 class KnnMonitor:
     """How many clips of a sample have the class of their nearest neighbour (cosine) in it, in %.
 
-    A neighbour is never of the same performer, or, if performers are unknown, never the clip
-    itself. Labels are used for this number alone, and the test split is not used.
+    A neighbour is never of the same performer, or, if performers are unknown or only one, never the
+    clip itself. Labels are used for this number alone, and the test split is not used.
     """
 
     def __init__(self, dataset: ClipDataset, data: Data, seed: int):
         order = torch.randperm(len(dataset), generator=generator_at(seed, 'k-NN sample'))
         self.sample = dataset.select(order[:SAMPLE].sort().values)
-        performers = np.array(data.performers(self.sample.names) or range(len(self.sample)))
+        performers = data.performers(self.sample.names) or []
+        if len(set(performers)) < 2:  # unknown, or all of one person
+            performers = range(len(self.sample))
+        performers = np.array(performers)
         self.same = torch.from_numpy(performers[:, None] == performers)
 
     def accuracy(self, backbone, modalities, device: torch.device, dtype) -> dict[str, float]:

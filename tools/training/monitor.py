@@ -47,7 +47,8 @@ class Monitor:
             if state.get('names', self.names) != self.names:  # before a loss term was added, say
                 if rank() == 0:
                     print(
-                        f'note: the means of epoch {epoch} are of its last steps', file=sys.stderr
+                        f'note: the means of epoch {epoch} cover only the steps after resuming',
+                        file=sys.stderr,
                     )
                 state = nothing
             self.epoch, self.clips, self.started = (

@@ -31,7 +31,8 @@ def read_resumable(resume: str, folder: Path) -> tuple[Path | None, dict]:
 def continued(config: RunConfig, recorded: dict, path: Path | None, epoch: int) -> RunConfig:
     """This run's configuration as the continuation of a checkpoint, whose batch size it keeps.
 
-    recorded: the checkpoint's configuration; epoch: how many it was trained for. Prints a note about settings that change; InputError if one that cannot change was another.
+    recorded: the checkpoint's configuration; epoch: how many epochs it was trained for. Prints a
+    note about settings that change; InputError if a setting differs that must not.
     """
     if not recorded:  # a new run, or one of the official code
         return config

@@ -29,7 +29,7 @@ class TrainState:
     step: int = 0  # finished steps of the next one
 
     def load(self, saved: dict, path: Path | None, weight_decay: float) -> None:
-        """Start as `read_resumable` says, with this run's weight decay; InputError if the
+        """Start from what `read_resumable` returned, with this run's weight decay; InputError if the
         checkpoint does not fit.
         """
         self.epoch, self.step = saved['epoch'], saved.get('step', 0)

@@ -92,8 +92,10 @@ def test_the_table(tmp_path, capsys, monkeypatch):
     total = sum(p.numel() for p in model.parameters())
     assert f'{"parameters, with projectors":28}{total / 1e6:12.2f} M' in table
     times = f'{1:9.2f} ms{6:9.1f} ms{500:10.1f}\n'
+    one_body = flops.flops_per_clip(model, 1)
     for path, count in flops_by_formula(16).items():
-        line = f'{path:28}{count / 1e9:12.3f}'
+        assert 0.2 < 1 - one_body[path] / count < 0.45
+        line = f'{path:28}{count / 1e9:12.3f}{100 * (1 - one_body[path] / count):10.1f} %'
         assert line + (times if path in flops.paths(tuple(MODALITIES)) else '\n') in table
 
 
