@@ -133,7 +133,7 @@ class ClipEncoder(nn.Module):
         array alone is one clip if it has three dimensions, or four with M at most 2; other arrays
         (N, T, J, 3) and (N, T, M, J, 3) are N clips. They are normalised as in data_gen/: of more
         than 300 frames the first 300 are taken, of more than two bodies the two that move most; a
-        body that is not seen is all zeros. modalities: of joint, bone and motion (default: all that
+        body that is not seen is all zeros. modalities: of those the checkpoint holds (default: all that
         were trained).
         joints, axes, turn, pixels: as the flags of data_gen/custom_gendata.py. What is
         probably wrong with the clips is printed, once for each encoder. Gaps are filled as there, so

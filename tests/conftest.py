@@ -21,7 +21,7 @@ from tools.common import cli
 HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 ROOT = Path(__file__).resolve().parents[1]
-CACHES = {'__pycache__', '.pytest_cache'}
+CACHES = ('__pycache__', '.pytest_cache', 'pytest-cache-files-')  # how their names begin
 writes = []  # files of the repository that this process opened for writing
 
 
@@ -30,8 +30,9 @@ def note_writes(event, args):
     if event != 'open' or isinstance(args[0], int) or not args[2] & (os.O_WRONLY | os.O_RDWR):
         return
     place = Path(os.path.abspath(os.fsdecode(args[0])))
-    if place.is_relative_to(ROOT) and not CACHES & set(place.parts):
-        writes.append(str(place))
+    if place.is_relative_to(ROOT):
+        if not any(part.startswith(CACHES) for part in place.relative_to(ROOT).parts):
+            writes.append(str(place))
 
 
 sys.addaudithook(note_writes)

@@ -137,7 +137,7 @@ def test_bf16_trains_close_to_float32(train):
         )
         for name in ('off', 'bf16')
     ]
-    assert logs[1]['total'] == pytest.approx(logs[0]['total'], rel=0.03)
+    assert logs[1]['total'] == pytest.approx(logs[0]['total'], rel=0.05)
     assert logs[1]['total'] != logs[0]['total']
 
 

@@ -106,7 +106,7 @@ def add_modalities_flag(parser: Parser) -> None:
         '--modalities',
         nargs='+',
         choices=MODALITIES,
-        help='one takes the uni-modal path, several the fused one (default: all, or those of the pre-training)',
+        help='one takes the uni-modal path, several the fused one (default: all)',
     )
 
 
@@ -249,9 +249,8 @@ def use_checkpoint(args: argparse.Namespace) -> None:
     args.pretrained = newest_in(args.pretrained)
     if args.pretrained.is_file() and None in (args.dataset, args.protocol, args.modalities):
         saved = checkpoint.read(args.pretrained, mmap=True)
-        held = known_modalities(saved['state_dict'], args.pretrained)
+        args.modalities = args.modalities or known_modalities(saved['state_dict'], args.pretrained)
         known = checkpoint.config_of(args.pretrained, saved) or {}
-        args.modalities = args.modalities or known.get('modalities', held)
         args.dataset = args.dataset or known.get('dataset')
         if args.dataset == known.get('dataset'):
             args.protocol = args.protocol or known.get('protocol')
