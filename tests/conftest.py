@@ -30,9 +30,9 @@ def note_writes(event, args):
     if event != 'open' or isinstance(args[0], int) or not args[2] & (os.O_WRONLY | os.O_RDWR):
         return
     place = Path(os.path.abspath(os.fsdecode(args[0])))
-    if place.is_relative_to(ROOT):
-        if not any(part.startswith(CACHES) for part in place.relative_to(ROOT).parts):
-            writes.append(str(place))
+    is_cache = any(part.startswith(CACHES) for part in place.parts)
+    if place.is_relative_to(ROOT) and not is_cache:
+        writes.append(str(place))
 
 
 sys.addaudithook(note_writes)
