@@ -174,7 +174,9 @@ class Encoder(nn.Module):
     [temporal, spatial].
 
     The tokens of an absent body are equal and stay equal, since the spatial stream has no
-    positions. One of them stands for all: its key counts as often as there are joints.
+    positions. One of them stands for all: its key counts as often as there are joints. This is the
+    same function only with a maximum over tokens. With another pooling, a mean for example, give
+    the encoder both bodies (`one_body_is_enough` in the feeder).
     """
 
     def __init__(self, hidden_size, num_head, num_layer, num_joints):
