@@ -134,6 +134,7 @@ class Dataset(NamedTuple):
         return ', '.join(missing) or 'every setup and action has some'
 
 
+# A set without cross_subject also needs its protocol in tools/scripts.sh.
 DATASETS = {
     'ntu60': Dataset(
         'NTU-RGB-D-60-AGCN',
