@@ -350,8 +350,6 @@ def parse_args(argv) -> argparse.Namespace:
     defaults = RECIPES[given['recipe']].values()
     if given['objective'].startswith('no-'):
         term = given['objective'].removeprefix('no-')
-        if f'{term}_weight' in given:
-            raise cli.InputError(f'--objective {given["objective"]} takes no --{term}-weight')
         defaults[f'{term}_weight'] = 0
     args = argparse.Namespace(**defaults | given)
     args.overrides = [name for name in defaults if name in given]

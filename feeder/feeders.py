@@ -16,7 +16,7 @@ from feeder.augmentations import (
 )
 from feeder.dataset import ClipDataset, warn
 from feeder.modalities import MODALITIES, streams
-from feeder.prefetch import Batch, copied, frames_source, one_body_first
+from feeder.prefetch import Batch, copied, frames_source
 
 VIEW_FRAMES = 64
 # Recorded in checkpoints and results. Raise it when the same seed gives other draws than before.
@@ -171,8 +171,8 @@ def one_body_is_enough(
     )
     if not enough and not quiet:
         warn(
-            'note: an augmentation or a modality changes or uses the absent body of clips with '
-            'one: they take as long as clips with two'
+            'note: an augmentation or a modality makes something of a body that is not there, or '
+            'depends on it: clips of one body take as long as those of two'
         )
     return enough
 
@@ -195,7 +195,7 @@ def downstream_batches(
     """
     source = frames_source(dataset, dataset.labels.device)
     if clips is None:
-        clips, _ = one_body_first(dataset.second_body)
+        clips = dataset.second_body.argsort(stable=True)
     enough = one_body_is_enough(dataset.frames.shape[2], modalities, PUBLISHED)
     batches = clips.split(batch_size)
     on_device = copied(batches, source.device)

@@ -68,8 +68,8 @@ def sample_more(num_frames, num_joints, generator_of, augmentation):
     return MoreDraws(*draws, chances < augmentation.reversal)
 
 
-def augment_more(frames, first_row, draws, size):
-    x = augment(frames, first_row, draws, size)
+def augment_more(frames, first_row, draws, size, bodies=None):
+    x = augment(frames, first_row, draws, size, bodies)
     return torch.where(draws.is_reversed[:, None, None, None, None], x.flip(1), x)
 
 
