@@ -90,6 +90,7 @@ def fork(monkeypatch):
             extended['augmentation'] = MoreAugmentation
             for module in (pretrain, run_config):
                 monkeypatch.setattr(module, 'Augmentation', MoreAugmentation)
+            monkeypatch.setattr(feeders, 'PUBLISHED', MoreAugmentation())
             monkeypatch.setattr(feeders, 'Draws', MoreDraws)
             monkeypatch.setattr(feeders, 'sample', sample_more)
             monkeypatch.setattr(feeders, 'augment', augment_more)
