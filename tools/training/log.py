@@ -4,6 +4,7 @@ one, and no error in keeping it ends the training.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ class RunLog:
             # Slow to import, and only this process needs it.
             from torch.utils.tensorboard import SummaryWriter
 
+            wait_for_the_next_file(self.board_folder)
             self.board = SummaryWriter(self.board_folder, purge_step=first_epoch)
 
     def write(self, line: dict) -> None:
@@ -90,6 +92,17 @@ class RunLog:
         with self.errors_reported('tensorboard/'):
             if self.board is not None:
                 self.board.close()
+
+
+def wait_for_the_next_file(folder: Path) -> None:
+    """Wait until a new file of events comes after those in `folder`, less than a second.
+
+    TensorBoard reads them in the order of their names, which tell whole seconds and a counter
+    without leading zeros: of the same second, the tenth comes before the ninth, whose later
+    `purge_step` then hides what it wrote.
+    """
+    while any(folder.glob(f'events.out.tfevents.{int(time.time()):010d}.*')):
+        time.sleep(0.02)
 
 
 def summary(scalars: dict[str, float]) -> str:

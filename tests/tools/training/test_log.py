@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,15 @@ def test_a_run_resumes_beside_a_damaged_log(tmp_path, padded_arrays, capsys):
     assert epochs(tmp_path / 'run') == [1, 2]
     assert '1 line left out that cannot be read' in capsys.readouterr().err
     assert Path(path.parent, log.LOG_FILES[2]).is_file()
+
+
+def test_tensorboard_reads_the_files_of_one_second_in_their_order(tmp_path):
+    """Their names tell whole seconds, and this one would be read last."""
+    (tmp_path / 'tensorboard').mkdir()
+    earlier = tmp_path / 'tensorboard' / f'events.out.tfevents.{int(time.time()):010d}.~'
+    earlier.touch()
+    with start(tmp_path, 0):
+        pass
+    files = sorted(earlier.parent.iterdir())
+    assert len(files) == 2
+    assert files[0] == earlier
