@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -151,23 +151,9 @@ def one_body_is_enough(
     """Whether clips of one body can do without the absent one: in a sample, its numbers remain
     zeros, and leaving it out does not change the other body's. Prints a note if not.
     """
-    num_frames = torch.full((SAMPLE,), VIEW_FRAMES)
-    first_row = num_frames.cumsum(0) - num_frames
-    frames = torch.zeros(SAMPLE * VIEW_FRAMES, 2, num_joints, 3)
-    frames[:, 0].normal_(generator=generator_at('sample'))
-    draws = sample(num_frames, num_joints, generator_at, augmentation)
-
-    def made(bodies):
-        return streams(augment(frames, first_row, draws, VIEW_FRAMES, bodies), modalities).values()
-
-    enough = not any(
-        temporal.chunk(2, 2)[1].any() or spatial.chunk(2, 1)[1].any()
-        for temporal, spatial in made(2)
-    )
-    enough = enough and all(
-        torch.allclose(temporal.chunk(2, 2)[0], alone[0])
-        and torch.allclose(spatial.chunk(2, 1)[0], alone[1])
-        for (temporal, spatial), alone in zip(made(2), made(1), strict=True)
+    functions = [MODALITIES[name] for name in modalities]
+    enough = leaves_one_body_alone(
+        augment, *functions, num_joints=num_joints, augmentation=augmentation
     )
     if not enough and not quiet:
         warn(
@@ -175,6 +161,24 @@ def one_body_is_enough(
             'depends on it: clips of one body take as long as those of two'
         )
     return enough
+
+
+@cache
+def leaves_one_body_alone(
+    augment: Callable, *functions: Callable, num_joints: int, augmentation: Augmentation
+) -> bool:
+    """See `one_body_is_enough`; functions: of the modalities."""
+    num_frames = torch.full((SAMPLE,), VIEW_FRAMES)
+    first_row = num_frames.cumsum(0) - num_frames
+    frames = torch.zeros(SAMPLE * VIEW_FRAMES, 2, num_joints, 3)
+    frames[:, 0].normal_(generator=generator_at('sample'))
+    draws = sample(num_frames, num_joints, generator_at, augmentation)
+    both, alone = (augment(frames, first_row, draws, VIEW_FRAMES, bodies) for bodies in (2, 1))
+    for function in functions:
+        first, second = function(both).split(1, 2)  # (n, 64, 1, V, C) each
+        if second.any() or not torch.allclose(first, function(alone)):
+            return False
+    return True
 
 
 def downstream_batches(

@@ -24,6 +24,7 @@ from tools.evaluation.features import (
 )
 from tools.evaluation.late_fusion import FusionRow, fusion_rows, main_row, needed_subsets
 from tools.evaluation.recipes import RECIPES, Recipe
+from tools.results import Origin
 
 CONFIGURATION = (
     'dataset',
@@ -37,13 +38,16 @@ CONFIGURATION = (
 
 
 class Evaluation(NamedTuple):
-    """One evaluation. rows: what is evaluated; config: all that determines the numbers."""
+    """One evaluation. rows: what is evaluated; config: all that determines the numbers; hashes: of
+    the checkpoint and the data, if they are recorded.
+    """
 
     task: str
     args: argparse.Namespace
     data: Data
     rows: list[FusionRow]
     config: dict
+    hashes: dict[str, str | None]
 
     @property
     def main_row(self) -> FusionRow:
@@ -61,16 +65,25 @@ class Evaluation(NamedTuple):
                 print('note: --pretrained has no effect with --load-features', file=sys.stderr)
             frozen = load_features(args.load_features, subsets, self.data).to(extraction.device)
         elif args.pretrained:
+            recorded = bool(self.hashes) or len(self.rows) > 1
             frozen = extract_features(
-                args.pretrained, subsets, self.data, extraction, recipe, args.seed
+                args.pretrained, subsets, self.data, extraction, recipe, args.seed, recorded
             )
         else:
             raise InputError(MISSING)
         if args.save_features:
             feature_files.save(
-                args.save_features, frozen.by_subset, args.dataset, args.protocol, frozen.origin
+                args.save_features,
+                frozen.by_subset,
+                args.dataset,
+                args.protocol,
+                self.identified(frozen.origin),
             )
         return frozen
+
+    def identified(self, origin: Origin) -> Origin:
+        """With the hashes, unless the features come from a file, which holds its own."""
+        return origin if self.args.load_features else origin._replace(**self.hashes)
 
     def write(self, inputs: Inputs | FrozenFeatures, **record) -> None:
         """Write --results: this record, the labels of the test clips, and where they come from."""
@@ -79,7 +92,7 @@ class Evaluation(NamedTuple):
                 self.args.results,
                 self.config,
                 task=self.task,
-                **inputs.origin.record(),
+                **self.identified(inputs.origin).record(),
                 labels=inputs.labels,
                 class_names=self.data.class_names,
                 **record,
@@ -185,8 +198,11 @@ def begin(args: argparse.Namespace, task: str, **settings) -> Evaluation | None:
     config = {'task': task} | {name: getattr(args, name) for name in CONFIGURATION} | settings
     if args.amp != 'off':
         config['extract_batch'] = args.extract_batch
+    hashes = {}
+    if args.results or args.save_features:
+        hashes = input_hashes(data, args.pretrained, args.load_features)
     if args.results:
-        config |= input_hashes(data, args.pretrained, args.load_features)
+        config |= hashes
     if args.skip_finished and results.is_finished(args.results, config):
         return None
-    return Evaluation(task, args, data, rows, config)
+    return Evaluation(task, args, data, rows, config, hashes)

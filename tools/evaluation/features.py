@@ -132,9 +132,10 @@ def extract_features(
     extraction: Extraction,
     recipe: Recipe = RECIPES['probe'],
     seed: int = 0,
+    with_flops: bool = False,
 ) -> FrozenFeatures:
     """The features of these subsets as a checkpoint's encoder gives them, with the crops of a
-    recipe, on the device.
+    recipe, on the device. with_flops: count those of each pass; to count takes two seconds.
     """
     inputs = load_inputs(data, pretrained, modalities_of(subsets), extraction.device)
     backbone, train, val = inputs.backbone, inputs.train, inputs.val
@@ -155,7 +156,9 @@ def extract_features(
         for subset in subsets
     }
     check_features(features, pretrained)
-    origin = inputs.origin._replace(gflops=gflops_per_clip(backbone, subsets))
+    origin = inputs.origin
+    if with_flops:
+        origin = origin._replace(gflops=gflops_per_clip(backbone, subsets))
     return FrozenFeatures(data, features, origin, draw_again if recipe.random_crops else None)
 
 
@@ -179,7 +182,7 @@ def read_features(path: Path, subset: Subset, data: Data, extraction: Extraction
 def load_inputs(
     data: Data, pretrained: Path, modalities: list[str], device: torch.device
 ) -> Inputs:
-    """The encoder of --pretrained and both splits, on the device.
+    """The encoder of --pretrained and both splits, on the device. Their hashes are left out.
 
     Prints a note about modalities the encoder was not trained on; InputError if its frames had
     another size.
@@ -202,12 +205,10 @@ def load_inputs(
                 f'{data.folder}: {size} numbers per frame, {pretrained} takes {expected}'
             )
     origin = Origin(
-        file_sha256(pretrained),
-        data_sha256(data.folder),
-        pretrained_on,
-        val.names,
-        data.performers(val.names),
-        train.names,
+        pretrained_on=pretrained_on,
+        val_names=val.names,
+        performers=data.performers(val.names),
+        train_names=train.names,
     )
     return Inputs(data, model.backbone.to(device), train.to(device), val.to(device), origin)
 

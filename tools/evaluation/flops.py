@@ -93,8 +93,8 @@ def parameters(model: UmURL) -> dict[str, int]:
 
 
 def flops_per_clip(model: UmURL, bodies: int = BODIES) -> dict[str, float]:
-    """FLOPs per clip of so many bodies, for each path and for pre-training. Moves the model to the meta device, so only
-    shapes count.
+    """FLOPs per clip of so many bodies, for each path and for pre-training. Moves the model to the
+    meta device, so only shapes count.
     """
     model = model.to('meta').train()
     streams = random_streams(
@@ -162,10 +162,9 @@ def encode(backbone: Backbone, streams: dict, passes: list[Subset]) -> list[torc
     ]
 
 
+@torch.inference_mode()
 def gflops_per_clip(backbone: Backbone, subsets: list[Subset]) -> dict[str, float]:
-    """GFLOPs per clip of the pass of each subset, counted while it encodes one. (Arithmetic on the
-    meta device would import torch's compiler, in a second.)
-    """
+    """GFLOPs per clip of the pass of each subset, counted while it encodes one."""
     streams = random_streams(backbone, 1, next(backbone.parameters()).device)
     flops = {
         subset: count_flops(partial(encode, backbone, streams, [subset])) for subset in subsets
