@@ -76,14 +76,15 @@ def main(argv=None):
     is_first = launcher['RANK'] == '0'
     lock = folder_lock([args.checkpoint_path], 'training') if is_first else nullcontext()
     with lock, process_group(args.device) as device:
-        stopped = train(args, device)
-    if stopped:
-        stopped.leave()
+        stop = StopSignals(device)
+        is_finished = train(args, device, stop)
+    if not is_finished:
+        stop.leave()
+    stop.restore_handlers()
 
 
-def train(args, device: torch.device) -> StopSignals | None:
-    """Train to the last epoch, or until all processes agree to stop; then returns why."""
-    stop = StopSignals(device)
+def train(args, device: torch.device, stop: StopSignals) -> bool:
+    """Train to the last epoch, or until all processes agree to stop; then returns False."""
     path, saved = read_resumable(args.resume, args.checkpoint_path)
     recorded = checkpoint.config_of(path, saved) or {}
     embedded = list(MODALITIES)
@@ -97,7 +98,7 @@ def train(args, device: torch.device) -> StopSignals | None:
         saved |= {'epoch': args.start_epoch, 'step': 0}
     if saved['epoch'] >= config.epochs:
         say_finished(path, saved['epoch'])
-        return None
+        return True
 
     data = options.data_of(args)
     dataset = load_split(data.folder, 'train', rank() != 0, args.data_device)
@@ -134,7 +135,7 @@ def train(args, device: torch.device) -> StopSignals | None:
             adjust_learning_rate(state.optimizer, lr)
             train_one_epoch(state, feeder, losses_of, watch)
             if state.step < len(feeder) or stop.reason == PROBLEM:
-                return stop
+                return False
             state.finish_epoch()
             is_last = state.epoch == config.epochs
             if rank() == 0:
@@ -144,10 +145,10 @@ def train(args, device: torch.device) -> StopSignals | None:
                 log.epoch(state.epoch - 1, numbers)
             checkpoints.after_epoch(state, is_last, now=stop.reason)
             if stop.reason and not is_last:
-                return stop
+                return False
     if rank() == 0:
         say_next(args)
-    return None
+    return True
 
 
 def train_one_epoch(

@@ -3,6 +3,8 @@ one table.
 
     python -m tools.demo [--folder demo]
 
+The commands that need torch run in this process: to import it takes seconds.
+
 Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the
 pre-trained encoder and, for comparison, with an untrained one of the same shape. Last comes a page
 to explore the encoder in a browser.
@@ -10,12 +12,14 @@ to explore the encoder in a browser.
 
 import tools.common.start  # noqa: F401
 
+import importlib
 import json
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -63,7 +67,7 @@ def main(argv=None):
     seconds = {
         'demo recordings (synthetic)': run_command(*record),
         'preparation': run_command(*prepare),
-        'pre-training': run_command(*PRETRAIN, *use_data, '--checkpoint-path', checkpoints),
+        'pre-training': run_here(*PRETRAIN, *use_data, '--checkpoint-path', checkpoints),
     }
     torch.manual_seed(0)
     model = UmURL(150, 192, HIDDEN_SIZE)
@@ -74,11 +78,11 @@ def main(argv=None):
         started = time.perf_counter()
         for encoder, path in encoders.items():
             results = folder / f'{task} {encoder}.json'.replace(' ', '_')
-            run_command(*command, *use_data, '--pretrained', path, '--results', results)
+            run_here(*command, *use_data, '--pretrained', path, '--results', results)
             accuracy[encoder, task] = json.loads(results.read_text())['accuracy']
         seconds[f'{task}, both encoders'] = time.perf_counter() - started
     page = folder / 'explorer.html'
-    seconds['explorer'] = run_command(*EXPLORER, encoders['pre-trained'], *use_data, '--out', page)
+    seconds['explorer'] = run_here(*EXPLORER, encoders['pre-trained'], *use_data, '--out', page)
     seconds['total'] = sum(seconds.values())
     print_tables(accuracy, seconds)
     print(
@@ -128,13 +132,29 @@ def run_command(*command) -> float:
     """Run `python` with these words in the project's root; returns the seconds it took. If it
     fails, so do we.
     """
-    words = [str(word) for word in command]
-    print(f'\n$ python {" ".join(words)}', flush=True)
+    words = announced(command)
     started = time.perf_counter()
     code = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
     if code:
         sys.exit(code)
     return time.perf_counter() - started
+
+
+def run_here(*command) -> float:
+    """As `run_command`, in this process: the `main` of one of our modules."""
+    script, *flags = (word for word in announced(command) if word != '-m')
+    started = time.perf_counter()
+    module = importlib.import_module(script.removesuffix('.py'))
+    sys.argv = [script, *flags]  # as results and logs record it
+    module.main(flags)
+    return time.perf_counter() - started
+
+
+def announced(command: Iterable) -> list[str]:
+    """The words of a command, which is printed."""
+    words = [str(word) for word in command]
+    print(f'\n$ python {" ".join(words)}', flush=True)
+    return words
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@ own.
 """
 
 import json
+import sys
 
 import pytest
 import torch
@@ -18,6 +19,16 @@ def test_a_command_that_fails_ends_with_its_own_exit_code(capfd):
     out, err = capfd.readouterr()
     assert out == '\n$ python -c import sys; sys.exit("error: its own line")\n'
     assert err == 'error: its own line\n'
+
+
+def test_a_command_in_this_process_is_recorded_as_its_own(monkeypatch, capfd):
+    monkeypatch.setattr(sys, 'argv', ['tools/demo.py'])
+    with pytest.raises(SystemExit) as stop:
+        demo.run_here('action_retrieval.py', '--help')
+    assert stop.value.code == 0
+    assert sys.argv == ['action_retrieval.py', '--help']
+    shown = capfd.readouterr().out
+    assert shown.startswith('\n$ python action_retrieval.py --help\nusage: action_retrieval.py ')
 
 
 def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, monkeypatch, capsys):
@@ -37,6 +48,7 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
         return 2.0
 
     monkeypatch.setattr(demo, 'run_command', run_command)
+    monkeypatch.setattr(demo, 'run_here', run_command)
     demo.main(['--folder', str(tmp_path)])
     shown = capsys.readouterr().out
     ending = shown.partition(f'In {tmp_path}:\n')[2]

@@ -36,8 +36,7 @@ class StopSignals:
         self.is_first = rank() == 0
         self.every = 1 if device.type == 'cpu' else 10
         self.group = dist.new_group(backend='gloo') if world_size() > 1 else None
-        for number in SIGNALS:
-            signal.signal(number, self.receive)
+        self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         passed_on = (
@@ -63,12 +62,17 @@ class StopSignals:
             self.reason = int(largest)
         return self.reason
 
+    def restore_handlers(self) -> None:
+        """Let signals do what they did before."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
     def leave(self) -> None:
         """End this process for the reason agreed on; rank 0 says which in one line."""
-        for (
-            number
-        ) in SIGNALS:  # torchrun ends the others once the first has left: they leave anyway
-            signal.signal(number, signal.SIG_IGN)
+        self.restore_handlers()
+        if launcher_environment() is not None:
+            for number in SIGNALS:  # torchrun ends the others once the first has left
+                signal.signal(number, signal.SIG_IGN)
         if self.problem:
             raise InputError(self.problem)
         if self.reason == PROBLEM:

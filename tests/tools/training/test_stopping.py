@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,6 +141,15 @@ def test_a_signal_saves_and_the_run_continues_to_the_same_end(
     capsys.readouterr()
     same_end(whole, train('stopped'))
     assert f'at epoch {steps // 5}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('steps', [1, 100], ids=['stopped', 'finished'])
+def test_after_a_run_signals_do_what_they_did_before(train, monkeypatch, steps):
+    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    stop_after(monkeypatch, steps, signal.SIGINT)
+    with suppress(SystemExit):
+        train('run', '--epochs', 1)
+    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
 
 
 def test_three_stops_and_a_finished_run(train, monkeypatch, capsys):
