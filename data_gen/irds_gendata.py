@@ -63,21 +63,13 @@ def main(argv=None):
     code = pipeline.run([benchmark], jobs, args)
 
     print(f'{cli.plural(num_poor, "recording")} left out: poor, by the label of its authors')
-    for line in cli.shorten([f'{path}: skipped, not named as published' for path in stray]):
-        print(f'  {line}')
+    pipeline.print_stray(stray)
     return code
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument(
-        '--data_path',
-        type=Path,
-        default=ROOT / 'data' / 'irds_raw' / 'Simplified',
-        metavar='FOLDER',
-        help='the folder Simplified, as published (default: data/irds_raw/Simplified)',
-    )
-    pipeline.add_flags(parser, 'data/IntelliRehabDS')
+    pipeline.add_flags(parser, 'data/IntelliRehabDS', ROOT / 'data/irds_raw/Simplified')
     args = parser.parse_args(argv)
     if not args.data_path.is_dir():
         parser.error(f'--data_path {args.data_path}: no such folder')

@@ -67,10 +67,7 @@ def main(argv=None):
         name for name in names if not any(DATASETS[dataset].holds(name) for dataset in present)
     ]:
         print(f'{cli.plural(len(others), "recording")} left out: of another data set')
-    for line in cli.shorten(
-        [f'{path}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton' for path in stray]
-    ):
-        print(f'  {line}')
+    pipeline.print_stray(stray, 'SsssCcccPpppRrrrAaaa.skeleton')
     return code
 
 

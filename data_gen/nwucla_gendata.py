@@ -43,7 +43,7 @@ def main(argv=None):
     for path in sorted(args.data_path.glob('*.json')):
         name = NAME.fullmatch(path.stem)
         if not name or name['action'] not in labels:
-            stray.append(f'{path}: skipped, not named as published')
+            stray.append(path)
             continue
         split = 'train' if name['view'] in TRAINING_VIEWS else 'val'
         recordings.append((split, path.stem, labels[name['action']]))
@@ -57,22 +57,14 @@ def main(argv=None):
     splits = pipeline.split_up(recordings)
     benchmark = pipeline.Benchmark('nwucla', 'xview', folder / 'xview', splits, details)
     code = pipeline.run([benchmark], jobs, args)
-    for line in cli.shorten(stray):
-        print(f'  {line}')
+    pipeline.print_stray(stray)
     return code
 
 
 def parse_args(argv):
     parser = cli.Parser(__doc__)
-    parser.add_argument(
-        '--data_path',
-        type=Path,
-        default=ROOT / 'data/NW-UCLA/all_sqe',
-        metavar='FOLDER',
-        help='with the JSON files (default: data/NW-UCLA/all_sqe)',
-    )
     parser.add_argument('--axes', choices=AXES, default='kinect', help='default kinect')
-    pipeline.add_flags(parser, 'data/NW-UCLA')
+    pipeline.add_flags(parser, 'data/NW-UCLA', ROOT / 'data/NW-UCLA/all_sqe')
     return parser.parse_args(argv)
 
 

@@ -42,9 +42,19 @@ class Benchmark(NamedTuple):
         }
 
 
-def add_flags(parser: cli.Parser, default_folder: str) -> None:
-    """The flags that every preparing command has: --out_folder, --layout, --overwrite, --workers."""
+def add_flags(parser: cli.Parser, default_folder: str, raw: Path | None = None) -> None:
+    """The flags that every preparing command has: --out_folder, --layout, --overwrite, --workers;
+    and --data_path, if `raw` is its default.
+    """
     flag = parser.add_argument
+    if raw:
+        flag(
+            '--data_path',
+            type=Path,
+            default=raw,
+            metavar='FOLDER',
+            help='the folder of recordings, as published (default: %(default)s)',
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     flag(
         '--out_folder',
@@ -111,12 +121,24 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], args: Namespace) -> int:
         skipped |= writer.skipped
     if skipped:
         print(f'{cli.plural(len(skipped), "recording")} skipped:')
+    print_reasons(sorted({(path_of[name], reason) for name, reason in skipped.items()}))
+    return 0 if usable else 1
+
+
+def print_reasons(reasons: Iterable[tuple[str | Path, str]]) -> None:
+    """Print why files are skipped, from the (path, reason) of each; of reasons that differ in
+    numbers alone, the first.
+    """
     kinds = {}  # a reason without its numbers, and the lines that give it
-    for path, reason in sorted({(path_of[name], reason) for name, reason in skipped.items()}):
+    for path, reason in reasons:
         kinds.setdefault(re.sub(r'\d+', '', reason), []).append(f'{path}: {reason}')
     for lines in kinds.values():
         print(*(f'  {line}' for line in cli.shorten(lines, ' of this kind')), sep='\n')
-    return 0 if usable else 1
+
+
+def print_stray(paths: list[Path], form: str = 'as published') -> None:
+    """Print which files are skipped because they are not named in this form."""
+    print_reasons((path, f'skipped, not named {form}') for path in paths)
 
 
 def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: int) -> None:

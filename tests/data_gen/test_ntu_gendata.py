@@ -396,7 +396,7 @@ def test_twenty_files_with_other_names_are_listed(raw, prepare, capsys):
     assert prepare(folder) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum('not named' in line for line in lines) == 20
-    assert lines[-1] == '  … and 3 more'
+    assert lines[-1] == '  … and 3 more of this kind'
 
 
 def test_twenty_skipped_files_of_a_kind_are_listed(raw, prepare, write_skeleton, capsys):
