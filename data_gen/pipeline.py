@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,9 @@ from data_gen.workers import Job, in_order
 from data_gen.writer import SplitWriter
 from tools.common import cli
 from tools.common.locks import folder_lock
+
+FEW = 5  # files with the same reason, each of which is named
+DECIMAL = re.compile(r'\d+\.\d+')
 
 
 class Benchmark(NamedTuple):
@@ -121,24 +124,42 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], args: Namespace) -> int:
         skipped |= writer.skipped
     if skipped:
         print(f'{cli.plural(len(skipped), "recording")} skipped:')
-    print_reasons(sorted({(path_of[name], reason) for name, reason in skipped.items()}))
+    print_reasons(sorted((path_of[name], reason) for name, reason in skipped.items()))
     return 0 if usable else 1
 
 
-def print_reasons(reasons: Iterable[tuple[str | Path, str]]) -> None:
-    """Print why files are skipped, from the (path, reason) of each; of reasons that differ in
-    numbers alone, the first.
+def print_reasons(reasons: Iterable[tuple[str | Path, str]], noun: str = 'recording') -> None:
+    """Print why files are skipped, from the (path, reason) of each.
+
+    If more than a few give reasons that differ in numbers alone, that is one line, unless the
+    reasons name lines of the files.
     """
-    kinds = {}  # a reason without its numbers, and the lines that give it
+    kinds = {}  # a reason without its numbers, and all that give it
     for path, reason in reasons:
-        kinds.setdefault(re.sub(r'\d+', '', reason), []).append(f'{path}: {reason}')
-    for lines in kinds.values():
-        print(*(f'  {line}' for line in cli.shorten(lines, ' of this kind')), sep='\n')
+        kind = re.sub(r'\d+', '#', DECIMAL.sub('.', reason))
+        kinds.setdefault(kind, []).append((path, reason))
+    for kind, found in kinds.items():
+        lines = [*dict.fromkeys(f'{path}: {reason}' for path, reason in found)]
+        if len(found) > FEW and 'line #' not in kind:
+            paths, texts = zip(*found, strict=True)
+            count = cli.plural(len(found), noun)
+            lines = [f'{count}, such as {paths[0]}: {with_ranges(texts)}']
+        for line in cli.shorten(lines, ' of this kind'):
+            print(f'  {line}')
+
+
+def with_ranges(texts: Sequence[str]) -> str:
+    """The first of texts that differ in numbers alone, with the range of each decimal number."""
+    ranges = []
+    for numbers in zip(*map(DECIMAL.findall, texts), strict=True):
+        ends = min(numbers, key=float), max(numbers, key=float)
+        ranges.append(' to '.join(dict.fromkeys(ends)))
+    return DECIMAL.sub(lambda _: ranges.pop(0), texts[0])
 
 
 def print_stray(paths: list[Path], form: str = 'as published') -> None:
     """Print which files are skipped because they are not named in this form."""
-    print_reasons((path, f'skipped, not named {form}') for path in paths)
+    print_reasons([(path, f'skipped, not named {form}') for path in paths], 'file')
 
 
 def prepare(writers: list[SplitWriter], jobs: list[Job], layout: str, workers: int) -> None:

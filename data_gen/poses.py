@@ -168,7 +168,7 @@ def check_numbers(poses: np.ndarray) -> None:
     if size > LARGEST and not np.nan_to_num(bodies[..., 2]).any():
         raise SkeletonError(
             f'a body measures {size:.0f}, so these are pixels, not metres: --pixels scales them, as '
-            f'does multiplying by about {PICTURE / size:.1g}'
+            f'does multiplying by about {PICTURE / size:.2g}'
         )
     if size > LARGEST or farthest > FARTHEST:
         unit = min(UNITS, key=lambda unit: abs(np.log(size * UNITS[unit] / USUAL)))

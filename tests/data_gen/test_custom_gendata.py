@@ -464,7 +464,7 @@ def test_a_list_without_val_gets_a_warning(write_list, prepare, capsys):
     assert 'warning: no line is val, so evaluation will have no test clips\n' in shown.err
 
 
-def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, capsys):
+def test_many_skipped_files_of_a_kind_are_one_line(write_list, prepare, capsys):
     lines = write_list(
         'good.npy,wave,train\n' + ''.join(f'{n}.npy,wave,train\n' for n in range(23))
     )
@@ -472,9 +472,27 @@ def test_many_skipped_files_of_a_kind_are_twenty_lines(write_list, prepare, caps
     for number in range(23):
         np.save(lines.with_name(f'{number}.npy'), person(4 + number) * (900 + number))
     assert prepare(lines) == 0
-    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
-    assert len(shown) == 21
-    assert shown[-1] == '  … and 3 more of this kind'
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    assert line.startswith(f'  23 recordings, such as {lines.with_name("0.npy")}: a body measures ')
+    assert line.endswith(
+        'must be metres. Multiply millimetres by 0.001; scale pixels until people are 1.7 tall'
+    )
+
+
+@pytest.mark.parametrize('sizes', [[400] * 12, [300 + 40 * number for number in range(12)]])
+def test_the_factor_of_many_recordings_in_pixels_fits_all(write_list, prepare, capsys, sizes):
+    names = [f'clip{number:02d}.npy' for number in range(12)]
+    lines = write_list(''.join(f'{name},wave,train\n' for name in names))
+    clips = [person(8)[..., :2] * size for size in sizes]
+    for name, clip in zip(names, clips, strict=True):
+        np.save(lines.with_name(name), clip)
+    assert prepare(lines) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith('  ')]
+    assert line.startswith(f'  12 recordings, such as {lines.with_name("clip00.npy")}: a body ')
+    factors = [float(each) for each in line.partition('multiplying by about ')[2].split(' to ')]
+    right = [1.5 / np.median(np.ptp(clip, 1).max(1)) for clip in (clips[-1], clips[0])]
+    assert factors == pytest.approx(sorted({*right}), rel=0.05)
+    assert len(factors) == len({*sizes[::11]})
 
 
 @pytest.fixture

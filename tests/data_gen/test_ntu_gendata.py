@@ -389,14 +389,15 @@ def test_a_folder_too_high_or_an_archive(raw, tmp_path, mistake):
     assert f'{archive}: unpack it first' in mistake(ntu_gendata.main, ['--data_path', archive])
 
 
-def test_twenty_files_with_other_names_are_listed(raw, prepare, capsys):
+def test_many_files_with_other_names_are_one_line(raw, prepare, capsys):
     folder = raw()
     for number in range(23):
         (folder / f'{number}.skeleton').touch()
     assert prepare(folder) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum('not named' in line for line in lines) == 20
-    assert lines[-1] == '  … and 3 more of this kind'
+    assert sum('not named' in line for line in lines) == 1
+    example = f'such as {folder / "0.skeleton"}: skipped, not named SsssCcccPpppRrrrAaaa.skeleton'
+    assert lines[-1] == f'  23 files, {example}'
 
 
 def test_twenty_skipped_files_of_a_kind_are_listed(raw, prepare, write_skeleton, capsys):
