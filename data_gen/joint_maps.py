@@ -6,22 +6,36 @@ from recordings of people by Kinect v2 (IntelliRehabDS; Miron et al., Data 2021,
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 
 from data_gen.skeleton import SkeletonError
 
 
-class Skeleton(NamedTuple):
-    """How other projects order the joints, and how to make those of NTU RGB+D from them."""
+@dataclass(frozen=True)
+class Skeleton:
+    """How other projects order the joints, and how to make those of NTU RGB+D from them.
+
+    ValueError for a rule of a joint that NTU RGB+D does not have, or from one that is not there.
+    """
 
     origin: str  # whose arrays have this order; '' for joints that are found by name in files
     names: tuple  # in the order of the data
     # {NTU joint: 'weight joint, …'} for the middle and the left; the right side mirrors the left
     rules: dict
     axes: str | None  # that such data usually have
+
+    def __post_init__(self):
+        there = {*self.names, *both_sides(STAND_INS | self.rules)}
+        unknown = self.rules.keys() - {*NTU25}
+        for rule in self.rules.values():
+            unknown |= {joint for _, joint in terms(rule)} - there
+        if unknown:
+            raise ValueError(
+                f'a rule names joints that are not there: {", ".join(sorted(unknown))}'
+            )
 
 
 def order(text: str) -> tuple:
@@ -40,6 +54,22 @@ def mean(text: str) -> str:
     """The rule of a joint in the middle of those that `order` makes of a text."""
     names = order(text)
     return ', '.join(f'1/{len(names)} {name}' for name in names)
+
+
+def terms(rule: str) -> list[tuple[float, str]]:
+    """'2/3 spine top, 1/3 head' -> [(0.667, 'spine top'), (0.333, 'head')]."""
+    pairs = [term.split(' ', 1) for term in rule.split(', ')]
+    return [(float(Fraction(weight)), joint) for weight, joint in pairs]
+
+
+def both_sides(rules: dict) -> dict:
+    return rules | {mirrored(joint): mirrored(rule) for joint, rule in rules.items()}
+
+
+def mirrored(text: str) -> str:
+    """The same joints on the other side; a joint in the middle is its own mirror image."""
+    other_side = {'left': 'right', 'right': 'left'}
+    return ' '.join(other_side.get(word, word) for word in text.split())
 
 
 LIMBS = (
@@ -231,22 +261,11 @@ def matrix(skeleton: Skeleton, lost=()) -> np.ndarray:
             return np.eye(len(skeleton.names))[skeleton.names.index(joint)]
         for rules in choices:
             if joint in rules:
-                terms = [term.split(' ', 1) for term in rules[joint].split(', ')]
                 with suppress(SkeletonError):
-                    return sum(float(Fraction(weight)) * row(name) for weight, name in terms)
+                    return sum(weight * row(name) for weight, name in terms(rules[joint]))
         raise SkeletonError(f'the {joint} is never seen')
 
     return np.stack([row(joint) for joint in NTU25])
-
-
-def both_sides(rules: dict) -> dict:
-    return rules | {mirrored(joint): mirrored(rule) for joint, rule in rules.items()}
-
-
-def mirrored(text: str) -> str:
-    """The same joints on the other side; a joint in the middle is its own mirror image."""
-    other_side = {'left': 'right', 'right': 'left'}
-    return ' '.join(other_side.get(word, word) for word in text.split())
 
 
 def to_ntu(poses: np.ndarray, joints: str, axes: str, lost=()) -> np.ndarray:

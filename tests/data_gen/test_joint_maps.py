@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from data_gen.joint_maps import AXES, NTU25, SKELETONS, matrix, mirrored, to_ntu
+from data_gen.joint_maps import (
+    AXES,
+    NTU25,
+    SKELETONS,
+    Skeleton,
+    matrix,
+    mirrored,
+    to_ntu,
+)
 from data_gen.preprocess import normalize
 
 OTHERS = pytest.mark.parametrize('joints', [joints for joints in SKELETONS if joints != 'ntu25'])
@@ -305,6 +313,22 @@ def test_rows_sum_to_one(joints):
     weights = matrix(SKELETONS[joints])
     assert weights.shape == (25, COUNTS[joints])
     np.testing.assert_allclose(weights.sum(1), 1, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('rules', 'unknown'),
+    [
+        ({'left foot': '0.5 left ankel, 0.5 left toe'}, 'left ankel'),
+        ({'head': '0.5 nose, 0.5 crown'}, 'crown'),
+        ({'left hnd': '1 left wrist'}, 'left hnd'),
+        ({'left thumb': '1 left hand', 'left nee': '1 left eer'}, 'left eer, left nee'),
+    ],
+)
+def test_misspelt_joints_of_a_map_are_named(rules, unknown):
+    known = SKELETONS['body25']
+    Skeleton('mine', known.names, known.rules | {'right thumb': '1 right hand'}, 'image')
+    with pytest.raises(ValueError, match=f'joints that are not there: {unknown}$'):
+        Skeleton('mine', known.names, known.rules | rules, 'image')
 
 
 def test_its_own_joints_stay():
