@@ -183,7 +183,8 @@ def table(rows: list[dict], columns: dict[str, str]) -> str:
     titles = list(columns)
     if with_gflops:
         titles.append('GFLOPs')
-    head = f'{"modalities":20}{"accuracy":>10}{"95 % by clip":>20}'
+    width = max(20, *(len(row['modalities']) for row in rows))
+    head = f'{"modalities":{width}}{"accuracy":>10}{"95 % by clip":>20}'
     lines = [head + ''.join(f'{title:>12}' for title in titles)]
     for row in rows:
         low, high = row['accuracy_interval']
@@ -191,7 +192,7 @@ def table(rows: list[dict], columns: dict[str, str]) -> str:
         if with_gflops:
             cells.append(f'{row["gflops"]:.3g}')
         interval_cell = f'{low:.2f} to {high:.2f}'
-        line = f'{row["modalities"]:20}{row["accuracy"]:10.2f}{interval_cell:>20}'
+        line = f'{row["modalities"]:{width}}{row["accuracy"]:10.2f}{interval_cell:>20}'
         line += ''.join(f'{cell:>12}' for cell in cells)
         lines.append(f'{line}  {row.get("note", "")}'.rstrip())
     return '\n'.join(lines)

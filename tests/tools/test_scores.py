@@ -135,6 +135,15 @@ def test_table():
     assert len(head) == len(line)
 
 
+def test_long_names_leave_the_columns_in_line():
+    summary = scores.accuracy_summary(PREDICTIONS, LABELS, 4)
+    names = ('joint', 'joint+bone+motion', 'joint+bone+motion+acceleration')
+    rows = [{'modalities': name, 'mAP': None} | summary for name in names]
+    head, *lines = scores.table(rows, {'mAP': 'mAP'}).splitlines()
+    assert {len(line) for line in lines} == {len(head)}
+    assert {line.index(' 57.14 ') for line in lines} == {head.index('accuracy') + 2}
+
+
 def test_rows_without_predictions():
     assert list(scores.without_predictions([{'predictions': 1, 'accuracy': 2}])) == [
         {'accuracy': 2}
