@@ -16,6 +16,7 @@ from feeder.dataset import ClipDataset
 from feeder.feeders import VIEW_FRAMES
 from feeder.modalities import MODALITIES, streams
 from model.umurl import UmURL
+from tools import checkpoint
 from tools.common import cli
 
 HERE = Path(__file__).resolve().parent / 'reference'
@@ -199,6 +200,36 @@ def padded_arrays():
         return made
 
     return write
+
+
+@pytest.fixture(scope='session')
+def save_untrained():
+    """save_untrained(path, seed=0, **more): write a checkpoint of width 8 that was not trained, with
+    more entries; its path.
+    """
+
+    def save(path, seed=0, **more):
+        torch.manual_seed(seed)
+        model = UmURL(150, 192, 8)
+        checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1, **more)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def xsub(tmp_path, padded_arrays):
+    """The folder of a tiny NTU-60 x-sub."""
+    folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
+    padded_arrays(folder, train=30, val=12)
+    return folder
+
+
+@pytest.fixture
+def setting(tmp_path, xsub, save_untrained):
+    """Flags for the data of `xsub`, and a checkpoint of width 8 that was not trained."""
+    path = save_untrained(tmp_path / 'checkpoint.pth.tar')
+    return ['--data-root', str(tmp_path / 'data'), '--pretrained', str(path), '--device', 'cpu']
 
 
 @pytest.fixture(scope='session')

@@ -15,8 +15,6 @@ import torch
 
 import action_retrieval
 from data_gen import custom_gendata, manifest
-from model.umurl import UmURL
-from tools import checkpoint
 from tools.common.cli import InputError
 
 SIZES_ARE_COMPARED = pytest.mark.skipif(
@@ -132,7 +130,7 @@ def repetitions(short, long):
 
 
 @pytest.fixture
-def setting(tmp_path, padded_arrays):
+def setting(tmp_path, padded_arrays, save_untrained):
     """A tiny NTU-60 x-sub and a checkpoint; the folder of both."""
     folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
     made = padded_arrays(folder, train=12, val=6)
@@ -153,9 +151,7 @@ def setting(tmp_path, padded_arrays):
         for split, (data, num_frame, names, labels) in made.items()
     }
     manifest.write(folder, parts=parts)
-    torch.manual_seed(0)
-    model = UmURL(150, 192, 8)
-    checkpoint.save(tmp_path / 'original.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
+    save_untrained(tmp_path / 'original.pth.tar')
     return tmp_path
 
 

@@ -12,7 +12,6 @@ import action_recognition
 import action_retrieval
 from data_gen import manifest
 from feeder.dataset import load_split
-from model.umurl import UmURL
 from tools import checkpoint
 from tools.evaluation.feature_files import Features
 from tools.evaluation.features import extract_subsets
@@ -20,23 +19,6 @@ from tools.evaluation.knn import knn_search
 from tools.results import data_sha256
 
 SCRIPTS = pytest.mark.parametrize('script', [action_recognition, action_retrieval])
-
-
-@pytest.fixture
-def setting(tmp_path, padded_arrays):
-    """Flags for a tiny NTU-60 x-sub and a checkpoint of width 8 that was not trained."""
-    padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=30, val=12)
-    torch.manual_seed(0)
-    model = UmURL(150, 192, 8)
-    checkpoint.save(tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    return [
-        '--data-root',
-        str(tmp_path / 'data'),
-        '--pretrained',
-        str(tmp_path / 'checkpoint.pth.tar'),
-        '--device',
-        'cpu',
-    ]
 
 
 def results(script, setting, tmp_path, *flags):

@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,13 @@ import hubconf
 from data_gen import custom_gendata
 from data_gen.demo_recordings import ACTIONS, draw_bones, perform
 from data_gen.joint_maps import SKELETONS, matrix
-from model.umurl import UmURL
-from tools import checkpoint
 from tools.common.cli import InputError
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(tmp_path, save_untrained):
     """saved(**more): the path of a checkpoint of width 8 that was not trained, with more entries."""
-
-    def save(**more):
-        torch.manual_seed(0)
-        model, path = UmURL(150, 192, 8), tmp_path / 'checkpoint_0450.pth.tar'
-        checkpoint.save(path, model, torch.optim.Adam(model.parameters()), 1, **more)
-        return path
-
-    return save
+    return partial(save_untrained, tmp_path / 'checkpoint_0450.pth.tar')
 
 
 @pytest.fixture

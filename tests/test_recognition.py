@@ -12,8 +12,6 @@ import torch
 
 import action_recognition
 from feeder.modalities import subsets
-from model.umurl import UmURL
-from tools import checkpoint
 from tools.common.files import file_sha256
 from tools.evaluation import feature_files
 from tools.evaluation.feature_files import Features
@@ -133,26 +131,10 @@ def test_several_rates_each_have_a_result(stored, tmp_path, capsys):
 
 
 @pytest.fixture
-def setting(tmp_path, padded_arrays):
-    """Flags for a tiny NTU-60 x-sub and a checkpoint of width 8 that was not trained."""
-    padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=30, val=12)
-    torch.manual_seed(0)
-    model = UmURL(150, 192, 8)
-    checkpoint.save(
-        tmp_path / 'checkpoint.pth.tar',
-        model,
-        torch.optim.Adam(model.parameters()),
-        1,
-        config=CONFIG,
-    )
-    return [
-        '--data-root',
-        tmp_path / 'data',
-        '--pretrained',
-        tmp_path / 'checkpoint.pth.tar',
-        '--device',
-        'cpu',
-    ]
+def setting(setting, tmp_path, save_untrained):
+    """The same, with a checkpoint that says what it was trained on."""
+    save_untrained(tmp_path / 'checkpoint.pth.tar', config=CONFIG)
+    return setting
 
 
 def test_recognition_end_to_end(setting, tmp_path, capsys):

@@ -3,11 +3,8 @@
 import json
 
 import pytest
-import torch
 
 from feeder.feeders import generator_at
-from model.umurl import UmURL
-from tools import checkpoint
 from tools.analysis import robustness
 
 NAMES = [
@@ -93,15 +90,11 @@ def test_jitter_moves_the_joints_that_are_there(clips, centimetres):
 
 
 def test_only_test_clips_are_corrupted_and_the_same_ones_for_all(
-    tmp_path, padded_arrays, capsys, monkeypatch
+    tmp_path, padded_arrays, save_untrained, capsys, monkeypatch
 ):
     padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=30, val=12)
     for seed, name in enumerate('ab'):
-        torch.manual_seed(seed)
-        model = UmURL(150, 192, 8)
-        checkpoint.save(
-            tmp_path / f'{name}.pth.tar', model, torch.optim.Adam(model.parameters()), 1
-        )
+        save_untrained(tmp_path / f'{name}.pth.tar', seed)
     seen, extract = [], robustness.extract_subsets
     monkeypatch.setattr(
         robustness,

@@ -18,7 +18,6 @@ import action_retrieval
 from feeder.feeders import downstream_batches
 from feeder.modalities import subsets
 from model.umurl import UmURL
-from tools import checkpoint
 from tools import results as results_module
 from tools.common.cli import InputError
 from tools.evaluation import feature_files, features, flops
@@ -149,9 +148,7 @@ def test_each_subset_is_needed_once():
     assert needed_subsets(fusion_rows(ALL, ensemble=True)) == [JOINT, BONE, MOTION]
 
 
-def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):
-    padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=12, val=3)
-    checkpoint.save(tmp_path / 'c.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
+def test_under_torchrun_one_process_evaluates(tmp_path, setting):
     command = [
         sys.executable,
         '-m',
@@ -159,12 +156,7 @@ def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):
         '--standalone',
         '--nproc_per_node=2',
         'action_retrieval.py',
-        '--data-root',
-        tmp_path / 'data',
-        '--pretrained',
-        tmp_path / 'c.pth.tar',
-        '--device',
-        'cpu',
+        *setting,
         '--results',
         tmp_path / 'r.json',
     ]
@@ -178,7 +170,7 @@ def test_under_torchrun_one_process_evaluates(tmp_path, padded_arrays, model):
     )
     assert done.stdout.count('test clips query') == 1
     assert done.stderr.count('evaluation runs in one process; the others leave') == 1
-    assert len(json.loads((tmp_path / 'r.json').read_text())['predictions']) == 3
+    assert len(json.loads((tmp_path / 'r.json').read_text())['predictions']) == 12
 
 
 @pytest.fixture
@@ -364,17 +356,12 @@ def test_test_clips_that_are_training_clips_are_a_note(retrieve):
     assert said.err == ''
 
 
-def test_labels_of_arrays_that_contradict_the_names(tmp_path, padded_arrays, mistake):
+def test_labels_of_arrays_that_contradict_the_names(setting, xsub, mistake):
     """Of NTU RGB+D, where the names tell the labels."""
-    folder = tmp_path / 'NTU-RGB-D-60-AGCN/xsub'
-    padded_arrays(folder)
-    (listed, labels) = pickle.loads((folder / 'val_label.pkl').read_bytes())
-    (folder / 'val_label.pkl').write_bytes(pickle.dumps((listed, [*labels[1:], labels[0]])))
-    model = UmURL(150, 192, 8)
-    checkpoint.save(tmp_path / 'c.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    flags = ['--pretrained', tmp_path / 'c.pth.tar', '--data-root', tmp_path, '--device', 'cpu']
+    (listed, labels) = pickle.loads((xsub / 'val_label.pkl').read_bytes())
+    (xsub / 'val_label.pkl').write_bytes(pickle.dumps((listed, [*labels[1:], labels[0]])))
     for main in (action_retrieval.main, action_recognition.main):
-        said = mistake(main, flags)
+        said = mistake(main, setting)
         assert f'the clip {listed[0]} has label {labels[1]}, but its name says {labels[0]}' in said
 
 

@@ -9,8 +9,6 @@ import pytest
 import torch
 
 import action_recognition
-from model.umurl import UmURL
-from tools import checkpoint
 from tools.evaluation.recipes import RECIPES, training_crops
 
 LENGTHS = torch.tensor([1, 5, 63, 64, 65, 100, 150, 299, 300] * 50)
@@ -50,22 +48,6 @@ def test_crops_of_the_whole_are_whole_clips():
     start, length = training_crops(LENGTHS, [1, 1], seed=0, epoch=0)
     assert not start.any()
     assert length.equal(LENGTHS)
-
-
-@pytest.fixture
-def setting(tmp_path, padded_arrays):
-    padded_arrays(tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub', train=30, val=12)
-    torch.manual_seed(0)
-    model = UmURL(150, 192, 8)
-    checkpoint.save(tmp_path / 'c.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    return [
-        '--data-root',
-        tmp_path / 'data',
-        '--pretrained',
-        tmp_path / 'c.pth.tar',
-        '--device',
-        'cpu',
-    ]
 
 
 def results(folder, *argv):

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import action_recognition
-from model.umurl import UmURL
 from tools import checkpoint
 from tools.common.cli import InputError
 from tools.evaluation.finetune import FineTuning
@@ -97,33 +96,18 @@ def test_every_clip_of_a_class_can_be_drawn():
 
 
 @pytest.fixture
-def folder(tmp_path, padded_arrays):
-    """A tiny NTU-60 cross-subject whose splits share no name."""
-    folder = tmp_path / 'data/NTU-RGB-D-60-AGCN/xsub'
-    padded_arrays(folder, train=20, val=7)
-    names, labels = pickle.loads((folder / 'val_label.pkl').read_bytes())
+def xsub(xsub, padded_arrays):
+    """One whose splits share no name."""
+    padded_arrays(xsub, train=20, val=7)
+    names, labels = pickle.loads((xsub / 'val_label.pkl').read_bytes())
     names = [name.replace('S001', 'S002') for name in names]
-    (folder / 'val_label.pkl').write_bytes(pickle.dumps((names, labels)))
-    return folder
+    (xsub / 'val_label.pkl').write_bytes(pickle.dumps((names, labels)))
+    return xsub
 
 
 @pytest.fixture
-def setting(tmp_path, folder):
-    """Flags for it, and for an untrained checkpoint of width 8."""
-    torch.manual_seed(0)
-    model = UmURL(150, 192, 8)
-    checkpoint.save(tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1)
-    return [
-        '--data-root',
-        str(tmp_path / 'data'),
-        '--pretrained',
-        str(tmp_path / 'checkpoint.pth.tar'),
-        '--device',
-        'cpu',
-        '--finetune',
-        '--epochs',
-        '1',
-    ]
+def setting(setting):
+    return [*setting, '--finetune', '--epochs', '1']
 
 
 @pytest.fixture
@@ -190,7 +174,7 @@ def test_all_labels(results, capsys):
     assert f'{made["accuracy"]:.2f}' in capsys.readouterr().out
 
 
-def test_semi_supervised(results, folder):
+def test_semi_supervised(results, xsub):
     made = results('--data-ratio', 0.1, 0.5, '--repeats', 3)
     assert [(run['data_ratio'], run['repeat'], run['clips']) for run in made['runs']] == [
         (ratio, repeat, clips) for ratio, clips in ((0.1, 2), (0.5, 10)) for repeat in range(3)
@@ -208,10 +192,10 @@ def test_semi_supervised(results, folder):
 
 
 @pytest.mark.parametrize('draw', ['random', 'balanced'])
-def test_drawn_clips_are_named_and_none_is_a_test_clip(results, folder, trained, draw):
+def test_drawn_clips_are_named_and_none_is_a_test_clip(results, xsub, trained, draw):
     made = results('--data-ratio', 0.2, 0.5, '--repeats', 2, '--draw', draw, '--seed', 3)
-    names, labels = pickle.loads((folder / 'train_label.pkl').read_bytes())
-    test_names, _ = pickle.loads((folder / 'val_label.pkl').read_bytes())
+    names, labels = pickle.loads((xsub / 'train_label.pkl').read_bytes())
+    test_names, _ = pickle.loads((xsub / 'val_label.pkl').read_bytes())
     assert [(drawn['data_ratio'], drawn['repeat']) for drawn in made['draws']] == [
         (0.2, 0),
         (0.2, 1),
@@ -224,7 +208,7 @@ def test_drawn_clips_are_named_and_none_is_a_test_clip(results, folder, trained,
         assert not set(drawn['clips']) & set(test_names)
 
 
-def test_what_is_drawn_is_what_is_trained_on(setting, tmp_path, folder, monkeypatch):
+def test_what_is_drawn_is_what_is_trained_on(setting, tmp_path, monkeypatch):
     used = {}
 
     def finetune(inputs, *settings, modalities, clips, repeat):
@@ -328,7 +312,7 @@ def test_finished_runs_are_reused(results, trained, tmp_path):
         'draws',
     ],
 )
-def test_other_settings_start_anew(results, trained, tmp_path, capsys, change):
+def test_other_settings_start_anew(results, trained, tmp_path, save_untrained, capsys, change):
     first = results('--data-ratio', 0.1)
     trained.clear()
     if change == 'draws':  # as before their version was recorded
@@ -336,10 +320,7 @@ def test_other_settings_start_anew(results, trained, tmp_path, capsys, change):
         (tmp_path / 'made/results.json').write_text(json.dumps(first))
         change = []
     if change == 'weights':
-        model = UmURL(150, 192, 8)
-        checkpoint.save(
-            tmp_path / 'checkpoint.pth.tar', model, torch.optim.Adam(model.parameters()), 1
-        )
+        save_untrained(tmp_path / 'checkpoint.pth.tar', seed=1)
         change = []
     results('--data-ratio', 0.1, *change)
     assert len(trained) == 5
@@ -461,8 +442,8 @@ def test_without_a_checkpoint_there_is_nothing_to_tune(mistake):
     assert '--finetune needs --pretrained' in mistake(action_recognition.main, ['--finetune'])
 
 
-def test_arrays_of_one_body_are_a_mistake(setting, folder, mistake):
-    np.save(folder / 'val_data_joint.npy', np.load(folder / 'val_data_joint.npy')[..., :1])
+def test_arrays_of_one_body_are_a_mistake(setting, xsub, mistake):
+    np.save(xsub / 'val_data_joint.npy', np.load(xsub / 'val_data_joint.npy')[..., :1])
     assert '75 numbers per frame' in mistake(action_recognition.main, setting)
 
 
