@@ -22,25 +22,18 @@ def data(tmp_path, padded_arrays):
 
 
 @pytest.fixture
-def train(data, tmp_path):
-    """train(folder, *flags): run the script narrow and short; the folder it wrote."""
+def narrow(data):
+    """Flags of a run that is narrow and short."""
+    return ['--data-root', data, '--hidden-size', 8, '--batch-size', 4, '--device', 'cpu']
+
+
+@pytest.fixture
+def train(narrow, tmp_path):
+    """train(folder, *flags): run the script with `narrow`; the folder it wrote."""
 
     def run(folder, *flags):
-        pretrain.main(
-            [
-                '--data-root',
-                str(data),
-                '--checkpoint-path',
-                str(tmp_path / folder),
-                '--hidden-size',
-                '8',
-                '--batch-size',
-                '4',
-                '--device',
-                'cpu',
-                *map(str, flags),
-            ]
-        )
+        words = [*narrow, '--checkpoint-path', tmp_path / folder, *flags]
+        pretrain.main(list(map(str, words)))
         return tmp_path / folder
 
     return run
@@ -344,31 +337,14 @@ def test_an_empty_resume_is_none(train):
     assert checkpoint.path_of(folder, 0).is_file()
 
 
-def test_a_finished_run_says_so(train, data, mistake, capsys):
+def test_a_finished_run_says_so(train, narrow, mistake, capsys):
     folder = train('run', '--epochs', 1)
     before = (folder / 'log.jsonl').read_text()
     train('run', '--epochs', 1, '--resume', 'auto')
     assert f'{checkpoint.path_of(folder, 0)}: finished already (1 epoch)' in capsys.readouterr().out
     assert (folder / 'log.jsonl').read_text() == before
-    line = mistake(
-        pretrain.main,
-        [
-            '--data-root',
-            data,
-            '--checkpoint-path',
-            folder,
-            '--hidden-size',
-            8,
-            '--batch-size',
-            4,
-            '--epochs',
-            1,
-            '--resume',
-            'auto',
-            '--lr',
-            1,
-        ],
-    )
+    flags = [*narrow, '--checkpoint-path', folder, '--epochs', 1, '--resume', 'auto']
+    line = mistake(pretrain.main, [*flags, '--lr', 1])
     assert 'was trained with --lr 0.0005, not 1.0' in line
 
 
@@ -394,7 +370,7 @@ def test_an_earlier_run_is_moved_aside_not_lost(train, capsys):
 
 
 @pytest.mark.parametrize('optimizer', [None, {'state': {}, 'param_groups': [{'params': [0]}]}])
-def test_a_checkpoint_without_its_optimizer_is_not_resumed(train, data, mistake, optimizer):
+def test_a_checkpoint_without_its_optimizer_is_not_resumed(train, narrow, mistake, optimizer):
     path = checkpoint.path_of(train('run', '--epochs', 1), 0)
     saved = torch.load(path, weights_only=True)
     torch.save(
@@ -402,18 +378,7 @@ def test_a_checkpoint_without_its_optimizer_is_not_resumed(train, data, mistake,
         | ({'optimizer': optimizer} if optimizer else {}),
         path,
     )
-    flags = [
-        '--data-root',
-        data,
-        '--resume',
-        path,
-        '--hidden-size',
-        8,
-        '--epochs',
-        2,
-        '--batch-size',
-        4,
-    ]
+    flags = [*narrow, '--resume', path, '--epochs', 2]
     assert 'no Adam optimizer' in mistake(pretrain.main, flags)
 
 
@@ -464,7 +429,7 @@ def test_resuming_keeps_each_epoch_once_in_the_log(train):
     assert [line.get('epoch') for line in lines] == [None, 0, None, 1, 2, 3]
 
 
-def test_a_recipe_sets_what_flags_leave_open(train, data, mistake):
+def test_a_recipe_sets_what_flags_leave_open(train, narrow, mistake):
     folder = train(
         'run', '--recipe', 'small-data', '--epochs', 1, '--lr', 1e-3, '--inter-weight', 3
     )
@@ -480,18 +445,7 @@ def test_a_recipe_sets_what_flags_leave_open(train, data, mistake):
         'weights': {'intra': 25, 'inter': 3, 'variance': 25, 'covariance': 1},
     }
     assert {name: config[name] for name in expected} == expected
-    flags = [
-        '--data-root',
-        data,
-        '--checkpoint-path',
-        folder,
-        '--hidden-size',
-        8,
-        '--batch-size',
-        4,
-        '--resume',
-        'auto',
-    ]
+    flags = [*narrow, '--checkpoint-path', folder, '--resume', 'auto']
     line = mistake(pretrain.main, [*flags, '--recipe', 'published', '--epochs', 2])
     assert 'was trained with --recipe small-data, not published' in line
     line = mistake(
@@ -526,38 +480,16 @@ def test_crops_have_an_order(mistake):
         {'sums': 'text', 'skipped': 0, 'clips': 4, 'seconds': 1.0},
     ],
 )
-def test_an_unfinished_epoch_without_its_sums_is_refused(train, data, mistake, monitor):
+def test_an_unfinished_epoch_without_its_sums_is_refused(train, narrow, mistake, monitor):
     path = checkpoint.path_of(train('run', '--epochs', 2), 1)
     saved = torch.load(path, weights_only=True)
     torch.save(saved | {'epoch': 1, 'step': 1, 'monitor': monitor}, path)
-    flags = [
-        '--data-root',
-        data,
-        '--resume',
-        path,
-        '--hidden-size',
-        8,
-        '--batch-size',
-        4,
-        '--epochs',
-        3,
-    ]
+    flags = [*narrow, '--resume', path, '--epochs', 3]
     assert 'unfinished epoch' in mistake(pretrain.main, flags)
 
 
-def test_a_step_that_the_epoch_does_not_have_is_refused(train, data, mistake):
+def test_a_step_that_the_epoch_does_not_have_is_refused(train, narrow, mistake):
     path = checkpoint.path_of(train('run', '--epochs', 2), 1)
     torch.save(torch.load(path, weights_only=True) | {'epoch': 1, 'step': 9}, path)
-    flags = [
-        '--data-root',
-        data,
-        '--resume',
-        path,
-        '--hidden-size',
-        8,
-        '--batch-size',
-        4,
-        '--epochs',
-        3,
-    ]
+    flags = [*narrow, '--resume', path, '--epochs', 3]
     assert 'is at step 9 of an epoch, which has 3 here' in mistake(pretrain.main, flags)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from data_gen import manifest, ntu_gendata
+from data_gen import manifest
 from data_gen.preprocess import normalize
 from data_gen.reader import SplitReader
 from data_gen.skeleton import SkeletonError, read_xyz
@@ -331,7 +331,7 @@ def test_two_thousand_mutants(recording, read):
     assert 200 < good < 1000  # both ways are much gone
 
 
-def test_mutants_from_end_to_end(recording, tmp_path, capsys):
+def test_mutants_from_end_to_end(recording, tmp_path, prepare_xsub, capsys):
     """Every file is in the arrays, as it reads, or among those skipped."""
     rng, folder, readable = random.Random(1), tmp_path / 'raw', {}
     folder.mkdir()
@@ -342,31 +342,15 @@ def test_mutants_from_end_to_end(recording, tmp_path, capsys):
         if (xyz := judge(content)) is not None:
             readable[name] = xyz
     (folder / 'S001C001P001R002A001.skeleton').mkdir()
-    assert (
-        ntu_gendata.main(
-            [
-                '--dataset',
-                'ntu60',
-                '--benchmark',
-                'xsub',
-                '--data_path',
-                str(folder),
-                '--out_folder',
-                str(tmp_path),
-                '-j',
-                '2',
-            ]
-        )
-        == 0
-    )
+    xsub = prepare_xsub(folder, 'padded', workers=2)
 
     kept = []
     for split in ('train', 'val'):
-        reader = SplitReader(tmp_path / 'xsub', split)
+        reader = SplitReader(xsub, split)
         for row, name in zip(reader.data, reader.names, strict=True):
             assert np.array_equal(row, normalize(readable[name]))
         kept += reader.names
-    skipped = manifest.read(tmp_path / 'xsub')['skipped']
+    skipped = manifest.read(xsub)['skipped']
     assert sorted(kept) == sorted(readable)
     assert sorted([*kept, *skipped]) == sorted(path.name for path in folder.iterdir())
     assert 10 < len(kept) < 50

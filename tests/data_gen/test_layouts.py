@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen import arrays, ntu_gendata
+from data_gen import arrays
 from data_gen.reader import SplitReader
 from feeder import dataset
 from tools.common.cli import InputError
 
 
 @pytest.fixture
-def prepared(tmp_path, write_skeleton):
+def prepared(tmp_path, write_skeleton, prepare_xsub):
     """{layout: folder} of one x-sub benchmark: one body, two, bodies that leave, one frame, more
     than 300.
     """
@@ -23,24 +23,7 @@ def prepared(tmp_path, write_skeleton):
         for performer in range(1, 7):
             name = f'S001C001P{performer:03d}R001A{number + 1:03d}'
             write_skeleton(raw / f'{name}.skeleton', frames, 10 * number + performer)
-    for layout in arrays.LAYOUTS:
-        ntu_gendata.main(
-            [
-                '--dataset',
-                'ntu60',
-                '--benchmark',
-                'xsub',
-                '--data_path',
-                str(raw),
-                '--layout',
-                layout,
-                '--out_folder',
-                str(tmp_path / layout),
-                '-j',
-                '1',
-            ]
-        )
-    return {layout: tmp_path / layout / 'xsub' for layout in arrays.LAYOUTS}
+    return {layout: prepare_xsub(raw, layout) for layout in arrays.LAYOUTS}
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])

@@ -2,18 +2,19 @@
 
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
 
-from data_gen import manifest, ntu_gendata
+from data_gen import manifest
 from data_gen.reader import SplitReader
 from feeder.dataset import load_split
 from tools.common.cli import InputError
 
 
 @pytest.fixture
-def prepare(tmp_path, write_skeleton):
+def prepare(tmp_path, write_skeleton, prepare_xsub):
     """prepare(layout): the folder of a prepared NTU-60 x-sub of eight recordings."""
     raw = tmp_path / 'raw/recordings'
     raw.mkdir(parents=True)
@@ -21,26 +22,7 @@ def prepare(tmp_path, write_skeleton):
         name = f'S001C001P{number + 1:03d}R001A{number % 3 + 1:03d}.skeleton'
         write_skeleton(raw / name, [1] * (10 + number), number)
 
-    def command(layout):
-        ntu_gendata.main(
-            [
-                '--dataset',
-                'ntu60',
-                '--benchmark',
-                'xsub',
-                '--data_path',
-                str(raw),
-                '--out_folder',
-                str(tmp_path / layout),
-                '-j',
-                '1',
-                '--layout',
-                layout,
-            ]
-        )
-        return tmp_path / layout / 'xsub'
-
-    return command
+    return partial(prepare_xsub, raw)
 
 
 @pytest.fixture
