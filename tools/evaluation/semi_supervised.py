@@ -194,9 +194,11 @@ def main_result(runs: list[dict], main: str) -> dict:
 def report(runs: list[dict]) -> str:
     """Lines of text, one for each row of `summarize`."""
     titles = ''.join(f'{title:>16}' for title in COLUMNS)
-    lines = [f'{"labels":>8}{"clips":>8}  {"modalities":20}{titles}']
-    for row in summarize(runs):
-        line = f'{100 * row["data_ratio"]:6g} %{row["clips"]:8}  {row["modalities"]:20}'
+    rows = summarize(runs)
+    width = max(20, *(len(row['modalities']) for row in rows))
+    lines = [f'{"labels":>8}{"clips":>8}  {"modalities":{width}}{titles}']
+    for row in rows:
+        line = f'{100 * row["data_ratio"]:6g} %{row["clips"]:8}  {row["modalities"]:{width}}'
         for name in COLUMNS.values():
             number = f'{row[name]:.2f}'
             if row['repeats'] > 1:
