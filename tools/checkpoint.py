@@ -7,6 +7,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -42,9 +43,20 @@ def path_of(folder: Path, epoch: int) -> Path:
     return Path(folder) / f'checkpoint_{epoch:04d}.pth.tar'
 
 
+def epoch_of(kept: Path) -> int:
+    return int(NAME.fullmatch(kept.name)[1])
+
+
 def newest(folder: Path) -> Path | None:
-    """The kept checkpoint of the latest epoch in a folder, else the last one."""
+    """The checkpoint with the most finished epochs in a folder; a kept one, if the last one has as
+    many, or is damaged.
+    """
     found = list_checkpoints(folder)
+    if len(found) > 1 and found[0].name == LAST:
+        with suppress(InputError):
+            epochs, _ = progress_of(found[0], read(found[0], mmap=True))
+            if epochs > 1 + epoch_of(found[-1]):
+                return found[0]
     return found[-1] if found else None
 
 
@@ -88,7 +100,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The last checkpoint, if any, and the kept ones, the latest epoch at the end."""
     folder = Path(folder)
     kept = [path for path in folder.glob('checkpoint_*') if NAME.fullmatch(path.name)]
-    kept.sort(key=lambda path: int(NAME.fullmatch(path.name)[1]))
+    kept.sort(key=epoch_of)
     last = folder / LAST
     return [last, *kept] if last.is_file() else kept
 

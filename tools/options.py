@@ -238,7 +238,8 @@ def newest_in(path: Path) -> Path:
     """The newest checkpoint of a folder; any other path as it is."""
     newest = checkpoint.newest(path) if path.is_dir() else None
     if newest:
-        print(f'{newest} is the newest checkpoint in {path}')
+        unfinished = ', of a run that has not finished' if newest.name == checkpoint.LAST else ''
+        print(f'{newest} is the newest checkpoint in {path}{unfinished}')
     return newest or path
 
 

@@ -304,6 +304,7 @@ def test_the_furthest_checkpoint_is_resumed(tmp_path, capsys):
     assert checkpoint.newest(tmp_path) == kept[1]  # evaluation prefers a kept one
     write(last, 40, step=3)
     assert checkpoint.read_furthest(tmp_path)[0] == kept[1]
+    assert checkpoint.newest(tmp_path) == kept[1]
     capsys.readouterr()
     flip(kept[1])
     path, saved = checkpoint.read_furthest(tmp_path)
@@ -317,6 +318,14 @@ def test_the_furthest_checkpoint_is_resumed(tmp_path, capsys):
     flip(kept[0])
     with pytest.raises(InputError, match='start afresh with --resume none'):
         checkpoint.read_furthest(tmp_path)
+
+
+def test_of_a_stopped_run_the_last_checkpoint_is_evaluated(tmp_path):
+    kept = write(checkpoint.path_of(tmp_path, 0), 1)
+    last = write(tmp_path / checkpoint.LAST, 7, step=3)
+    assert checkpoint.newest(tmp_path) == last
+    flip(last)
+    assert checkpoint.newest(tmp_path) == kept
 
 
 def test_only_the_last_checkpoint_is_evaluated_if_none_was_kept(tmp_path):
