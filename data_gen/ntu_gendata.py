@@ -77,6 +77,7 @@ def parse_args(argv):
     flag('--dataset', choices=NTU, help='default: each one that has recordings there')
     flag(
         '--data_path',
+        '--data-path',
         type=Path,
         nargs='+',
         metavar='FOLDER',
@@ -84,6 +85,7 @@ def parse_args(argv):
     )
     flag(
         '--ignored_sample_path',
+        '--ignored-sample-path',
         type=Path,
         metavar='FILE',
         help=f'default: *{MISSING} beside or in each data folder',

@@ -4,6 +4,7 @@ recordings.
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from argparse import Namespace
@@ -17,12 +18,13 @@ from data_gen import __version__, manifest, raw_files
 from data_gen.arrays import LAYOUTS, ROW_BYTES, layout_of
 from data_gen.interrupts import resumable
 from data_gen.preprocess import MAX_FRAME
-from data_gen.protocols import DATASETS, Name
+from data_gen.protocols import DATASETS, PROTOCOLS, Name
 from data_gen.workers import Job, in_order
 from data_gen.writer import SplitWriter
 from tools.common import cli
 from tools.common.locks import folder_lock
 
+ROOT = Path(__file__).resolve().parent.parent
 FEW = 5  # files with the same reason, each of which is named
 DECIMAL = re.compile(r'\d+\.\d+')
 
@@ -53,6 +55,7 @@ def add_flags(parser: cli.Parser, default_folder: str, raw: Path | None = None) 
     if raw:
         flag(
             '--data_path',
+            '--data-path',
             type=Path,
             default=raw,
             metavar='FOLDER',
@@ -61,6 +64,7 @@ def add_flags(parser: cli.Parser, default_folder: str, raw: Path | None = None) 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     flag(
         '--out_folder',
+        '--out-folder',
         type=Path,
         metavar='FOLDER',
         help=f"the data set's own folder (default: {default_folder})",
@@ -104,6 +108,7 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], args: Namespace) -> int:
             if args.overwrite or not is_finished(benchmark, layout, path_of)
         ]
         if not pending:
+            say_next(benchmarks[0])
             return 0
         writers = [benchmark.writers(layout, args.overwrite) for benchmark in pending]
         all_writers = [writer for splits in writers for writer in splits.values()]
@@ -125,7 +130,26 @@ def run(benchmarks: list[Benchmark], jobs: list[Job], args: Namespace) -> int:
     if skipped:
         print(f'{cli.plural(len(skipped), "recording")} skipped:')
     print_reasons(sorted((path_of[name], reason) for name, reason in skipped.items()))
-    return 0 if usable else 1
+    if not usable:
+        return 1
+    say_next(benchmarks[0])
+    return 0
+
+
+def say_next(benchmark: Benchmark) -> None:
+    """Print the command that pre-trains on a folder, if pretrain.py has its protocol, and before
+    that the name that its parent needs.
+    """
+    known, folder = DATASETS[benchmark.dataset], benchmark.folder.parent.absolute()
+    if benchmark.name not in known.counts:
+        return
+    if folder.name != known.folder:
+        print(f'to pre-train, rename {folder} to {known.folder}')
+    protocol = next(name for name, short in PROTOCOLS.items() if short == benchmark.name)
+    command = ['./script_pretrain.sh', benchmark.dataset, protocol]
+    if folder.parent != ROOT / 'data':
+        command += ['--data-root', str(folder.parent)]
+    print(f'next: {shlex.join(command)}')
 
 
 def print_reasons(reasons: Iterable[tuple[str | Path, str]], noun: str = 'recording') -> None:

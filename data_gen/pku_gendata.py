@@ -101,6 +101,7 @@ def parse_args(argv):
     flag('--dataset', choices=DEFAULT_FOLDERS, default='pku2', help='phase 1 or 2 (default pku2)')
     flag(
         '--data_path',
+        '--data-path',
         type=Path,
         metavar='FOLDER',
         help='with skeleton/, label/ … (default: data/pku_mmd_2 or _1)',

@@ -5,6 +5,7 @@ always the same.
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+import pretrain
 from data_gen import interrupts, ntu_gendata, raw_files, workers, writer
+from tools import options
 from tools.common import cli
 from tools.common.locks import folder_lock
 
@@ -174,6 +177,26 @@ def test_finished_is_not_redone_unless_asked(raw, tmp_path, capsys):
     assert ntu_gendata.main([*arguments, '--overwrite']) == 0
     assert all(path.stat().st_mtime_ns > when for path, when in times.items())
     assert contents(tmp_path / 'out') == before
+
+
+@pytest.mark.parametrize('name', ['NTU-RGB-D-60-AGCN', 'mine'])
+def test_the_next_command_finds_the_arrays(raw, tmp_path, capsys, name):
+    """Also when they are finished already; a folder of another name must be renamed first."""
+    folder = tmp_path / 'my data' / name
+    arguments = [*COMMAND[2:], '--data-path', str(raw), '--out-folder', str(folder)]
+    assert ntu_gendata.main(arguments) == 0
+    shown = capsys.readouterr().out.splitlines()
+    for line in shown:
+        if line.startswith('to pre-train, rename '):
+            assert line == f'to pre-train, rename {folder} to NTU-RGB-D-60-AGCN'
+            folder = folder.rename(folder.with_name(line.rpartition(' ')[2]))
+    (command,) = [line for line in shown if line.startswith('next: ')]
+    script, dataset, protocol, *flags = shlex.split(command.removeprefix('next: '))
+    assert (Path(pretrain.__file__).parent / script).is_file()
+    args = pretrain.parse_args(['--pre-dataset', dataset, '--protocol', protocol, *flags])
+    assert options.data_of(args).folder == folder / 'xsub'
+    assert ntu_gendata.main([*arguments[:-1], str(folder)]) == 0
+    assert command in capsys.readouterr().out
 
 
 def edit(path):
