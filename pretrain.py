@@ -60,7 +60,7 @@ from tools.training.knn_monitor import KnnMonitor
 from tools.training.log import LOG_FILES, RunLog
 from tools.training.monitor import Monitor, projection_names
 from tools.training.precision import choose_precision
-from tools.training.recipes import RECIPES, batch_size_for, steps_per_epoch
+from tools.training.recipes import FEWEST_CLIPS, RECIPES, batch_size_for, steps_per_epoch
 from tools.training.resume import continued, read_resumable, start_folder
 from tools.training.run_config import RunConfig
 from tools.training.state import RunCheckpoints, TrainState
@@ -210,15 +210,33 @@ def say_next(args) -> None:
 
 
 def with_batch_size(config: RunConfig, num_clips: int) -> RunConfig:
-    """The configuration with the recipe's batch size, or one for so many clips, if it has none."""
-    if config.batch_size is not None:
-        return config
-    published = RECIPES[config.recipe].batch_sizes.get((config.dataset, config.protocol))
-    batch_size = published or batch_size_for(num_clips)
-    if not published and rank() == 0:
-        steps = steps_per_epoch(num_clips, batch_size)
-        print(f'--batch-size {batch_size}: {cli.plural(steps, "step")} an epoch')
-    return replace(config, batch_size=batch_size)
+    """The configuration with the recipe's batch size, or one for so many clips, if it has none.
+
+    Prints a note if there are few clips.
+    """
+    if config.batch_size is None:
+        published = RECIPES[config.recipe].batch_sizes.get((config.dataset, config.protocol))
+        config = replace(config, batch_size=published or batch_size_for(num_clips))
+        if not published and rank() == 0:
+            steps = steps_per_epoch(num_clips, config.batch_size)
+            print(f'--batch-size {config.batch_size}: {cli.plural(steps, "step")} an epoch')
+    if rank() == 0:
+        note_few_clips(config, num_clips)
+    return config
+
+
+def note_few_clips(config: RunConfig, num_clips: int) -> None:
+    """Print a note if the clips are too few to learn from, or if an epoch is a single step."""
+    if num_clips < FEWEST_CLIPS:
+        clips = cli.plural(num_clips, 'training clip')
+        print(
+            f'note: {clips}: fewer than {FEWEST_CLIPS} are too few to learn from', file=sys.stderr
+        )
+    elif num_clips <= config.batch_size:
+        advice = f'--batch-size {batch_size_for(num_clips)}'
+        if config.recipe != 'small-data':
+            advice = f'--recipe small-data {advice}'
+        print(f'note: 1 step an epoch; {advice} suits few clips', file=sys.stderr)
 
 
 def build_feeder(
@@ -249,11 +267,8 @@ def batch_size_per_process(batch_size: int, num_clips: int) -> int:
             if num_clips < batch
             else f'shared by {world_size()} processes'
         )
-        advice = ''
-        if num_clips <= batch:
-            advice = ': 1 step an epoch; --recipe small-data --batch-size 64 suits few clips'
         size = min(batch, num_clips)
-        print(f'note: the batch size is {size} ({reason}){advice}', file=sys.stderr)
+        print(f'note: the batch size is {size} ({reason})', file=sys.stderr)
     return batch // world_size()
 
 
@@ -271,9 +286,10 @@ def build_state(
     coordinates.
     """
     if device.type == 'cpu' and config.hidden_size > 256 and rank() == 0:
-        print(
-            'note: no GPU is used; --hidden-size 128 --batch-size 128 suits a CPU', file=sys.stderr
-        )
+        advice = '--hidden-size 128'
+        if config.batch_size > 128:
+            advice += ' --batch-size 128'
+        print(f'note: no GPU is used; {advice} suits a CPU', file=sys.stderr)
     torch.manual_seed(config.seed)
     network = EarlyFusionBaseline if config.objective == 'baseline' else UmURL
     model = network(

@@ -78,7 +78,10 @@ def test_resuming_a_run_of_earlier_draws_prints_a_line(train, capsys):
     capsys.readouterr()
     train('next', '--epochs', 2, '--resume', path)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith('note: ')]
-    assert notes == ['note: the version of the random draws was 1 until now, and is 2']
+    assert notes == [
+        'note: the version of the random draws was 1 until now, and is 2',
+        'note: 10 training clips: fewer than 256 are too few to learn from',
+    ]
 
 
 def test_the_seed_decides(train):
@@ -136,8 +139,18 @@ def test_bf16_trains_close_to_float32(train):
 
 def test_a_batch_larger_than_the_split_is_the_split(train, capsys):
     train('run', '--epochs', 1, '--batch-size', 512)
-    said = 'the batch size is 10 (only 10 clips): 1 step an epoch; --recipe small-data'
-    assert said in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'the batch size is 10 (only 10 clips)' in said
+    assert '10 training clips: fewer than 256 are too few to learn from' in said
+
+
+@pytest.mark.parametrize(
+    ('batch_size', 'advice'),
+    [(8, '--hidden-size 128'), (512, '--hidden-size 128 --batch-size 128')],
+)
+def test_a_wide_encoder_on_a_cpu_gets_advice(train, capsys, batch_size, advice):
+    train('run', '--hidden-size', 264, '--epochs', 1, '--batch-size', batch_size)
+    assert f'note: no GPU is used; {advice} suits a CPU\n' in capsys.readouterr().err
 
 
 def test_a_run_ends_with_its_checkpoint_and_the_command_that_evaluates_it(train, data, capsys):

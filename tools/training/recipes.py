@@ -17,6 +17,7 @@ PUBLISHED_BATCH_SIZES = {
 }
 SMALLEST_BATCH, LARGEST_BATCH = 32, 512  # of `batch_size_for`
 STEPS_PER_EPOCH = 8  # at least
+FEWEST_CLIPS = STEPS_PER_EPOCH * SMALLEST_BATCH  # to learn from
 
 
 class Recipe(NamedTuple):

@@ -67,3 +67,24 @@ def test_other_batches_are_shown(config, capsys, dataset, protocol, recipe):
     settled = pretrain.with_batch_size(config(dataset, protocol, recipe), 1000)
     assert settled == replace(config(dataset, protocol, recipe), batch_size=128)
     assert capsys.readouterr().out == '--batch-size 128: 8 steps an epoch\n'
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'batch_size', 'clips', 'note'),
+    [
+        ('small-data', None, 9, '9 training clips: fewer than 256 are too few to learn from'),
+        ('published', 8, 255, '255 training clips: fewer than 256 are too few to learn from'),
+        (
+            'published',
+            512,
+            512,
+            '1 step an epoch; --recipe small-data --batch-size 64 suits few clips',
+        ),
+        ('small-data', 512, 256, '1 step an epoch; --batch-size 32 suits few clips'),
+        ('published', 512, 513, ''),
+        ('small-data', None, 256, ''),
+    ],
+)
+def test_advice_is_of_what_is_not_yet_so(config, capsys, recipe, batch_size, clips, note):
+    pretrain.with_batch_size(config('custom', 'own_split', recipe, batch_size), clips)
+    assert capsys.readouterr().err == (f'note: {note}\n' if note else '')
