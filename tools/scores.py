@@ -29,7 +29,7 @@ def accuracy_summary(
     """Accuracies in % of predictions (M,) for labels (M,), M > 0, with 95 % intervals [low, high].
 
     Keys: accuracy; accuracy_interval, by clip; performer_interval, by performer, None if
-    `performers` (M,) are unknown; num_performers, of these; class_accuracy, a list with None for classes without test clips;
+    `performers` (M,) are unknown or one; num_performers, of these; class_accuracy, a list with None for classes without test clips;
     mean_class_accuracy, over the others; predictions.
     """
     right = (predictions == labels).cpu().numpy()
@@ -155,7 +155,9 @@ def with_interval(row: dict) -> str:
     low, high = row['accuracy_interval']
     text = f'{row["accuracy"]:.2f} % (95 % interval {low:.2f} to {high:.2f} by clip'
     if row['performer_interval'] is None:
-        return f'{text} alone: the performers are not known)'
+        known = row['num_performers'] == 1
+        why = 'the test clips are of one performer' if known else 'the performers are not known'
+        return f'{text} alone: {why})'
     low, high = row['performer_interval']
     return f'{text}, {low:.2f} to {high:.2f} {by_performers(row["num_performers"])})'
 

@@ -73,11 +73,18 @@ def test_the_interval_by_performer_is_that_of_resampled_performers():
     assert made[1] - made[0] > 1.5 * (high - low)
 
 
-@pytest.mark.parametrize('performers', [None, [], [4] * 7])
-def test_without_several_performers_the_interval_is_by_clip_alone(performers):
+@pytest.mark.parametrize(
+    ('performers', 'why'),
+    [
+        (None, 'the performers are not known'),
+        ([], 'the performers are not known'),
+        ([4] * 7, 'the test clips are of one performer'),
+    ],
+)
+def test_without_several_performers_the_interval_is_by_clip_alone(performers, why):
     made = scores.accuracy_summary(PREDICTIONS, LABELS, 4, performers)
     assert made['performer_interval'] is None
-    assert scores.with_interval(made).endswith('by clip alone: the performers are not known)')
+    assert scores.with_interval(made).endswith(f'by clip alone: {why})')
     made |= {'performer_interval': [1, 2], 'num_performers': 20}
     assert scores.with_interval(made).endswith('by clip, 1.00 to 2.00 by 20 performers)')
     made |= {'num_performers': 19}
