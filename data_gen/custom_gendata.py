@@ -159,6 +159,12 @@ def read_list(path: Path, joints: str) -> list[Recording]:
                     f'no column {absent[0]}; the first line must be {",".join(COLUMNS)}[,performer]'
                 )
             reader.fieldnames = columns
+            if unknown := [name for name in columns if name not in (*COLUMNS, 'performer')]:
+                print(
+                    f'warning: {path}: unknown column {", ".join(map(repr, unknown))}; known are '
+                    f'{", ".join(COLUMNS)}, performer',
+                    file=sys.stderr,
+                )
             for row in reader:
                 recording = read_row(row, path.parent, joints)
                 first = line_of.setdefault(recording.file, reader.line_num)

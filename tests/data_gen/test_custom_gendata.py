@@ -464,6 +464,15 @@ def test_a_list_without_val_gets_a_warning(write_list, prepare, capsys):
     assert 'warning: no line is val, so evaluation will have no test clips\n' in shown.err
 
 
+def test_an_unknown_column_gets_a_warning(write_list, prepare, capsys):
+    lines = write_list('a.npy,wave,train,7,x\n', 'path,label,split,subject,\n')
+    np.save(lines.with_name('a.npy'), person())
+    assert prepare(lines) == 0
+    (line,) = warnings(capsys)
+    says = "unknown column 'subject', ''; known are path, label, split, performer"
+    assert line == f'warning: {lines}: {says}'
+
+
 def test_many_skipped_files_of_a_kind_are_one_line(write_list, prepare, capsys):
     lines = write_list(
         'good.npy,wave,train\n' + ''.join(f'{n}.npy,wave,train\n' for n in range(23))
