@@ -38,6 +38,11 @@ def read_xyz(path) -> np.ndarray:
         lines = read_text(path).split('\n')
     except OSError as error:
         raise SkeletonError(f'cannot be read: {error.strerror}') from error
+    if lines[0].startswith('\ufffdNUMPY'):
+        raise SkeletonError(
+            'an array, not .skeleton text: give the array itself, or prepare it by '
+            'data_gen.custom_gendata and use --dataset custom'
+        )
     num_frames, places, rows = joint_lines(lines)
     if not places:
         raise SkeletonError('no body in any frame')

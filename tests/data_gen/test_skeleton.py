@@ -6,7 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from data_gen.skeleton import SkeletonError, read_xyz
+from data_gen.skeleton import SkeletonError, read_recording, read_xyz
+from tools.common.cli import InputError
 
 
 def naive_read(path):
@@ -141,6 +142,12 @@ def test_not_a_text_file(tmp_path):
         read_xyz(tmp_path / 'recording')
     with pytest.raises(SkeletonError, match='cannot be read'):
         read_xyz(tmp_path / 'none')
+
+
+def test_an_array_is_called_one(tmp_path):
+    np.save(tmp_path / 'wave.npy', np.zeros((9, 25, 3)))
+    with pytest.raises(InputError, match=r'wave\.npy: an array, not .*: give the array itself'):
+        read_recording(tmp_path / 'wave.npy')
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path, write_skeleton):
