@@ -40,6 +40,8 @@ def correct(record: dict) -> np.ndarray:
 
 
 def read(path: Path) -> dict:
+    if not path.is_file():
+        raise cli.InputError(f'{path}: no such file')
     record = results.read(path)
     if not {'predictions', 'labels'} <= record.keys():
         raise cli.InputError(

@@ -82,7 +82,7 @@ def main(argv=None):
     title = f'{source.name}, {args.dataset} {args.protocol.replace("_", " ")}'
     with replacing(args.out) as file:
         file.write(page(title, summary, about, arrays).encode())
-    print(f'{title}: {summary}\nwritten: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)')
+    print(f'{title}: {summary}\nwritten: {args.out} ({args.out.stat().st_size / 1e3:,.0f} kB)')
 
 
 def parse_args(argv):

@@ -1,5 +1,5 @@
-"""The losses of one or several runs in one figure, with a panel for each number that pretrain.py
-logs.
+"""The losses of one or several runs in one figure: a panel each for total, intra, inter, reg and,
+if it is logged, knn.
 
     python -m tools.analysis.training_curves checkpoints/ntu60_xsub checkpoints/baseline --out curves
 

@@ -53,11 +53,17 @@ def main(argv=None):
         labels, first.train_labels.numpy(), args.classes, args.max_per_class, args.seed
     )
     if len(shown) <= len(classes):
-        raise cli.InputError(f'{len(shown)} clips of as many classes: show more clips')
+        raise cli.InputError(
+            f'{len(shown)} clips of as many classes: raise --max-per-class, or use --split train'
+        )
     perplexity = fitting_perplexity(args.perplexity, len(shown))
     kind = 'test' if args.split == 'val' else 'training'
+    number, total = str(len(classes)), len(np.intersect1d(labels, first.train_labels))
+    if len(classes) < total:
+        number += f' of {total}'
+        print(f'--classes {total} shows all classes')
     about = (
-        f'{len(shown)} {kind} clips of {len(classes)} classes, {args.dataset} '
+        f'{len(shown)} {kind} clips of {number} classes, {args.dataset} '
         f'{args.protocol.replace("_", " ")}'
     )
     print(f't-SNE of {about}')

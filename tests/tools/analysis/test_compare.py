@@ -114,7 +114,7 @@ def test_different_tasks_are_named(write, capsys):
         ({'labels': [0, 1, 0]}, 'has other test clips'),
         ({'val_names': ['a', 'b', 'd']}, 'has other test clips'),
         ({'predictions': None}, 'not a results file of a single run'),
-        (None, 'not a results file'),
+        (None, 'no such file'),
     ],
 )
 def test_what_cannot_be_compared(write, mistake, tmp_path, changes, message):

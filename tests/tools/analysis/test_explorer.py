@@ -178,6 +178,11 @@ def test_clips_and_classes_to_show_and_the_same_bytes_again(folder):
     assert not [name for name in os.listdir() if name.endswith('.part')]
 
 
+def test_the_size_of_a_small_page_is_shown(folder, capsys):
+    run()
+    assert f'written: x.html ({os.path.getsize("x.html") / 1000:.0f} kB)' in capsys.readouterr().out
+
+
 def test_a_page_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch):
     folder[0].joinpath('x.html').write_text('old')
     monkeypatch.setattr(explorer, 'page', lambda *_: 1 / 0)

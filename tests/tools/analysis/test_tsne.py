@@ -75,7 +75,8 @@ def test_both_files_and_the_same_bytes_again(features_file, tmp_path, capsys):
         )
         assert first.startswith(magic)
         assert others == [first, first]
-    assert 't-SNE of 45 test clips of 3 classes, ntu60 cross subject' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert '--classes 4 shows all classes\nt-SNE of 45 test clips of 3 of 4 classes, ntu60' in shown
 
 
 def test_the_same_clips_in_each_panel(features_file, drawn, monkeypatch):
@@ -325,7 +326,7 @@ BAD = [
     (['a.npz', 'other.npz'], 'other has other clips than a'),
     (['a.npz', '--classes', 1], '--classes 1 of 4 with training and test clips: show two or more'),
     (['a.npz', '--classes', 0], '0 is not a whole number from 1'),
-    (['a.npz', '--max-per-class', 1], '4 clips of as many classes: show more clips'),
+    (['a.npz', '--max-per-class', 1], '4 clips of as many classes: raise --max-per-class, or'),
     (['one_class.npz'], 'of 1 with training and test clips: show two or more'),
     (['same.npz', '--perplexity', 5], 'same: the features of all clips are the same'),
     (['a.npz', '--titles', 'A', 'B'], '2 titles for 1 panels'),
