@@ -93,7 +93,8 @@ def main(argv=None):
         f'  {page.name}            the clips and what the encoder makes of them, for a browser\n'
         'Next, your own recordings (data_gen/recordings.md):\n'
         '  source .venv/bin/activate    unless another environment is active\n'
-        '  python -m data_gen.custom_gendata --recordings list.csv --joints coco17'
+        '  python -m data_gen.custom_gendata --recordings list.csv --joints coco17\n'
+        'For arrays in pixels, add --pixels.'
     )
 
 

@@ -52,7 +52,7 @@ def test_the_table_compares_a_pretrained_with_an_untrained_encoder(tmp_path, mon
     demo.main(['--folder', str(tmp_path)])
     shown = capsys.readouterr().out
     ending = shown.partition(f'In {tmp_path}:\n')[2]
-    for what in ('explorer.html', 'checkpoint_0049.pth.tar', 'data_gen.custom_gendata'):
+    for what in ('explorer.html', 'checkpoint_0049.pth.tar', 'data_gen.custom_gendata', '--pixels'):
         assert what in ending
     lines = [line.split() for line in shown.splitlines()]
     assert ['pre-trained', '80.0', '85.0'] in lines
