@@ -110,6 +110,13 @@ def add_modalities_flag(parser: Parser) -> None:
     )
 
 
+class AsTuple(argparse.Action):
+    """Several values as a tuple, as in recipes; argparse gives a list, which cannot be hashed."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
+
+
 def add_typed_flag(group, name: str, default, help: str) -> None:
     """A flag named after a field, of the type of its default: a number from 0 up, several (a
     tuple), a switch (a bool) or a text. Not given, it is missing from the parsed flags.
@@ -121,7 +128,10 @@ def add_typed_flag(group, name: str, default, help: str) -> None:
     several = len(default) if isinstance(default, tuple) else None
     kind = type(default[0] if several else default)
     kind = {int: non_negative_int, float: non_negative_float}.get(kind, kind)
-    group.add_argument(flag, type=kind, nargs=several, default=unset, metavar='X', help=help)
+    action = AsTuple if several else 'store'
+    group.add_argument(
+        flag, type=kind, nargs=several, action=action, default=unset, metavar='X', help=help
+    )
 
 
 def describe(recipes: dict, field: str) -> str:

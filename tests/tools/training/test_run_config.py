@@ -65,7 +65,7 @@ def test_an_augmentation_that_was_not_recorded_had_its_default(config):
     [
         (1, ['3'], 3),
         (1.0, ['3'], 3.0),
-        ((1.0, 2.0), ['3', '4'], [3.0, 4.0]),
+        ((1.0, 2.0), ['3', '4'], (3.0, 4.0)),
         (False, [], True),
         ('linear', ['cubic'], 'cubic'),
     ],
