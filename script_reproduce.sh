@@ -5,4 +5,4 @@
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 if [[ " $* " == *' --demo '* ]]; then make_environment requirements.txt; else use_environment; fi
-python -m tools.reproduce "$@"
+exec python -m tools.reproduce "$@"

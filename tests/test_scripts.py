@@ -288,3 +288,6 @@ def test_cpu_builds_where_there_is_no_gpu(shell, stand_ins, reachable, pip_confi
     index = ' --extra-index-url https://download.pytorch.org/whl/cpu' if cpu_builds else ''
     assert done.stdout.splitlines()[0] == f'-m pip install -r requirements.txt{index}'
     assert ('0.32 GB' if cpu_builds else '2.9 GB') in done.stderr
+    notes = [line for line in done.stderr.splitlines() if line.startswith('note: ')]
+    assert len(notes) == (not reachable)
+    assert all('no NVIDIA GPU was found, but https://download' in note for note in notes)

@@ -16,6 +16,7 @@ import importlib
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -131,11 +132,23 @@ def start_afresh(folder: Path, *earlier: Path) -> None:
 
 def run_command(*command) -> float:
     """Run `python` with these words in the project's root; returns the seconds it took. If it
-    fails, so do we.
+    fails, so do we. Ctrl-C and SIGTERM end us once it has ended, which may have work to save.
     """
     words = announced(command)
     started = time.perf_counter()
-    code = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    child = subprocess.Popen([sys.executable, *words], cwd=ROOT)
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:  # the terminal sends it to the child, too
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child.wait()
+        raise
+    except SystemExit:
+        child.terminate()
+        child.wait()
+        raise
+    signal.signal(signal.SIGTERM, before)
     if code:
         sys.exit(code)
     return time.perf_counter() - started

@@ -10,11 +10,13 @@ use_environment() {
 }
 
 # use_cpu_index: whether to take PyTorch's CPU builds: on Linux without an NVIDIA GPU, unless pip has an index of its own,
-# if they can be reached
+# if they can be reached; prints a note if not
 use_cpu_index() {
     [ "$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && [ ! -e /usr/lib/wsl/lib/nvidia-smi ] &&
-        ! python -m pip config list | grep -Eq 'index|find-links' &&
-        python -c "from urllib.request import urlopen; urlopen('$CPU_INDEX/torch/', timeout=5)" 2>/dev/null
+        ! python -m pip config list | grep -Eq 'index|find-links' || return
+    python -c "from urllib.request import urlopen; urlopen('$CPU_INDEX/torch/', timeout=5)" 2>/dev/null && return
+    echo "note: no NVIDIA GPU was found, but $CPU_INDEX cannot be reached: taking PyPI's build, for GPUs" >&2
+    return 1
 }
 
 # make_environment FILE [MODULE]: the same, but create .venv and install FILE if needed. MODULE: what else FILE provides

@@ -3,13 +3,41 @@ own.
 """
 
 import json
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from tools import checkpoint, demo
 from tools.common import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+SAVES_WHEN_STOPPED = """
+import signal, sys, time
+def stop(number, frame):
+    time.sleep(1)
+    print("saved", flush=True)
+    sys.exit(128 + number)
+signal.signal(signal.SIGINT, stop)
+signal.signal(signal.SIGTERM, stop)
+print("ready", flush=True)
+time.sleep(600)
+"""
+RUNS_IT = """
+import sys
+from tools import demo
+from tools.common import cli
+def main():
+    try:
+        demo.run_command("-c", sys.argv[1])
+    finally:
+        print("ended", flush=True)
+cli.run(main)
+"""
 
 
 def test_a_command_that_fails_ends_with_its_own_exit_code(capfd):
@@ -19,6 +47,25 @@ def test_a_command_that_fails_ends_with_its_own_exit_code(capfd):
     out, err = capfd.readouterr()
     assert out == '\n$ python -c import sys; sys.exit("error: its own line")\n'
     assert err == 'error: its own line\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_us_once_the_command_has_saved(number):
+    """As a terminal sends SIGINT, to the command too, and as a program sends SIGTERM, to us alone."""
+    run = subprocess.Popen(
+        [sys.executable, '-c', RUNS_IT, SAVES_WHEN_STOPPED],
+        env=os.environ | {'PYTHONPATH': str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while run.stdout.readline() != 'ready\n':
+        assert run.poll() is None
+    send = os.killpg if number == signal.SIGINT else os.kill
+    send(run.pid, number)
+    out, _ = run.communicate(timeout=120)
+    assert out == 'saved\nended\n'
+    assert run.returncode == 128 + number
 
 
 def test_a_command_in_this_process_is_recorded_as_its_own(monkeypatch, capfd):

@@ -22,11 +22,23 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, doc: str):
-        super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        super().__init__(
+            prog=typed_name(),
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         self.register('type', Path, lambda text: Path(os.path.expanduser(text)))
 
     def error(self, message: str):
         raise InputError(f'{message} (all flags: {self.prog} --help)')
+
+
+def typed_name() -> str:
+    """The running command as it is typed: `python -m tools.demo`, or the name of the script."""
+    spec = sys.modules['__main__'].__spec__
+    if spec and spec.origin == sys.argv[0]:  # tools.demo runs scripts, with an argv of their own
+        return f'python -m {spec.name.removesuffix(".__main__")}'
+    return os.path.basename(sys.argv[0])
 
 
 def non_negative_int(text: str, least: int = 0) -> int:

@@ -8,7 +8,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def report(kind, error, traceback):
-    """Name a package that is missing in one line, exit code 2; show any other error as always."""
+    """One line for a package that is missing (exit code 2), and for Ctrl-C while packages are imported
+    (130); any other error is shown as always.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
     package = (getattr(error, 'name', None) or '').partition('.')[0]
     if issubclass(kind, ModuleNotFoundError) and not (ROOT / package).exists():
         advice = 'source .venv/bin/activate, or see Install in README.md'

@@ -23,12 +23,13 @@ NAMES = {
     for protocol in DATASETS[dataset].protocols
 }
 ABLATIONS = ('baseline', 'no-intra', 'no-inter')
+LABEL_SHARES = (0.01, 0.05, 0.1, 0.2)  # of semi-supervised evaluation
 FINETUNE = ['action_recognition.py', '--finetune']
 SCRIPTS = {
     'pretrain': ['pretrain.py', '--resume', 'auto'],
     'probe': ['action_recognition.py', '--all-modalities'],
     'retrieval': ['action_retrieval.py', '--all-modalities'],
-    'semi': [*FINETUNE, '--data-ratio', 0.01, 0.05, 0.1, 0.2],
+    'semi': FINETUNE,
     'finetune': FINETUNE,
     'transfer': FINETUNE,
     'ablation': ['action_recognition.py'],
@@ -48,10 +49,8 @@ class Stage(NamedTuple):
     def run(self) -> float:
         """Run the command, which skips what is finished. Returns the seconds it took."""
         if self.results is None:
-            gpus = torch.cuda.device_count()
-            if gpus < 2:
-                return run_command(*self.command)
-            launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
+            several = torch.cuda.device_count() > 1
+            launcher = ['-m', 'tools.launch', '--standalone'] if several else []
             return run_command(*launcher, *self.command)
         encoder, _ = finished_encoder(self.encoder_folder)
         if encoder is None:
@@ -96,7 +95,10 @@ def plan(
         stem = '_'.join([kind, *row.split()]) if row else kind
         path = out / target / f'seed{seed}' / f'{stem}.json'
         added = flags['probe' if kind == 'ablation' else kind]
-        command = [*SCRIPTS[kind], *added, '--finetune-dataset', *dataset_and_protocol(target)]
+        command = [*SCRIPTS[kind]]
+        if kind == 'semi' and '--data-ratio' not in added:
+            command += ['--data-ratio', *LABEL_SHARES]
+        command += [*added, '--finetune-dataset', *dataset_and_protocol(target)]
         command += [*shared, '--results', path, '--skip-finished']
         return Stage(kind, target, folder, command, path, row)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from feeder.modalities import MODALITIES
 from tools.evaluation.late_fusion import fusion_rows
-from tools.reproduce.stages import NAMES, Stage
+from tools.reproduce.stages import LABEL_SHARES, NAMES, Stage
 from tools.scores import mean_std
 
 FUSED = '+'.join(MODALITIES)
@@ -77,7 +77,7 @@ def runs_by_row(stage: Stage) -> dict[str, list[dict]]:
     runs = [run for run in runs if run['modalities'] == FUSED]
     if stage.kind != 'semi':
         return {stage.row or FUSED: runs}
-    shares = dict.fromkeys(run['data_ratio'] for run in runs) or (0.01, 0.05, 0.1, 0.2)
+    shares = dict.fromkeys(run['data_ratio'] for run in runs) or LABEL_SHARES
     rows = {}
     for share in shares:
         rows[f'{100 * share:g} % of the labels'] = [

@@ -4,7 +4,9 @@ that is not finite. All processes leave together.
 
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -15,7 +17,8 @@ from tools.common.cli import InputError
 from tools.distributed import launcher_environment, rank, world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-# seconds within which a launcher passes a signal on that its processes have received already
+# Seconds within which the same signal counts once: launchers pass on what their processes have
+# received already.
 PASSED_ON = 2.0
 PROBLEM = 1000  # stands for a problem among the signals, and is larger than any of them
 
@@ -29,23 +32,49 @@ class StopSignals:
     """
 
     def __init__(self, device: torch.device):
-        self.number, self.first_at = 0, 0.0  # the signal that this process has received
+        self.number = 0  # the signal that this process has received
         self.problem = ''  # what rank 0 has found
         self.reason = 0  # what all processes have agreed on
         self.steps = 0
         self.is_first = rank() == 0
         self.every = 1 if device.type == 'cpu' else 10
         self.group = dist.new_group(backend='gloo') if world_size() > 1 else None
+        self.wakeup, received = socket.socketpair()
+        self.wakeup.setblocking(False)
+        signal.set_wakeup_fd(self.wakeup.fileno())
+        self.answering = threading.Thread(target=self.answer, args=[received], daemon=True)
+        self.answering.start()
         self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        passed_on = (
-            launcher_environment() is not None and time.monotonic() - self.first_at < PASSED_ON
-        )
-        if self.number and not passed_on:
-            os._exit(128 + number)
-        if not self.number:
-            self.number, self.first_at = number, time.monotonic()
+        self.number = self.number or number
+
+    def answer(self, received: socket.socket) -> None:
+        """Say at once what a first signal does, and end the process on a second one. `received`
+        yields a byte for each signal.
+
+        Runs in a thread: Python calls no handler during a backward pass, which can take a minute.
+        """
+        first, first_at = 0, 0.0
+        while byte := received.recv(1):
+            number = byte[0]
+            passed_on = number == first and time.monotonic() - first_at < PASSED_ON
+            if number not in SIGNALS or passed_on:
+                continue
+            name = signal.Signals(number).name
+            if first:
+                self.say(f'{name}: ended; --resume auto continues from the last checkpoint')
+                os._exit(128 + number)
+            else:
+                first, first_at = number, time.monotonic()
+                self.say(
+                    f'{name}: stopping after this step; another signal ends the run at once, and '
+                    'loses what is not saved'
+                )
+
+    def say(self, line: str) -> None:
+        if self.is_first:
+            print(f'\n{line}', file=sys.stderr)  # below the progress bar
 
     def agreed(self, now: bool = False) -> int:
         """The signal that any process has received, or PROBLEM if rank 0 has found one, or 0.
@@ -66,6 +95,9 @@ class StopSignals:
         """Let signals do what they did before."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        self.wakeup.close()
+        self.answering.join()
 
     def leave(self) -> None:
         """End this process for the reason agreed on; rank 0 says which in one line."""

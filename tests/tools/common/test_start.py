@@ -60,6 +60,11 @@ def test_a_missing_package_is_one_line(file, package):
     assert done.returncode == 2
 
 
+def test_ctrl_c_while_packages_are_imported_is_one_line():
+    done = run('-c', f'import {START}, signal; signal.raise_signal(signal.SIGINT)')
+    assert (done.stderr, done.returncode) == ('interrupted\n', 130)
+
+
 @pytest.mark.parametrize('mistake', ['import feeder.nothing', 'import json; json.loads("")'])
 def test_other_errors_keep_their_traceback(mistake):
     done = run('-c', f'import {START}; {mistake}')

@@ -322,13 +322,7 @@ def test_the_commands_have_the_published_settings(reproduction, machine, monkeyp
     prepare(tmp_path, 'ntu60_xview')
     commands = reproduction('ntu60_xsub', 'ntu60_xview', '--stages', *stages.SCRIPTS)
     words, xsub = commands['ntu60_xsub']
-    assert words[:5] == [
-        '-m',
-        'torch.distributed.run',
-        '--standalone',
-        '--nproc_per_node=4',
-        'pretrain.py',
-    ]
+    assert words[:4] == ['-m', 'tools.launch', '--standalone', 'pretrain.py']
     assert (xsub.batch_size, xsub.epochs, xsub.schedule, xsub.lr, xsub.resume) == (
         None,  # as published for the data set
         451,
@@ -366,7 +360,29 @@ def test_flags_of_a_stage_go_before_published_settings(reproduction, machine, mo
     pretraining = commands['ntu60_xsub_seed3'][1]
     assert (pretraining.hidden_size, pretraining.batch_size, pretraining.seed) == (8, 4, 3)
     assert (commands['ntu60_xsub/probe'][1].epochs, commands['ntu60_xsub/probe'][1].seed) == (10, 3)
-    assert commands['ntu60_xsub/semi'][1].data_ratio == [0.5]
+    words, semi = commands['ntu60_xsub/semi']
+    assert semi.data_ratio == [0.5]
+    assert words.count('--data-ratio') == 1
+
+
+def test_each_stage_is_counted(reproduction, capsys):
+    reproduction('ntu60_xsub', '--stages', 'pretrain', 'retrieval', 'transfer')
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith('stage ')] == [
+        'stage 1 of 3: pretrain, ntu60_xsub',
+        'stage 2 of 3: retrieval, ntu60_xsub',
+        'stage 3 of 3: transfer, pku2_xsub',
+    ]
+
+
+def test_ctrl_c_says_how_to_resume(reproduction, monkeypatch, capsys):
+    def interrupted(*command):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, 'run_command', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduction('ntu60_xsub')
+    assert 'run the same command again to resume' in capsys.readouterr().err
 
 
 def test_a_data_set_means_all_its_protocols(reproduction, tmp_path):
