@@ -77,7 +77,11 @@ def main(argv=None):
     lock = folder_lock([args.checkpoint_path], 'training') if is_first else nullcontext()
     with lock, process_group(args.device) as device:
         stop = StopSignals(device)
-        is_finished = train(args, device, stop)
+        try:
+            is_finished = train(args, device, stop)
+        except BaseException:
+            stop.restore_handlers()
+            raise
     if not is_finished:
         stop.leave()
     stop.restore_handlers()

@@ -41,7 +41,7 @@ class StopSignals:
         self.group = dist.new_group(backend='gloo') if world_size() > 1 else None
         self.wakeup, received = socket.socketpair()
         self.wakeup.setblocking(False)
-        signal.set_wakeup_fd(self.wakeup.fileno())
+        self.wakeup_before = signal.set_wakeup_fd(self.wakeup.fileno())
         self.answering = threading.Thread(target=self.answer, args=[received], daemon=True)
         self.answering.start()
         self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
@@ -95,14 +95,15 @@ class StopSignals:
         """Let signals do what they did before."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self.wakeup_before)
         self.wakeup.close()
         self.answering.join()
 
     def leave(self) -> None:
         """End this process for the reason agreed on; rank 0 says which in one line."""
-        self.restore_handlers()
-        if launcher_environment() is not None:
+        if launcher_environment() is None:
+            self.restore_handlers()
+        else:
             for number in SIGNALS:  # torchrun ends the others once the first has left
                 signal.signal(number, signal.SIG_IGN)
         if self.problem:
