@@ -4,7 +4,7 @@
 #                                        set up on this machine, as root (15 minutes); -n 0: in one process
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
-make_environment requirements-dev.txt 'pytest, xdist'
+make_environment requirements-dev.txt pytest pytest-xdist
 if command -v ruff >/dev/null; then
     ruff check .
     ruff format --check --quiet . || { echo "error: some files are not formatted: run ruff format ." >&2; exit 1; }
