@@ -4,4 +4,4 @@
 set -euo pipefail
 . "$(dirname "$0")/tools/scripts.sh"
 make_environment requirements.txt
-python -m tools.demo "$@"
+exec python -m tools.demo "$@"

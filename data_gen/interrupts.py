@@ -32,6 +32,8 @@ def resumable():
         raise InputError(
             f'a worker process was killed (out of memory?); {RESUME}, with fewer --workers'
         ) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise InputError(f'{error}; nothing finished is lost: {RESUME}') from error
 

@@ -60,11 +60,9 @@ def main(argv=None):
     jobs = [
         Job(read_one, str(recordings[name]), (f'{name}.skeleton',)) for name in sorted(recordings)
     ]
-    code = pipeline.run([benchmark], jobs, args)
-
     print(f'{cli.plural(num_poor, "recording")} left out: poor, by the label of its authors')
     pipeline.print_stray(stray)
-    return code
+    return pipeline.run([benchmark], jobs, args)
 
 
 def parse_args(argv):

@@ -57,8 +57,6 @@ def main(argv=None):
         raise cli.InputError(
             f'all {len(ignored)} recordings are listed as having missing skeletons'
         )
-    code = pipeline.run(benchmarks, jobs, args)
-
     if ignored:
         print(
             f'{cli.plural(len(ignored), "recording")} left out: listed as having missing skeletons'
@@ -68,7 +66,7 @@ def main(argv=None):
     ]:
         print(f'{cli.plural(len(others), "recording")} left out: of another data set')
     pipeline.print_stray(stray, 'SsssCcccPpppRrrrAaaa.skeleton')
-    return code
+    return pipeline.run(benchmarks, jobs, args)
 
 
 def parse_args(argv):

@@ -56,9 +56,8 @@ def main(argv=None):
     folder = args.out_folder or ROOT / 'data' / DATASETS['nwucla'].folder
     splits = pipeline.split_up(recordings)
     benchmark = pipeline.Benchmark('nwucla', 'xview', folder / 'xview', splits, details)
-    code = pipeline.run([benchmark], jobs, args)
     pipeline.print_stray(stray)
-    return code
+    return pipeline.run([benchmark], jobs, args)
 
 
 def parse_args(argv):

@@ -152,7 +152,7 @@ def one_body_is_enough(
     zeros, and leaving it out does not change the other body's. Prints a note if not.
     """
     functions = [MODALITIES[name] for name in modalities]
-    enough = leaves_one_body_alone(
+    enough = ignores_the_absent_body(
         augment, *functions, num_joints=num_joints, augmentation=augmentation
     )
     if not enough and not quiet:
@@ -164,10 +164,12 @@ def one_body_is_enough(
 
 
 @cache
-def leaves_one_body_alone(
+def ignores_the_absent_body(
     augment: Callable, *functions: Callable, num_joints: int, augmentation: Augmentation
 ) -> bool:
-    """See `one_body_is_enough`; functions: of the modalities."""
+    """See `one_body_is_enough`. functions: of the modalities. Fields of the augmentation must be
+    hashable: tuples, not lists.
+    """
     num_frames = torch.full((SAMPLE,), VIEW_FRAMES)
     first_row = num_frames.cumsum(0) - num_frames
     frames = torch.zeros(SAMPLE * VIEW_FRAMES, 2, num_joints, 3)

@@ -6,9 +6,9 @@
 #           distance 0 from every clip that starts like it, and is the nearest neighbour of all:
 #           KNeighborsTimeSeriesClassifier(distance='euclidean') gives each its label. Manhattan,
 #           squared and Minkowski distances do the same. An example of the documentation has
-#           unequal lengths; what is compared it does not say.
+#           unequal lengths; it does not say which frames are compared.
 # Matters:  clips of actions have all lengths and start alike, at rest. One short clip in the training
-#           set turns k-NN into its label, with no NaN and no warning. Resample, or use DTW.
+#           set turns k-NN into its label, with no NaN and no warning. Resample first.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

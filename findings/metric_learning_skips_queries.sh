@@ -5,7 +5,7 @@
 #           a class that the reference set lacks is wrong, as in any k-NN accuracy.
 # Seen:     AccuracyCalculator leaves such queries out, and divides by the rest. One query of ten has
 #           its class in the reference set and is right: 1.0, not 0.1. Without a reference set the
-#           same holds for classes of a single clip. The keys hold no number of queries left out.
+#           same holds for classes of a single clip.
 # Matters:  retrieval with few labels (1 % semi-supervised, one-shot NTU-120, rare classes of own
 #           recordings): sets that lack classes score higher than with a plain k-NN, and the fewer
 #           classes are left, the easier they are to tell apart.
@@ -20,8 +20,7 @@ import pytorch_metric_learning
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
-names = ('precision_at_1', 'mean_average_precision_at_r')
-calculator = AccuracyCalculator(include=names, device=torch.device('cpu'))
+calculator = AccuracyCalculator(include=('precision_at_1',), device=torch.device('cpu'))
 features, labels = torch.eye(10), torch.arange(10)
 reference, reference_labels = features[:2] + 0.1, torch.tensor([0, 0])
 nearest = torch.cdist(features, reference).argmin(1)

@@ -97,7 +97,7 @@ def test_published_command_lines(project, shell):
     done = shell(
         './script_action_recognition.sh ntu60_xsub ntu60 cross_subject --results probe.json'
     )
-    assert 'evaluating ./checkpoints/ntu60_xsub/checkpoint_0001.pth.tar' in done.stdout
+    assert 'ntu60_xsub/checkpoint_0001.pth.tar is the newest checkpoint in' in done.stdout
     assert json.loads((project / 'probe.json').read_text())['config']['epochs'] == 150
     done = shell('./script_action_retrieval.sh ntu60_xsub ntu60 cross_subject')
     assert 'accuracy:' in done.stdout
@@ -172,11 +172,15 @@ def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
 
 
 @pytest.mark.parametrize(
-    ('dir', 'arguments', 'flags'),
+    ('path', 'arguments', 'flags'),
     [
         ('mine', 'mine', ''),
         ('mine', 'mine ntu60', ' --finetune-dataset ntu60 --protocol cross_subject'),
-        ('mine', './checkpoints/mine/checkpoint_0450.pth.tar --amp bf16', ' --amp bf16'),
+        (
+            'mine/checkpoint_0450.pth.tar',
+            './checkpoints/mine/checkpoint_0450.pth.tar --amp bf16',
+            ' --amp bf16',
+        ),
         (
             'mine',
             './checkpoints/mine/ custom --amp bf16',
@@ -185,20 +189,17 @@ def test_the_pretraining_script_uses_all_gpus(shell, stand_ins):
         ('ntu60_xsub', '', ''),
     ],
 )
-def test_the_evaluation_scripts_use_the_newest_checkpoint(
-    shell, stand_ins, project, dir, arguments, flags
+def test_the_evaluation_scripts_name_a_folder_or_a_file(
+    shell, stand_ins, project, path, arguments, flags
 ):
-    folder = project / 'checkpoints' / dir
+    folder = project / 'checkpoints' / path.split('/')[0]
     folder.mkdir(parents=True)
-    (folder / 'checkpoint_0000.pth.tar').touch()
     (folder / 'checkpoint_0450.pth.tar').touch()
-    path = stand_ins(python='echo "$@"')
-    lines = shell(f'./script_action_retrieval.sh {arguments}', PATH=path).stdout.splitlines()
+    done = shell(f'./script_action_retrieval.sh {arguments}', PATH=stand_ins(python='echo "$@"'))
+    lines = done.stdout.splitlines()
     assert lines == [
-        f'evaluating ./checkpoints/{dir}/checkpoint_0450.pth.tar',
-        'action_retrieval.py --knn-neighbours 1 --pretrained '
-        f'./checkpoints/{dir}/checkpoint_0450.pth.tar'
-        f'{flags}',
+        f'evaluating ./checkpoints/{path}',
+        f'action_retrieval.py --knn-neighbours 1 --pretrained ./checkpoints/{path}{flags}',
     ]
     assert (folder / 'action_retrieval.txt').read_text() == lines[1] + '\n'
 

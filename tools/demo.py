@@ -3,8 +3,6 @@ one table.
 
     python -m tools.demo [--folder demo]
 
-The commands that need torch run in this process: to import it takes seconds.
-
 Raw recordings -> arrays -> pre-training of a narrow model -> linear probe and retrieval, with the
 pre-trained encoder and, for comparison, with an untrained one of the same shape. Last comes a page
 to explore the encoder in a browser.
@@ -21,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -137,25 +136,27 @@ def run_command(*command) -> float:
     words = announced(command)
     started = time.perf_counter()
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    child = subprocess.Popen([sys.executable, *words], cwd=ROOT)
     try:
+        child = subprocess.Popen([sys.executable, *words], cwd=ROOT)
         code = child.wait()
     except KeyboardInterrupt:  # the terminal sends it to the child, too
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.wait()
+        with suppress(KeyboardInterrupt):
+            child.wait()
+        child.terminate()  # after a second one
         raise
     except SystemExit:
         child.terminate()
         child.wait()
         raise
-    signal.signal(signal.SIGTERM, before)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if code:
         sys.exit(code)
     return time.perf_counter() - started
 
 
 def run_here(*command) -> float:
-    """As `run_command`, in this process: the `main` of one of our modules."""
+    """As `run_command`, in this process, which has imported torch already: it takes seconds."""
     script, *flags = (word for word in announced(command) if word != '-m')
     started = time.perf_counter()
     module = importlib.import_module(script.removesuffix('.py'))

@@ -82,7 +82,7 @@ pretrain() {
 # evaluate COMMAND [dir] [dataset] [protocol] [flags]: evaluate the newest checkpoint in ./checkpoints/$dir, or dir itself
 # if it is a file; without a data set on the one that the checkpoint was pre-trained on
 evaluate() {
-    local command=$1 path=ntu60_xsub checkpoint='' data=() dir file; shift
+    local command=$1 path=ntu60_xsub data=() dir folder; shift
     if asks_for_help "$@"; then python $command --help; return; fi
     if [[ ${1:--} != -* ]]; then path=$1; shift; fi
     parse_dataset "$@"
@@ -91,13 +91,15 @@ evaluate() {
     if [ ! -d "./checkpoints/$dir" ]; then  # both names are in use
         case $dir in ntu120_xset) dir=ntu120_xsetup ;; ntu120_xsetup) dir=ntu120_xset ;; esac
     fi
-    for file in "./checkpoints/$dir"/checkpoint_{last,[0-9]*}.pth.tar "$path"; do
-        if [ -f "$file" ]; then checkpoint=$file; fi
-    done
-    if [ -z "$checkpoint" ]; then
-        echo "error: no checkpoint in ./checkpoints/$dir: pre-train first, or give a checkpoint or its folder" >&2; exit 2
+    if [ -f "$path" ]; then
+        folder=$(dirname "$path")
+    else
+        path=./checkpoints/$dir folder=$path
+        if ! compgen -G "$path/checkpoint_*.pth.tar" >/dev/null; then
+            echo "error: no checkpoint in $path: pre-train first, or give a checkpoint or its folder" >&2; exit 2
+        fi
     fi
-    echo "evaluating $checkpoint"
-    python $command --pretrained "$checkpoint" ${data[@]+"${data[@]}"} ${flags[@]+"${flags[@]}"} \
-        | tee -a "$(dirname "$checkpoint")/${command%%.py*}.txt"
+    echo "evaluating $path"
+    python $command --pretrained "$path" ${data[@]+"${data[@]}"} ${flags[@]+"${flags[@]}"} \
+        | tee -a "$folder/${command%%.py*}.txt"
 }

@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
 def typed_name() -> str:
     """The running command as it is typed: `python -m tools.demo`, or the name of the script."""
-    spec = sys.modules['__main__'].__spec__
+    spec = getattr(sys.modules['__main__'], '__spec__', None)  # a debugger's has none
     if spec and spec.origin == sys.argv[0]:  # tools.demo runs scripts, with an argv of their own
         return f'python -m {spec.name.removesuffix(".__main__")}'
     return os.path.basename(sys.argv[0])

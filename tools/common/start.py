@@ -11,7 +11,7 @@ def report(kind, error, traceback):
     """One line for a package that is missing (exit code 2), and for Ctrl-C while packages are imported
     (130); any other error is shown as always.
     """
-    if issubclass(kind, KeyboardInterrupt):
+    if issubclass(kind, KeyboardInterrupt) and not hasattr(sys, 'ps1'):  # not at a prompt
         print('interrupted', file=sys.stderr)
         sys.exit(130)
     package = (getattr(error, 'name', None) or '').partition('.')[0]

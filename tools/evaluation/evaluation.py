@@ -65,9 +65,9 @@ class Evaluation(NamedTuple):
                 print('note: --pretrained has no effect with --load-features', file=sys.stderr)
             frozen = load_features(args.load_features, subsets, self.data).to(extraction.device)
         elif args.pretrained:
-            recorded = bool(self.hashes) or len(self.rows) > 1
+            with_flops = bool(self.hashes) or len(self.rows) > 1  # which are recorded, or a table
             frozen = extract_features(
-                args.pretrained, subsets, self.data, extraction, recipe, args.seed, recorded
+                args.pretrained, subsets, self.data, extraction, recipe, args.seed, with_flops
             )
         else:
             raise InputError(MISSING)

@@ -162,9 +162,11 @@ def encode(backbone: Backbone, streams: dict, passes: list[Subset]) -> list[torc
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def gflops_per_clip(backbone: Backbone, subsets: list[Subset]) -> dict[str, float]:
-    """GFLOPs per clip of the pass of each subset, counted while it encodes one."""
+    """GFLOPs per clip of the pass of each subset, counted while it encodes one. In inference mode
+    the counter of torch before 2.6 sees no linear layer.
+    """
     streams = random_streams(backbone, 1, next(backbone.parameters()).device)
     flops = {
         subset: count_flops(partial(encode, backbone, streams, [subset])) for subset in subsets

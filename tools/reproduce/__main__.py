@@ -27,7 +27,6 @@ from tools.reproduce.stages import NAMES, SCRIPTS, plan
 DEFAULT_STAGES = tuple(stage for stage in SCRIPTS if stage != 'ablation')
 
 
-@resumable()
 def main(argv=None):
     args = parse_args(argv)
     if args.demo:
@@ -51,9 +50,10 @@ def main(argv=None):
         for seed in dict.fromkeys(args.seeds):
             stages += plan(name, seed, transfer_to, args.flags, *where)
     chosen = [stage for stage in stages if stage.kind in args.stages]
-    for number, stage in enumerate(chosen, 1):
-        print(f'\nstage {number} of {len(chosen)}: {stage.kind}, {stage.name}')
-        print(f'({stage.run():.1f} s)', flush=True)
+    with resumable():
+        for number, stage in enumerate(chosen, 1):
+            print(f'\nstage {number} of {len(chosen)}: {stage.kind}, {stage.name}')
+            print(f'({stage.run():.1f} s)', flush=True)
     evaluations = [stage for stage in stages if stage.results]
     rows = tables.fill(evaluations, {} if args.demo else published.CELLS)
     tables.write(args.out, rows, notes(args, missing))

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 import torch
@@ -39,24 +40,23 @@ class StopSignals:
         self.is_first = rank() == 0
         self.every = 1 if device.type == 'cpu' else 10
         self.group = dist.new_group(backend='gloo') if world_size() > 1 else None
-        self.wakeup, received = socket.socketpair()
+        self.wakeup, self.received = socket.socketpair()
         self.wakeup.setblocking(False)
         self.wakeup_before = signal.set_wakeup_fd(self.wakeup.fileno())
-        self.answering = threading.Thread(target=self.answer, args=[received], daemon=True)
+        self.answering = threading.Thread(target=self.answer, daemon=True)
         self.answering.start()
         self.handlers = {number: signal.signal(number, self.receive) for number in SIGNALS}
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.number = self.number or number
 
-    def answer(self, received: socket.socket) -> None:
-        """Say at once what a first signal does, and end the process on a second one. `received`
-        yields a byte for each signal.
+    def answer(self) -> None:
+        """Say at once what a first signal does, and end the process on a second one.
 
         Runs in a thread: Python calls no handler during a backward pass, which can take a minute.
         """
         first, first_at = 0, 0.0
-        while byte := received.recv(1):
+        while byte := self.received.recv(1):
             number = byte[0]
             passed_on = number == first and time.monotonic() - first_at < PASSED_ON
             if number not in SIGNALS or passed_on:
@@ -74,7 +74,8 @@ class StopSignals:
 
     def say(self, line: str) -> None:
         if self.is_first:
-            print(f'\n{line}', file=sys.stderr)  # below the progress bar
+            with suppress(OSError, ValueError):  # nobody may read it any more
+                print(f'\n{line}', file=sys.stderr)  # below the progress bar
 
     def agreed(self, now: bool = False) -> int:
         """The signal that any process has received, or PROBLEM if rank 0 has found one, or 0.
@@ -98,6 +99,7 @@ class StopSignals:
         signal.set_wakeup_fd(self.wakeup_before)
         self.wakeup.close()
         self.answering.join()
+        self.received.close()
 
     def leave(self) -> None:
         """End this process for the reason agreed on; rank 0 says which in one line."""

@@ -134,12 +134,15 @@ def test_a_run_resumes_beside_a_damaged_log(tmp_path, padded_arrays, capsys):
 
 
 def test_tensorboard_reads_the_files_of_one_second_in_their_order(tmp_path):
-    """Their names tell whole seconds, and this one would be read last."""
-    (tmp_path / 'tensorboard').mkdir()
-    earlier = tmp_path / 'tensorboard' / f'events.out.tfevents.{int(time.time()):010d}.~'
-    earlier.touch()
+    """Their names tell whole seconds, and these would be read last of theirs."""
+    folder = tmp_path / 'tensorboard'
+    folder.mkdir()
+    now = int(time.time())
+    earlier = [folder / f'events.out.tfevents.{second:010d}.~' for second in (now, now + 1)]
+    for path in earlier:
+        path.touch()
     with start(tmp_path, 0):
         pass
-    files = sorted(earlier.parent.iterdir())
-    assert len(files) == 2
-    assert files[0] == earlier
+    files = sorted(folder.iterdir())
+    assert len(files) == 3
+    assert files[:2] == earlier

@@ -413,7 +413,7 @@ def test_runs_stopped_at_random_moments(tmp_path, padded_arrays, processes):
         env=environment(),
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=600,
     )
     undisturbed = time.monotonic() - started
     for index in range(15):
@@ -450,7 +450,7 @@ def test_runs_stopped_at_random_moments(tmp_path, padded_arrays, processes):
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         same_end(tmp_path / 'whole', folder, 16)
