@@ -26,7 +26,7 @@ from tools.common.locks import folder_lock
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = 5  # files with the same reason, each of which is named
-DECIMAL = re.compile(r'\d+\.\d+')
+DECIMAL = re.compile(r'\d+\.\d+(?:e[-+]\d+)?')
 
 
 class Benchmark(NamedTuple):
@@ -160,7 +160,7 @@ def print_reasons(reasons: Iterable[tuple[str | Path, str]], noun: str = 'record
     """
     kinds = {}  # a reason without its numbers, and all that give it
     for path, reason in reasons:
-        kind = re.sub(r'\d+', '#', DECIMAL.sub('.', reason))
+        kind = re.sub(r'\d+', '#', DECIMAL.sub('#.#', reason))
         kinds.setdefault(kind, []).append((path, reason))
     for kind, found in kinds.items():
         lines = [*dict.fromkeys(f'{path}: {reason}' for path, reason in found)]

@@ -17,7 +17,7 @@ import pytest
 import action_recognition
 import action_retrieval
 import pretrain
-from data_gen import custom_gendata, manifest
+from data_gen import custom_gendata, manifest, pipeline
 from data_gen.demo_recordings import BONES
 from data_gen.joint_maps import SKELETONS, matrix
 from data_gen.poses import read_poses
@@ -486,6 +486,13 @@ def test_many_skipped_files_of_a_kind_are_one_line(write_list, prepare, capsys):
     assert line.endswith(
         'must be metres. Multiply millimetres by 0.001; scale pixels until people are 1.7 tall'
     )
+
+
+def test_the_range_of_small_numbers(capsys):
+    reasons = [f'a body measures {10.0**-number:.1e}' for number in range(5, 12)]
+    pipeline.print_reasons([(f'{number}.npy', reason) for number, reason in enumerate(reasons)])
+    line = '  7 recordings, such as 0.npy: a body measures 1.0e-11 to 1.0e-05\n'
+    assert capsys.readouterr().out == line
 
 
 @pytest.mark.parametrize('sizes', [[400] * 12, [300 + 40 * number for number in range(12)]])

@@ -2,6 +2,7 @@
 something in a minute.
 """
 
+import shutil
 from pathlib import Path
 
 from data_gen.protocols import Data
@@ -34,7 +35,11 @@ def prepare(folder: Path) -> None:
         raw = folder / f'raw_{name}'
         arrays = Data(folder / 'data', *NAMES[name]).path
         if not (arrays / 'manifest.json').is_file():
-            demo.run_command(*demo.RECORD, '--out', raw, *record_flags)
+            if not raw.exists():
+                partial = folder / f'raw_{name}.part'
+                shutil.rmtree(partial, ignore_errors=True)
+                demo.run_command(*demo.RECORD, '--out', partial, *record_flags)
+                partial.rename(raw)
             which = ['--dataset', NAMES[name][0], '--benchmark', arrays.name]
             where = ['--data_path', raw, '--out_folder', arrays.parent]
             demo.run_command('data_gen/ntu_gendata.py', *which, *where)

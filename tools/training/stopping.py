@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import torch
@@ -21,6 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # Seconds within which the same signal counts once: launchers pass on what their processes have
 # received already.
 PASSED_ON = 2.0
+if hasattr(os, 'register_at_fork'):  # not on Windows; else signals to a child would end the run
+    os.register_at_fork(after_in_child=partial(signal.set_wakeup_fd, -1))
 PROBLEM = 1000  # stands for a problem among the signals, and is larger than any of them
 
 
@@ -68,8 +71,8 @@ class StopSignals:
             else:
                 first, first_at = number, time.monotonic()
                 self.say(
-                    f'{name}: stopping after this step; another signal ends the run at once, and '
-                    'loses what is not saved'
+                    f'{name}: stopping after this step; another signal after {PASSED_ON:g} s ends '
+                    'the run at once, and loses what is not saved'
                 )
 
     def say(self, line: str) -> None:

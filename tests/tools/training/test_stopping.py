@@ -3,6 +3,7 @@ nobody stopped.
 """
 
 import json
+import multiprocessing
 import os
 import queue
 import random
@@ -206,8 +207,19 @@ def test_a_second_signal_leaves_at_once(exits, capsys):
     signal.raise_signal(signal.SIGINT)
     assert exits.get(timeout=60) == 128 + signal.SIGINT
     first, second = capsys.readouterr().err.split('\n\n')
-    assert first.startswith('\nSIGTERM: stopping after this step; another signal')
+    assert first.startswith('\nSIGTERM: stopping after this step; another signal after 2 s')
     assert second == 'SIGINT: ended; --resume auto continues from the last checkpoint\n'
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_signal_to_a_forked_child_is_not_ours(capsys):
+    stop = StopSignals(torch.device('cpu'))
+    context = multiprocessing.get_context('fork')
+    child = context.Process(target=signal.raise_signal, args=[signal.SIGTERM])
+    child.start()
+    child.join()
+    stop.restore_handlers()
+    assert (stop.number, capsys.readouterr().err) == (0, '')
 
 
 def test_the_same_signal_may_be_passed_on(monkeypatch, exits, capsys):
