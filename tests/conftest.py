@@ -4,6 +4,7 @@ import tools.common.start  # noqa: F401
 
 import os
 import pickle
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,10 @@ HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = ('__pycache__', '.pytest_cache', 'pytest-cache-files-')  # how their names begin
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # of a job in the background; programs inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 writes = []  # files of the repository that this process opened for writing
 
 
