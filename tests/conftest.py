@@ -24,9 +24,8 @@ HERE = Path(__file__).resolve().parent / 'reference'
 LARGER = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = ('__pycache__', '.pytest_cache', 'pytest-cache-files-')  # how their names begin
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # of a job in the background; programs inherit it
+# A job in the background ignores Ctrl-C, and programs that it starts inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 writes = []  # files of the repository that this process opened for writing
 
